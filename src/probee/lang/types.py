@@ -1,0 +1,198 @@
+"""Types of the typed IR.
+
+A type says what a value is; a `Ptr` also says where it points (`Space`), and that alone decides whether a
+read is a direct load, a `probe_read_kernel` or a `probe_read_user`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+
+class Space(Enum):
+    """Where a pointer points."""
+
+    TRUSTED = "kernel memory trusted by BTF"  # direct loads; the verifier knows the type
+    KERNEL = "kernel memory"  # probe_read_kernel
+    USER = "user memory"  # probe_read_user
+    MAP = "a map value"
+    STACK = "the stack"
+    PACKET = "a packet"
+    CONTEXT = "the context"
+    RECORD = "a ring buffer record"
+    GLOBAL = "a global"  # .data/.bss/.rodata
+
+
+class Type:
+    """Base of all types. `size` is in bytes, 0 where it has none."""
+
+    __slots__ = ()
+    size: int = 0
+
+
+class Void(Type):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "void"
+
+
+class Int(Type):
+    """A fixed-width integer; `bits` 1 is the result of a comparison, stored as one byte."""
+
+    __slots__ = ("bits", "signed", "size")
+
+    def __init__(self, bits: int, signed: bool) -> None:
+        self.bits = bits
+        self.signed = signed
+        self.size = max(1, bits // 8)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Int) and (self.bits, self.signed) == (other.bits, other.signed)
+
+    def __hash__(self) -> int:
+        return hash((self.bits, self.signed))
+
+    def __repr__(self) -> str:
+        return "bool" if self.bits == 1 else f"{'i' if self.signed else 'u'}{self.bits}"
+
+
+class Chars(Type):
+    """`Char[n]`: text of at most n bytes, ended by NUL or by the end of the field."""
+
+    __slots__ = ("n", "size")
+
+    def __init__(self, n: int) -> None:
+        self.n = self.size = n
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chars) and self.n == other.n
+
+    def __hash__(self) -> int:
+        return hash(("Chars", self.n))
+
+    def __repr__(self) -> str:
+        return f"Char[{self.n}]"
+
+
+class Array(Type):
+    """`n` elements of one type; n = 0 for a kernel struct's flexible array."""
+
+    __slots__ = ("elem", "n", "size")
+
+    def __init__(self, elem: Type, n: int) -> None:
+        self.elem = elem
+        self.n = n
+        self.size = elem.size * n
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and (self.elem, self.n) == (other.elem, other.n)
+
+    def __hash__(self) -> int:
+        return hash(("Array", self.elem, self.n))
+
+    def __repr__(self) -> str:
+        return f"{self.elem!r}[{self.n}]"
+
+
+class Member:
+    """A field of a struct. `name` is "" for an anonymous struct or union; `bit_size` is 0 unless a bitfield."""
+
+    __slots__ = ("bit_offset", "bit_size", "name", "type")
+
+    def __init__(self, name: str, type: Type, bit_offset: int, bit_size: int = 0) -> None:
+        self.name = name
+        self.type = type
+        self.bit_offset = bit_offset
+        self.bit_size = bit_size
+
+
+class Struct(Type):
+    """A struct or union; compared by identity.
+
+    `core` marks a kernel type: its fields are reached through CO-RE relocations, and its `members` are
+    made on first use (kernel types are cyclic).
+    """
+
+    __slots__ = ("_make", "_members", "core", "name", "size", "union")
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        members: tuple[Member, ...] | Callable[[], tuple[Member, ...]],
+        *,
+        union: bool = False,
+        core: bool = False,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.union = union
+        self.core = core
+        self._members: tuple[Member, ...] | None = None
+        self._make: Callable[[], tuple[Member, ...]] | None = None
+        if callable(members):
+            self._make = members
+        else:
+            self._members = members
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        if self._members is None:
+            assert self._make is not None
+            self._members = self._make()
+        return self._members
+
+    def find(self, name: str) -> tuple[int, ...] | None:
+        """Indexes that lead to the field, through anonymous members; None if there is no such field."""
+        for i, m in enumerate(self.members):
+            if m.name == name:
+                return (i,)
+            if not m.name and isinstance(m.type, Struct) and (rest := m.type.find(name)) is not None:
+                return (i, *rest)
+        return None
+
+    def names(self) -> list[str]:
+        """All field names that `find` finds."""
+        out: list[str] = []
+        for m in self.members:
+            if m.name:
+                out.append(m.name)
+            elif isinstance(m.type, Struct):
+                out += m.type.names()
+        return out
+
+    def __repr__(self) -> str:
+        return f"{'union' if self.union else 'struct'} {self.name or '(anonymous)'}"
+
+
+class Ptr(Type):
+    """A pointer: what it points to, where, and whether it may be NULL."""
+
+    __slots__ = ("nullable", "space", "to")
+    size = 8
+
+    def __init__(self, to: Type, space: Space, nullable: bool = False) -> None:
+        self.to = to
+        self.space = space
+        self.nullable = nullable
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ptr) and (self.to, self.space, self.nullable) == (
+            other.to,
+            other.space,
+            other.nullable,
+        )
+
+    def __hash__(self) -> int:
+        return hash(("Ptr", self.to, self.space, self.nullable))
+
+    def __repr__(self) -> str:
+        return f"{'nullable ' if self.nullable else ''}pointer to {self.to!r} in {self.space.value}"
+
+
+VOID = Void()
+BOOL = Int(1, False)
+I8, I16, I32, I64 = Int(8, True), Int(16, True), Int(32, True), Int(64, True)
+U8, U16, U32, U64 = Int(8, False), Int(16, False), Int(32, False), Int(64, False)

@@ -1,0 +1,93 @@
+"""Laws that hold for every test: no descriptor leaks, no program stays loaded, no pin stays behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def _kernel_descriptors() -> dict[int, str]:
+    """Open descriptors of kernel objects (BPF objects, perf events, epoll): number -> what it is."""
+    out = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("anon_inode:") or target.startswith("/sys/kernel/tracing"):
+            out[int(name)] = target
+    return out
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_descriptor() -> Iterator[None]:
+    before = _kernel_descriptors()
+    yield
+    leaked = {fd: what for fd, what in _kernel_descriptors().items() if before.get(fd) != what}
+    for fd in leaked:
+        os.close(fd)
+    assert not leaked, f"the test left kernel descriptors open: {leaked}"
+
+
+def _pins() -> set[str]:
+    root = Path("/sys/fs/bpf")
+    try:
+        return {str(p) for p in root.rglob("*")}
+    except OSError:
+        return set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leaked_pin() -> Iterator[None]:
+    before = _pins()
+    yield
+    left = _pins() - before
+    assert not left, f"the test run left pins behind: {sorted(left)}"
+
+
+def _cannot_load() -> str:
+    """Why programs can't be loaded into this kernel, "" if they can."""
+    if not os.path.exists("/proc/sys/kernel/unprivileged_bpf_disabled"):
+        return "this kernel has no BPF (no /proc/sys/kernel/unprivileged_bpf_disabled)"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            mask = int(line.split()[1], 16)
+            missing = [n for n, bit in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not mask >> bit & 1]
+            if missing and not mask >> 21 & 1:
+                return f"needs {' and '.join(missing)} (run as root)"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = _cannot_load()
+    if not reason:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests neither read nor fill the user's cache."""
+    path = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("PROBEE_CACHE")
+    os.environ["PROBEE_CACHE"] = str(path)
+    yield path
+    if before is None:
+        del os.environ["PROBEE_CACHE"]
+    else:
+        os.environ["PROBEE_CACHE"] = before
+
+
+def shared_data(name: str) -> Path:
+    """A file of ../shared/data; skips the test where that folder is absent."""
+    path = REPO.parent / "shared" / "data" / name
+    if not path.exists():
+        pytest.skip(f"../shared/data/{name} is absent")
+    return path
