@@ -1,0 +1,89 @@
+"""What the README and the pages say is true: code blocks compile and load, commands run as written."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[3]
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in BLOCK.finditer(text):
+            if match[1] == language:
+                line = text[: match.start()].count("\n") + 1
+                found.append((f"{page.name}:{line}", match[2]))
+    return found
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    return [(where, code) for where, code in blocks("python") if "import probee" in code]
+
+
+def commands() -> list[tuple[str, str]]:
+    return [
+        (f"{where} {line}", line)
+        for where, block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith(("probee ", "sudo probee "))
+    ]
+
+
+def load_module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("where", "code"), [pytest.param(w, c, id=w) for w, c in python_blocks()])
+def test_code_block_attaches(where: str, code: str, tmp_path: Path) -> None:
+    import probee as bp
+
+    path = tmp_path / (re.sub(r"\W", "_", where) + ".py")
+    path.write_text(code)
+    with bp.attach(load_module(path)) as session:
+        assert session.programs
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("where", "line"), [pytest.param(w, c, id=w) for w, c in commands()])
+def test_command_runs_as_written(where: str, line: str, tmp_path: Path) -> None:
+    words = shlex.split(line.removeprefix("sudo "))
+    for folder in ("examples",):
+        (tmp_path / folder).symlink_to(REPO / folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    deadline = time.monotonic() + 8
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in (0, 130), err
+    assert "Traceback" not in err
+    assert out or err
