@@ -19,7 +19,7 @@ def _kernel_descriptors() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue
-        if target.startswith("anon_inode:") or target.startswith("/sys/kernel/tracing"):
+        if target.startswith(("anon_inode:", "/sys/kernel/tracing")):
             out[int(name)] = target
     return out
 
