@@ -1,0 +1,97 @@
+"""eBPF for Python: write kernel programs in Python, load them, and read what they saw.
+
+Names are fetched on first use, so that `import probee` costs a millisecond: no LLVM, NumPy or Rich.
+Besides the names in `__all__`, every kernel helper is here by its name without `bpf_`.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import AttachError as AttachError
+    from .errors import CompileError as CompileError
+    from .errors import LoadError as LoadError
+    from .errors import MapError as MapError
+    from .errors import ObjectError as ObjectError
+    from .errors import PermissionDenied as PermissionDenied
+    from .errors import ProbeeError as ProbeeError
+    from .errors import Unsupported as Unsupported
+    from .errors import VerifierError as VerifierError
+    from .lang.decl import Array as Array
+    from .lang.decl import Char as Char
+    from .lang.decl import Const as Const
+    from .lang.decl import Global as Global
+    from .lang.decl import Hash as Hash
+    from .lang.decl import LruHash as LruHash
+    from .lang.decl import LruPerCpuHash as LruPerCpuHash
+    from .lang.decl import NotAttached as NotAttached
+    from .lang.decl import PerCpuArray as PerCpuArray
+    from .lang.decl import PerCpuHash as PerCpuHash
+    from .lang.decl import ProgArray as ProgArray
+    from .lang.decl import RingBuf as RingBuf
+    from .lang.decl import StackTrace as StackTrace
+    from .lang.decl import Struct as Struct
+    from .lang.decl import i8 as i8
+    from .lang.decl import i16 as i16
+    from .lang.decl import i32 as i32
+    from .lang.decl import i64 as i64
+    from .lang.decl import perf_event as perf_event
+    from .lang.decl import raw_tracepoint as raw_tracepoint
+    from .lang.decl import tp_btf as tp_btf
+    from .lang.decl import tracepoint as tracepoint
+    from .lang.decl import u8 as u8
+    from .lang.decl import u16 as u16
+    from .lang.decl import u32 as u32
+    from .lang.decl import u64 as u64
+    from .lang.decl import uprobe as uprobe
+    from .lang.decl import uretprobe as uretprobe
+
+_HOMES = {
+    "lang.decl": """
+        Array Char Const Global Hash LruHash LruPerCpuHash NotAttached PerCpuArray PerCpuHash ProgArray
+        RingBuf StackTrace Struct i16 i32 i64 i8 perf_event raw_tracepoint tp_btf tracepoint u16 u32 u64 u8
+        uprobe uretprobe""",
+    "lang.builtins": """
+        cast cgroup comm cpu current_task curtask gid kernel_str kernel_type_exists kstack nsecs pid printf
+        rand sizeof tail_call tid uid user_str ustack""",
+    "lang.std": "log2 log2_linear",
+    "session": "Session attach",
+    "errors": """
+        AttachError CompileError LoadError MapError ObjectError PermissionDenied ProbeeError Unsupported
+        VerifierError""",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+_ROOMS = (
+    "btf",
+    "cache",
+    "cli",
+    "errors",
+    "isa",
+    "kernel",
+    "lang",
+    "obj",
+    "session",
+    "symbols",
+    "sys",
+    "verifier",
+)
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name[:2] != "__" and name not in _ROOMS:  # a room not imported yet is the import system's business
+        module = __import__(f"{__name__}.{_HOME.get(name, 'lang.builtins')}", fromlist=["*"])
+        value = getattr(module, name, _ROOMS)
+        if value is not _ROOMS:
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
