@@ -1,0 +1,104 @@
+"""Capabilities, and what to tell people who lack one."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from probee.errors import PermissionDenied
+
+# include/uapi/linux/capability.h
+CAP_NET_ADMIN = 12
+CAP_SYS_ADMIN = 21
+CAP_SYS_RESOURCE = 24
+CAP_PERFMON = 38
+CAP_BPF = 39
+
+_NAMES = {
+    CAP_NET_ADMIN: "CAP_NET_ADMIN",
+    CAP_SYS_ADMIN: "CAP_SYS_ADMIN",
+    CAP_SYS_RESOURCE: "CAP_SYS_RESOURCE",
+    CAP_PERFMON: "CAP_PERFMON",
+    CAP_BPF: "CAP_BPF",
+}
+_WHOLE_RANGE = "4294967295"  # a user namespace that maps every id is the initial one
+
+
+def _status(field: str) -> str:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(field):
+                    return line.split(None, 1)[1].strip()
+    except OSError:
+        pass
+    return "0"
+
+
+def effective() -> int:
+    """The process's effective capabilities as a bit mask (`CapEff` of /proc/self/status)."""
+    return int(_status("CapEff:"), 16)
+
+
+def missing(*needed: int) -> list[str]:
+    """The names of the `needed` capabilities that this process lacks.
+
+    CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as in the kernel.
+    """
+    have = effective()
+    lacks = []
+    for capability in needed:
+        covered = have >> CAP_SYS_ADMIN & 1 and capability in (CAP_BPF, CAP_PERFMON)
+        if not (have >> capability & 1 or covered):
+            lacks.append(_NAMES[capability])
+    return lacks
+
+
+def sudo_line() -> str:
+    """The command that runs this process's command line as root."""
+    import shlex
+
+    command = list(sys.orig_argv)
+    command[:1] = [sys.executable or "python3"]
+    if len(command) > 1 and os.access(command[1], os.X_OK) and os.path.isfile(command[1]):
+        del command[0]  # a script with its own interpreter line
+        command[0] = os.path.abspath(command[0])
+    return shlex.join(["sudo", *command])
+
+
+def denied(what: str, *needed: int, error: int = 1) -> PermissionDenied:
+    """The error for an EPERM or EACCES met while doing `what`, naming what stands in the way."""
+    lacks = missing(*needed)
+    if lacks:
+        verb = "is" if len(lacks) == 1 else "are"
+        names = " and ".join(lacks)
+        return PermissionDenied(
+            f"{what} needs {names}, which {verb} missing here; run it as root: {sudo_line()}",
+            errno=error,
+            capability=lacks[0],
+        )
+    return PermissionDenied(f"{what} is not permitted: {_obstacle()}", errno=error)
+
+
+def _obstacle() -> str:
+    """What can refuse a process that has every capability."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            inside = _WHOLE_RANGE not in file.read()
+    except OSError:
+        inside = False
+    if inside:
+        return (
+            "this is a user namespace (a rootless container?), where root has no power over BPF; "
+            "run it on the host as root"
+        )
+    try:
+        with open("/sys/kernel/security/lockdown", encoding="ascii") as file:
+            lockdown = file.read()
+    except OSError:
+        lockdown = ""
+    if "[confidentiality]" in lockdown:
+        return "the kernel is locked down (lockdown=confidentiality), which forbids BPF to read kernel memory"
+    if _status("Seccomp:") == "2":
+        return "a seccomp filter is active (a container?); run it with --privileged, or outside the container"
+    return "the kernel's policy refuses it (a security module, or a hook that is closed to BPF)"
