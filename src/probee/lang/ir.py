@@ -433,12 +433,17 @@ class GlobalVar:
 
 
 class Module:
-    """One object. A ring buffer's record type is its map's `value`."""
+    """One object.
 
-    __slots__ = ("functions", "globals", "license", "maps")
+    A ring buffer's record type is the `value` of its map. `sources` has the lines of source files by name: what
+    line info shows of files that cannot be read when LLVM runs (notebook cells, a REPL); others may be left out.
+    """
+
+    __slots__ = ("functions", "globals", "license", "maps", "sources")
 
     def __init__(self, license: str = "Dual MIT/GPL") -> None:
         self.functions: list[Function] = []
         self.maps: list[Map] = []
         self.globals: list[GlobalVar] = []
         self.license = license
+        self.sources: dict[str, list[str]] = {}

@@ -58,6 +58,20 @@ class Int(Type):
         return "bool" if self.bits == 1 else f"{'i' if self.signed else 'u'}{self.bits}"
 
 
+class EnumInt(Int):
+    """An integer that the kernel declares as the enum `name` ("" if it has none).
+
+    In all ways the integer it derives from; CO-RE alone wants to know, since it never lets an enum stand for
+    an int.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, bits: int, signed: bool) -> None:
+        super().__init__(bits, signed)
+        self.name = name
+
+
 class Chars(Type):
     """`Char[n]`: text of at most n bytes, ended by NUL or by the end of the field."""
 
