@@ -16,7 +16,6 @@ from probee.btf.kinds import (
     DATASEC,
     DECL_TAG,
     ENUM,
-    ENUM64,
     ENUMS,
     FIXED_EXTRA,
     FUNC,
@@ -81,7 +80,7 @@ def essential_name(name: str) -> str:
 
 
 class BtfMember:
-    """A struct's or union's member. Offsets and sizes are in bits; `bit_size` is 0 unless it is a bitfield."""
+    """A struct's or union's member. Offsets and sizes in bits; `bit_size` is 0 unless it is a bitfield."""
 
     __slots__ = ("bit_offset", "bit_size", "name", "type")
 
@@ -110,7 +109,19 @@ class BtfType:
     What only some kinds have (`members`, `params`, …) is decoded at first use and is empty for the others.
     """
 
-    __slots__ = ("_items", "_name", "_place", "btf", "id", "kflag", "kind", "name_off", "size", "type", "vlen")
+    __slots__ = (
+        "_items",
+        "_name",
+        "_place",
+        "btf",
+        "id",
+        "kflag",
+        "kind",
+        "name_off",
+        "size",
+        "type",
+        "vlen",
+    )
 
     def __init__(self, btf: Btf, id: int, name_off: int, info: int, size_type: int, place: int) -> None:
         self.btf = btf
@@ -160,12 +171,13 @@ class BtfType:
             if self.kind in COMPOSITES:
                 string = self.btf.string
                 records = self._records(self.btf._three, self.vlen)
-                if self.kflag:
-                    self._items = tuple(
-                        [BtfMember(string(n) if n else "", t, at & 0xFFFFFF, at >> 24) for n, t, at in records]
-                    )
-                else:
-                    self._items = tuple([BtfMember(string(n) if n else "", t, at, 0) for n, t, at in records])
+                mask, shift = (0xFFFFFF, 24) if self.kflag else (0xFFFFFFFF, 32)
+                self._items = tuple(
+                    [
+                        BtfMember(string(name) if name else "", type, at & mask, at >> shift)
+                        for name, type, at in records
+                    ]
+                )
         return self._items if self.kind in COMPOSITES else ()  # type: ignore[return-value]
 
     @property
@@ -310,10 +322,10 @@ class Layout:
             raise ObjectError(f"broken BTF: type section at {type_off}, {type_len} bytes, room for {room}")
         if str_off + str_len > room:
             raise ObjectError(f"broken BTF: string section at {str_off}, {str_len} bytes, room for {room}")
-        self.type_pos = hdr_len + type_off
-        self.type_len = type_len
-        self.str_pos = hdr_len + str_off
-        self.str_len = str_len
+        self.type_pos: int = hdr_len + type_off
+        self.type_len: int = type_len
+        self.str_pos: int = hdr_len + str_off
+        self.str_len: int = str_len
         if not str_len and split:
             return
         if not str_len or data[self.str_pos + str_len - 1] != 0 or (data[self.str_pos] != 0 and not split):
@@ -515,6 +527,7 @@ class Btf:
 
     def strip(self, id: int) -> int:
         """The type behind typedefs, const, volatile, restrict and type tags."""
+        t: BtfType
         for _ in range(MAX_CHAIN):
             t = self.type(id)
             if t.kind not in MODIFIERS:
@@ -543,4 +556,4 @@ class Btf:
         raise ObjectError(f"broken BTF: the chain of types at {start} does not end")
 
 
-__all__ = ["ENUM64", "Btf", "BtfMember", "BtfType", "Layout", "essential_name", "scan_types"]
+__all__ = ["Btf", "BtfMember", "BtfType", "Layout", "essential_name", "scan_types"]
