@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from .errors import AttachError as AttachError
     from .errors import CompileError as CompileError
@@ -35,20 +35,22 @@ if TYPE_CHECKING:
     from .lang.decl import RingBuf as RingBuf
     from .lang.decl import StackTrace as StackTrace
     from .lang.decl import Struct as Struct
-    from .lang.decl import i8 as i8
-    from .lang.decl import i16 as i16
-    from .lang.decl import i32 as i32
-    from .lang.decl import i64 as i64
     from .lang.decl import perf_event as perf_event
     from .lang.decl import raw_tracepoint as raw_tracepoint
     from .lang.decl import tp_btf as tp_btf
     from .lang.decl import tracepoint as tracepoint
-    from .lang.decl import u8 as u8
-    from .lang.decl import u16 as u16
-    from .lang.decl import u32 as u32
-    from .lang.decl import u64 as u64
     from .lang.decl import uprobe as uprobe
     from .lang.decl import uretprobe as uretprobe
+
+    # A value of these types is an int, and that is what a type checker should see.
+    i8: TypeAlias = int
+    i16: TypeAlias = int
+    i32: TypeAlias = int
+    i64: TypeAlias = int
+    u8: TypeAlias = int
+    u16: TypeAlias = int
+    u32: TypeAlias = int
+    u64: TypeAlias = int
 
 _HOMES = {
     "lang.decl": """

@@ -1,0 +1,105 @@
+"""The names that mean something inside programs only.
+
+The compiler knows them by identity (`name_of`); calling one from Python raises ProbeeError. Every kernel
+helper is an attribute by its name without `bpf_`: `ktime_get_ns`, `probe_read_kernel`… They take what the
+kernel's take, pointers included; a helper the kernel lacks is reported when the program is loaded.
+"""
+
+from __future__ import annotations
+
+from ..errors import ProbeeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Builtin:
+    """A name of the language. `name` is how it is written after `bp.`, `form` the parameters it takes."""
+
+    __slots__ = ("__doc__", "form", "name")
+
+    def __init__(self, name: str, form: str, doc: str) -> None:
+        self.name = name
+        self.form = form
+        self.__doc__ = doc
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ProbeeError(f"bp.{self.name}() works only inside a program that runs in the kernel")
+
+    def __repr__(self) -> str:
+        return f"<probee builtin {self.name}{self.form}>"
+
+
+class Helper(Builtin):
+    """A kernel helper. `id` is its number in linux/bpf.h, `since` the Linux version that brought it."""
+
+    __slots__ = ("id", "since")
+
+    def __init__(self, name: str, id: int, since: str) -> None:
+        super().__init__(name, "(…)", f"Kernel helper bpf_{name}, number {id} (Linux {since}).")
+        self.id = id
+        self.since = since
+
+
+def name_of(obj: object) -> str | None:
+    """The name of a builtin or helper, None for any other object."""
+    return obj.name if isinstance(obj, Builtin) else None
+
+
+pid = Builtin(
+    "pid", "() -> u64", "Process id: what user space calls the pid, the kernel the thread group id."
+)
+tid = Builtin("tid", "() -> u64", "Thread id: what the kernel calls the pid.")
+uid = Builtin("uid", "() -> u64", "Real user id of the current task, in the initial user namespace.")
+gid = Builtin("gid", "() -> u64", "Real group id of the current task, in the initial user namespace.")
+comm = Builtin("comm", "() -> Char[16]", "Name of the current thread, at most 15 bytes.")
+nsecs = Builtin(
+    "nsecs", "() -> u64", "Nanoseconds since boot, time in suspend not counted (CLOCK_MONOTONIC)."
+)
+cpu = Builtin("cpu", "() -> u64", "Number of the CPU the program runs on.")
+rand = Builtin("rand", "() -> u64", "A pseudo-random number of 32 bits.")
+cgroup = Builtin("cgroup", "() -> u64", "Id of the current task's cgroup in the v2 hierarchy (Linux 4.18).")
+current_task = Builtin(
+    "current_task", "() -> task_struct", "The current task; its fields are read through CO-RE (Linux 5.11)."
+)
+curtask = Builtin("curtask", "() -> task_struct", "The same as `current_task`: bpftrace's name.")
+kstack = Builtin(
+    "kstack", "(stacks, flags=0) -> i64", "Id of the kernel's stack in a StackTrace map; negative: an error."
+)
+ustack = Builtin(
+    "ustack", "(stacks, flags=0) -> i64", "Id of the user's stack in a StackTrace map; negative: an error."
+)
+kernel_str = Builtin(
+    "kernel_str", "(address) -> text", "The NUL-ended string at an address of kernel memory."
+)
+user_str = Builtin("user_str", "(address) -> text", "The NUL-ended string at an address of user memory.")
+tail_call = Builtin(
+    "tail_call", "(programs, index)", "Go on in a program of a ProgArray; falls through if the slot is empty."
+)
+cast = Builtin(
+    "cast",
+    "(type, address)",
+    'A pointer to a kernel struct from an address: `cast("struct sock", args.skaddr)`.',
+)
+sizeof = Builtin(
+    "sizeof", "(type or value) -> int", "Size in bytes, known at compile time for declared types."
+)
+kernel_type_exists = Builtin(
+    "kernel_type_exists", "(name) -> bool", "Does the running kernel have this struct? A CO-RE check."
+)
+printf = Builtin("printf", "(f-string)", "Write a line to the trace pipe, as `print` does inside a program.")
+
+_helpers: dict[str, Helper] = {}
+
+
+def __getattr__(name: str) -> Helper:
+    """A kernel helper by name."""
+    if name not in _helpers:
+        from ..isa.tables import HELPERS
+
+        if name not in HELPERS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        id, since = HELPERS[name]
+        _helpers[name] = Helper(name, id, since)
+    return _helpers[name]

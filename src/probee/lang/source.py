@@ -1,0 +1,241 @@
+"""From a function object to its syntax tree, with the line numbers of the file it stands in.
+
+The text comes from the file or whatever put it into `linecache` (IPython, Jupyter, doctest, importers), from
+the interactive interpreter's history, or from the command line of `python -c`. Where nothing vouches for the
+text, it is compiled again and compared with the function: what runs is what was written.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias
+
+from ..errors import CompileError
+
+_FILE_ADVICE = "put the program into a file, or a notebook cell"
+
+
+class Source:
+    """A function's syntax and text. Line numbers of `node` are those of `file`; `lines` is the whole text."""
+
+    __slots__ = ("file", "lines", "node")
+
+    def __init__(self, node: ast.FunctionDef, file: str, lines: list[str]) -> None:
+        self.node = node
+        self.file = file
+        self.lines = lines
+
+    def line(self, number: int) -> str:
+        """Text of a line, counted from 1, without its end; "" outside the text."""
+        return self.lines[number - 1].rstrip("\r\n") if 0 < number <= len(self.lines) else ""
+
+
+class _Text:
+    """A parsed text: its functions by (first line, name). The first line is that of the first decorator."""
+
+    __slots__ = ("functions", "lines")
+
+    def __init__(self, lines: list[str], file: str) -> None:
+        self.lines = lines
+        self.functions = {
+            (min((d.lineno for d in node.decorator_list), default=node.lineno), node.name): node
+            for node in _functions(ast.parse("".join(lines), file).body)
+        }
+
+
+_texts: dict[str, _Text] = {}  # by file name, as long as the text stays the same
+
+
+def _functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+        for field in ("body", "orelse", "finalbody"):
+            yield from _functions(getattr(node, field, []))
+        for part in (*getattr(node, "handlers", []), *getattr(node, "cases", [])):
+            yield from _functions(part.body)
+
+
+def of_function(fn: Callable[..., Any]) -> Source:
+    """The source of a Python function. Raises CompileError if there is none, or it can't be trusted."""
+    if not isinstance(fn, FunctionType):
+        raise CompileError(
+            f"{getattr(fn, '__name__', repr(fn))} is not a Python function",
+            advice="programs and what they call are plain functions written with `def`",
+        )
+    code = fn.__code__
+    if code.co_name == "<lambda>":
+        raise _error(code, "a lambda can't be compiled", "write a function with `def`")
+    if hasattr(fn, "__wrapped__"):
+        raise _error(
+            code,
+            f"{fn.__name__} is wrapped by another decorator",
+            "use only probee's decorators on functions that run in the kernel",
+        )
+    text, node = _find(fn, code)
+    if isinstance(node, ast.AsyncFunctionDef):
+        raise _error(code, f"{fn.__name__} is `async`", "programs are plain functions: drop `async`")
+    return Source(node, code.co_filename, text.lines)
+
+
+def _error(code: CodeType, message: str, advice: str) -> CompileError:
+    line = linecache.getline(code.co_filename, code.co_firstlineno)
+    column = len(line) - len(line.lstrip())
+    return CompileError(
+        message,
+        file=code.co_filename,
+        line=code.co_firstlineno,
+        column=column,
+        end_column=len(line.rstrip()),
+        source=line,
+        advice=advice,
+    )
+
+
+Found: TypeAlias = "tuple[_Text, ast.FunctionDef | ast.AsyncFunctionDef]"
+
+
+def _find(fn: FunctionType, code: CodeType) -> Found:
+    file = code.co_filename
+    linecache.checkcache(file)
+    lines = linecache.getlines(file, fn.__globals__)
+    if not lines and (of_code := getattr(linecache, "_getlines_from_code", None)):  # Python 3.13's REPL
+        lines = of_code(code)
+    if lines:
+        found = _in_lines(lines, file, code)
+        if found and (not _changed(file) or _same(found, code)):
+            return found
+        raise _error(
+            code,
+            f"the text of {file} is not what {fn.__name__} was made from",
+            "the file changed after it was imported: start again",
+        )
+    found = None
+    if file == "<string>":
+        found = _in_command(code)
+    elif file == "<stdin>":
+        found = _in_history(code)
+    if found:
+        return found
+    where = {
+        "<string>": "it was made by exec() or eval() of a string",
+        "<stdin>": "it came through standard input",
+    }.get(file, f"there is no text for {file}")
+    raise CompileError(
+        f"the source of {fn.__name__} is not available: {where}",
+        file=file,
+        line=code.co_firstlineno,
+        advice=_FILE_ADVICE,
+    )
+
+
+def _in_lines(lines: list[str], file: str, code: CodeType) -> Found | None:
+    known = _texts.get(file)
+    if known is None or known.lines != lines:
+        try:
+            known = _texts[file] = _Text(lines, file)
+        except (SyntaxError, ValueError):
+            return None
+    node = known.functions.get((code.co_firstlineno, code.co_name))
+    return (known, node) if node else None
+
+
+def _in_command(code: CodeType) -> Found | None:
+    """The text after `python -c`."""
+    text = _command(sys.orig_argv)
+    if text is None:
+        return None
+    found = _in_lines(text.splitlines(keepends=True), "<string>", code)
+    if found is None and text[:1] in " \t\n":  # Python 3.14 takes off common indentation
+        import textwrap
+
+        found = _in_lines(textwrap.dedent(text).splitlines(keepends=True), "<string>", code)
+    return found if found and _same(found, code) else None
+
+
+def _command(argv: list[str]) -> str | None:
+    """The argument of `-c` in an interpreter's command line."""
+    args = iter(argv[1:])
+    for arg in args:
+        if arg == "--check-hash-based-pycs":
+            next(args, None)
+        elif not arg.startswith("-") or arg == "-":
+            return None
+        elif not arg.startswith("--"):
+            for i, letter in enumerate(arg[1:], 2):
+                if letter == "c":
+                    return arg[i:] or next(args, None)
+                if letter == "m":
+                    return None
+                if letter in "WX":
+                    if i == len(arg):
+                        next(args, None)
+                    break
+    return None
+
+
+def _in_history(code: CodeType) -> Found | None:
+    """The last block typed at the interactive prompt that compiles to the function.
+
+    History keeps no blank lines and no line equal to the one before it, hence the comparison.
+    """
+    readline = sys.modules.get("readline")
+    if readline is None or not hasattr(sys, "ps1"):
+        return None
+    history = [readline.get_history_item(i + 1) or "" for i in range(readline.get_current_history_length())]
+    for i in range(len(history) - 1, -1, -1):
+        if not history[i].lstrip().startswith((f"def {code.co_name}(", f"def {code.co_name} ")):
+            continue
+        start = i
+        while start and history[start][:1].isspace():
+            start -= 1
+        while start and history[start - 1].startswith("@"):
+            start -= 1
+        end = i + 1
+        while end < len(history) and history[end][:1].isspace():
+            end += 1
+        found = _in_lines([line + "\n" for line in history[start:end]], "<stdin>", code)
+        if found and _same(found, code):
+            return found
+    return None
+
+
+def _same(found: Found, code: CodeType) -> bool:
+    """Does the text compile to just this function?"""
+    futures = code.co_flags & 0x1FF0000  # the features of `from __future__`
+    try:
+        module = compile("".join(found[0].lines), code.co_filename, "exec", futures, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return any(_facts(c) == _facts(code) for c in _codes(module))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _codes(const)
+
+
+def _facts(code: CodeType) -> tuple[object, ...]:
+    constants = tuple((type(c), c) for c in code.co_consts if not isinstance(c, CodeType))
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    return code.co_name, code.co_firstlineno, code.co_argcount, code.co_code, names, constants
+
+
+def _changed(file: str) -> bool:
+    """Was the file written after this process started?"""
+    try:
+        written = os.stat(file).st_mtime
+        with open("/proc/self/stat", "rb") as f:
+            ticks = int(f.read().rpartition(b")")[2].split()[19])
+        with open("/proc/stat", "rb") as f:
+            boot = next(int(line.split()[1]) for line in f if line.startswith(b"btime"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return False
+    return written > boot + ticks / os.sysconf("SC_CLK_TCK")
