@@ -1,0 +1,310 @@
+"""What a BPF object holds, as values: nothing here has touched a kernel.
+
+`read_object` makes these. `kernel/` and `machine/` turn them into live objects.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.btf.ext import BtfExt, CoreReloc
+    from probee.btf.parser import Btf
+
+# What a relocation of a linked program wants in its instruction. The instruction's pseudo source is set already.
+MAP_FD = 1  # wide immediate: a map's descriptor in the lower half
+MAP_VALUE = 2  # wide immediate: a map's descriptor in the lower half; the upper half holds the offset already
+KCONFIG = 3  # like MAP_VALUE, into the map `.kconfig`
+KSYM = 4  # wide immediate: the address of a kernel symbol (typeless)
+KSYM_TYPED = 5  # wide immediate, PSEUDO_BTF_ID: BTF id and BTF descriptor of a kernel variable
+KFUNC = 6  # call, PSEUDO_KFUNC_CALL: BTF id in `imm`, index into fd_array in `off`
+KFUNC_ADDR = 7  # wide immediate: the address of a kernel function (existence checks)
+
+RELOC_NAMES = {
+    MAP_FD: "map",
+    MAP_VALUE: "map value",
+    KCONFIG: "kconfig",
+    KSYM: "ksym",
+    KSYM_TYPED: "typed ksym",
+    KFUNC: "kfunc",
+    KFUNC_ADDR: "kfunc address",
+}
+
+# BPF_PROG_LOAD flags a section name implies (UAPI linux/bpf.h).
+BPF_F_SLEEPABLE = 1 << 4
+BPF_F_XDP_HAS_FRAGS = 1 << 5
+
+# BPF_MAP_CREATE flags of data maps.
+BPF_F_RDONLY_PROG = 1 << 7
+BPF_F_MMAPABLE = 1 << 10
+
+
+def _show(obj: object, *names: str) -> str:
+    return f"{type(obj).__name__}({', '.join(f'{n}={getattr(obj, n)!r}' for n in names)})"
+
+
+class MapSpec:
+    """A map to be created. Sizes are in bytes, type ids are of the object's BTF (0: none).
+
+    `name` is the name in the source (a section's name for data maps); `kernel_name` is what the kernel is told,
+    as libbpf would. `initial` is the content of a data map, None for others. `inner` describes the maps inside a
+    map of maps. `slots` are (index, name of a map or program) to be stored after creation. `record_type_id` is
+    the struct in the records of a ring buffer, if the object says.
+    """
+
+    __slots__ = (
+        "flags",
+        "initial",
+        "inner",
+        "kernel_name",
+        "key_size",
+        "key_type_id",
+        "map_extra",
+        "map_type",
+        "max_entries",
+        "mmapable",
+        "name",
+        "numa_node",
+        "pinning",
+        "readonly",
+        "record_type_id",
+        "slots",
+        "value_size",
+        "value_type_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        map_type: int = 0,
+        key_size: int = 0,
+        value_size: int = 0,
+        max_entries: int = 0,
+        flags: int = 0,
+        key_type_id: int = 0,
+        value_type_id: int = 0,
+        kernel_name: str = "",
+        initial: bytes | None = None,
+    ) -> None:
+        self.name = name
+        self.map_type = map_type
+        self.key_size = key_size
+        self.value_size = value_size
+        self.max_entries = max_entries
+        self.flags = flags
+        self.key_type_id = key_type_id
+        self.value_type_id = value_type_id
+        self.kernel_name = kernel_name or name[:15]
+        self.initial = initial
+        self.pinning = 0  # 1: by name (LIBBPF_PIN_BY_NAME)
+        self.numa_node: int | None = None
+        self.map_extra = 0
+        self.inner: MapSpec | None = None
+        self.slots: list[tuple[int, str]] = []
+        self.readonly = bool(flags & BPF_F_RDONLY_PROG) and initial is not None
+        self.mmapable = bool(flags & BPF_F_MMAPABLE)
+        self.record_type_id = 0
+
+    def __repr__(self) -> str:
+        return _show(self, "name", "map_type", "key_size", "value_size", "max_entries", "flags")
+
+
+class GlobalSpec:
+    """A global variable: `offset` and `size` in the value of data map `map`; `type_id` is 0 without BTF."""
+
+    __slots__ = ("const", "map", "name", "offset", "size", "type_id")
+
+    def __init__(self, name: str, map: str, offset: int, size: int, type_id: int, const: bool) -> None:
+        self.name = name
+        self.map = map
+        self.offset = offset
+        self.size = size
+        self.type_id = type_id
+        self.const = const
+
+    def __repr__(self) -> str:
+        return _show(self, "name", "map", "offset", "size", "type_id", "const")
+
+
+class ExternSpec:
+    """A name the kernel has to provide.
+
+    `kind` is KCONFIG, KSYM, KSYM_TYPED or KFUNC. `name` is as in the source, `essential_name` without
+    `___flavour`. For KCONFIG, `offset` and `size` are the place in the map `.kconfig`.
+    """
+
+    __slots__ = ("essential_name", "kind", "name", "offset", "size", "type_id", "weak")
+
+    def __init__(self, name: str, kind: int, type_id: int, weak: bool) -> None:
+        at = name.rfind("___")
+        self.name = name
+        self.essential_name = name[:at] if at > 0 else name
+        self.kind = kind
+        self.type_id = type_id
+        self.weak = weak
+        self.offset = 0
+        self.size = 0
+
+    def __repr__(self) -> str:
+        return _show(self, "name", "kind", "type_id", "weak")
+
+
+class Reloc:
+    """A relocation of a program section, resolved to names. `target` is None unless it is a subprogram's."""
+
+    __slots__ = ("addend", "kind", "symbol", "target")
+
+    def __init__(self, kind: int, symbol: str, addend: int, target: int | None = None) -> None:
+        self.kind = kind
+        self.symbol = symbol
+        self.addend = addend
+        self.target = target
+
+
+class Function:
+    """A program or subprogram in its section. `start` and `count` are in instructions of the section."""
+
+    __slots__ = ("count", "hidden", "name", "section", "section_index", "start", "static")
+
+    def __init__(
+        self, name: str, section: str, section_index: int, start: int, count: int, static: bool, hidden: bool
+    ) -> None:
+        self.name = name
+        self.section = section
+        self.section_index = section_index
+        self.start = start
+        self.count = count
+        self.static = static
+        self.hidden = hidden
+
+    def __repr__(self) -> str:
+        return _show(self, "name", "section", "start", "count")
+
+
+class LinkedProgram:
+    """A program with all its subprograms behind it, ready for CO-RE, map descriptors and BPF_PROG_LOAD.
+
+    `relocs`: (instruction index, kind, symbol, addend). `func_info` (8-byte records) and `line_info` (16-byte
+    records) are what BPF_PROG_LOAD takes, in the object's byte order. `core`: CO-RE relocations whose
+    `insn_off` is in bytes from the start of `insns`. `functions`: (first instruction, name), the program first.
+    """
+
+    __slots__ = ("core", "endian", "func_info", "functions", "insns", "line_info", "name", "relocs")
+
+    def __init__(self, name: str, endian: str) -> None:
+        self.name = name
+        self.endian = endian
+        self.insns = bytearray()
+        self.relocs: list[tuple[int, int, str, int]] = []
+        self.func_info = b""
+        self.line_info = b""
+        self.core: list[CoreReloc] = []
+        self.functions: list[tuple[int, str]] = []
+
+    def __repr__(self) -> str:
+        return f"LinkedProgram({self.name!r}, {len(self.insns) // 8} instructions)"
+
+
+class ProgramSpec:
+    """A program that can be loaded by itself.
+
+    `attach_to` is what follows the first "/" of the section name; `flags` are BPF_PROG_LOAD's. `autoload` is
+    False if the section name starts with "?".
+    """
+
+    __slots__ = (
+        "_function",
+        "_object",
+        "attach_to",
+        "attach_type",
+        "autoload",
+        "flags",
+        "name",
+        "prog_type",
+        "section",
+        "section_kind",
+        "section_flags",
+    )
+
+    def __init__(self, obj: ObjectSpec, function: Function) -> None:
+        from probee.isa import sections
+
+        self._object = obj
+        self._function = function
+        self.name = function.name
+        self.section = function.section
+        self.autoload = not function.section.startswith("?")
+        self.section_kind = ""
+        self.attach_to = ""
+        self.prog_type = self.attach_type = self.section_flags = 0
+        matched = sections.match(function.section)
+        if matched is not None:
+            self.section_kind, self.attach_to = matched
+            self.prog_type, self.attach_type, self.section_flags = sections.SECTIONS[matched[0]]
+        self.flags = 0
+        if self.section_flags & sections.SLEEPABLE:
+            self.flags |= BPF_F_SLEEPABLE
+        if self.section_flags & sections.XDP_FRAGS:
+            self.flags |= BPF_F_XDP_HAS_FRAGS
+
+    @property
+    def sleepable(self) -> bool:
+        return bool(self.flags & BPF_F_SLEEPABLE)
+
+    def link(self) -> LinkedProgram:
+        """This program and every subprogram it reaches as one piece of code. A new copy at each call.
+
+        Raises ObjectError if a call leads outside the object's subprograms.
+        """
+        from probee.obj.link import link
+
+        return link(self._object, self._function)
+
+    def __repr__(self) -> str:
+        return _show(self, "name", "section", "prog_type")
+
+
+class ObjectSpec:
+    """A BPF object. `programs`, `maps` and `globals` are by name, in the file's order.
+
+    `btf` and `btf_ext` are None if the object has none; `btf.raw` is fit for BPF_BTF_LOAD: the sizes and
+    offsets that compilers leave open are filled in from the symbol table. `kernel_version` is that of a
+    `version` section, 0 without.
+    """
+
+    __slots__ = (
+        "btf",
+        "btf_ext",
+        "code",
+        "endian",
+        "externs",
+        "functions",
+        "globals",
+        "kernel_version",
+        "license",
+        "maps",
+        "name",
+        "programs",
+        "relocs",
+        "text_index",
+    )
+
+    def __init__(self, name: str, endian: str) -> None:
+        self.name = name
+        self.endian = endian
+        self.license = ""
+        self.kernel_version = 0
+        self.btf: Btf | None = None
+        self.btf_ext: BtfExt | None = None
+        self.programs: dict[str, ProgramSpec] = {}
+        self.maps: dict[str, MapSpec] = {}
+        self.globals: dict[str, GlobalSpec] = {}
+        self.externs: dict[str, ExternSpec] = {}
+        # For linking: all functions by section and place; code and relocations (by instruction) by section.
+        self.functions: list[Function] = []
+        self.code: dict[int, bytes] = {}
+        self.relocs: dict[int, dict[int, Reloc]] = {}
+        self.text_index = -1
+
+    def __repr__(self) -> str:
+        return f"ObjectSpec({self.name!r}, programs={list(self.programs)}, maps={list(self.maps)})"
