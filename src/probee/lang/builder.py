@@ -417,7 +417,8 @@ class Builder:
         """`a op b` for `+ - * // % << >> & | ^`, in 64 bits.
 
         `//` and `%` floor. At run time `x // 0` is 0, `x % 0` is x, and a shift by 64 or more (or by a
-        negative amount) leaves 0, or -1 where a negative number moves right. Two bools give a bool for `& | ^`.
+        negative amount) leaves 0, or -1 where a negative number moves right. Two bools give a bool for
+        `& | ^`.
         """
         if op in ("&", "|", "^") and a.type == BOOL and b.type == BOOL:
             if isinstance(a, Const) and isinstance(b, Const):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from . import ir
-from .types import VOID, Array, Chars, EnumInt, Int, Ptr, Struct, Type
+from .types import VOID, Array, Chars, EnumInt, Int, Member, Ptr, Struct, Type
 
 _BASIC = {
     (1, False): ("_Bool", "DW_ATE_boolean"),
@@ -100,7 +100,10 @@ class DebugInfo:
             wanted = self._embed.get(name, set())
             lines = self._lines(name) if wanted else []
             # only the lines that some instruction comes from, each at its place
-            kept = [x.rstrip("\n") if n in wanted else "" for n, x in enumerate(lines[: max(wanted, default=0)], 1)]
+            kept = [
+                x.rstrip("\n") if n in wanted else ""
+                for n, x in enumerate(lines[: max(wanted, default=0)], 1)
+            ]
             text += f", source: {_text(chr(10).join(kept) + chr(10))}"
         return self.node(text + ")")
 
@@ -145,9 +148,8 @@ class DebugInfo:
     def array(self, elem: str, bits: int, n: int) -> str:
         count = self.node(f"!DISubrange(count: {n})")
         elements = self.node(f"!{{{count}}}")
-        return self.node(
-            f"!DICompositeType(tag: DW_TAG_array_type, baseType: {elem}, size: {bits * n}, elements: {elements})"
-        )
+        head = f"!DICompositeType(tag: DW_TAG_array_type, baseType: {elem}, size: {bits * n}"
+        return self.node(f"{head}, elements: {elements})")
 
     def pointer(self, to: str) -> str:
         return self.node(f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {to}, size: 64)")
@@ -157,9 +159,8 @@ class DebugInfo:
         if isinstance(t, Struct) and t.core and t not in self.used:
             if not t.name:
                 return "null"
-            return self.node(
-                f"!DICompositeType(tag: {_tag(t)}, name: {_text(t.name)}, file: {self.file}, flags: DIFlagFwdDecl)"
-            )
+            head = f"!DICompositeType(tag: {_tag(t)}, name: {_text(t.name)}, file: {self.file}"
+            return self.node(f"{head}, flags: DIFlagFwdDecl)")
         return self.type(t)
 
     def _struct(self, t: Struct) -> str:
@@ -176,7 +177,7 @@ class DebugInfo:
         indexes = sorted(self.used.get(t, ())) if t.core else range(len(t.members))
         return [self._member(t.members[i], scope) for i in indexes]
 
-    def _member(self, m: ir.Member, scope: str) -> str:
+    def _member(self, m: Member, scope: str) -> str:
         name = f"name: {_text(m.name)}, " if m.name else ""
         bits, rest = m.type.size * 8, ""
         if m.bit_size:
@@ -216,8 +217,8 @@ class DebugInfo:
         ref = self._reserve()
         kept = [
             self.node(
-                f"!DILocalVariable(name: {_text(_identifier(p.name))}, arg: {i + 1}, scope: {ref}, file: {file}, "
-                f"line: {fn.line}, type: {types[i + 1]})"
+                f"!DILocalVariable(name: {_text(_identifier(p.name))}, arg: {i + 1}, scope: {ref}, "
+                f"file: {file}, line: {fn.line}, type: {types[i + 1]})"
             )
             for i, p in enumerate(fn.params)
         ]
@@ -249,7 +250,9 @@ class DebugInfo:
         """
         int_ = self.type(Int(32, True))
         record = m.value if m.kind in RING_BUFFERS and isinstance(m.value, Struct) else None
-        first = self.array(self.type(record), record.size * 8, m.kind) if record else self.array(int_, 32, m.kind)
+        first = (
+            self.array(self.type(record), record.size * 8, m.kind) if record else self.array(int_, 32, m.kind)
+        )
         fields = [("type", first)]
         if m.max_entries:
             fields.append(("max_entries", self.array(int_, 32, m.max_entries)))
@@ -272,8 +275,8 @@ class DebugInfo:
         elements = self.node("!{" + ", ".join(members) + "}")
         self._fill(
             ref,
-            f"distinct !DICompositeType(tag: DW_TAG_structure_type, file: {self.file}, size: {64 * len(fields)}, "
-            f"elements: {elements})",
+            f"distinct !DICompositeType(tag: DW_TAG_structure_type, file: {self.file}, "
+            f"size: {64 * len(fields)}, elements: {elements})",
         )
         return ref, len(fields)
 
@@ -284,12 +287,15 @@ class DebugInfo:
         globals_ = self.node("!{" + ", ".join(self._globals) + "}")
         self._fill(
             self.unit,
-            f"distinct !DICompileUnit(language: DW_LANG_C11, file: {self.file}, producer: \"probee\", "
+            f'distinct !DICompileUnit(language: DW_LANG_C11, file: {self.file}, producer: "probee", '
             f"isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug, globals: {globals_}, "
             "splitDebugInlining: false, nameTableKind: None)",
         )
         # "CodeView" without a DWARF version: BTF alone, no DWARF beside it, which no loader reads
-        flags = [self.node('!{i32 2, !"Debug Info Version", i32 3}'), self.node('!{i32 2, !"CodeView", i32 1}')]
+        flags = [
+            self.node('!{i32 2, !"Debug Info Version", i32 3}'),
+            self.node('!{i32 2, !"CodeView", i32 1}'),
+        ]
         head = [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}"]
         return head + [f"!{i} = {text}" for i, text in enumerate(self.nodes)]
 

@@ -195,8 +195,8 @@ class Cast(Op):
 class Binary(Op):
     """`op`: add sub mul udiv sdiv urem srem and or xor shl lshr ashr, on two values of one integer type.
 
-    Plain machine arithmetic: wraps; division truncates; x/0 = 0 and x%0 = x. Python's flooring is the
-    builder's job.
+    Plain machine arithmetic: wraps; division truncates; x/0 = 0 and x%0 = x; a shift by the width or more is
+    undefined. Python's flooring and shifts are the builder's job.
     """
 
     __slots__ = ("a", "b", "op")

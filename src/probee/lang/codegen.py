@@ -1,0 +1,269 @@
+"""Drives LLVM, in a child process: its BPF back end ends the process on errors, and it starts while we work.
+
+The library is llvmlite's, through the few of its C functions needed here: importing `llvmlite.binding` costs
+several times what loading the library costs. The parent never loads it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import signal
+import sys
+
+from ..errors import CompileError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+_LENGTH = 8  # of the number before a message
+_SPEED = 2  # -O2
+# Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
+_OPTIONS = (b"--replexitval=never",)
+
+
+def library() -> str:
+    """The path of llvmlite's library. CompileError if it is not installed."""
+    spec = importlib.util.find_spec("llvmlite")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = os.path.join(folder, "binding", "libllvmlite.so")
+        if os.path.exists(path):
+            return path
+    raise CompileError(
+        "llvmlite is not installed: there is no LLVM to compile with", advice="pip install llvmlite"
+    )
+
+
+class Compiler:
+    """One child with LLVM in it, for one module.
+
+    The child starts at once and loads LLVM while the caller still makes the module. A context manager;
+    closing it unused is fine.
+    """
+
+    def __init__(self, cpu: str = "v3") -> None:
+        path = library()
+        self._pid = 0
+        self._status: int | None = None
+        self._fds: list[int] = []
+        try:
+            job, self._job = self._pipe()
+            self._result, result = self._pipe()
+            self._errors = os.memfd_create("llvm-stderr")
+            self._fds.append(self._errors)
+            self._pid = _fork()
+            if self._pid == 0:
+                _child(path, cpu, job, result, self._errors, (self._job, self._result))
+            self._shut(job)
+            self._shut(result)
+        except OSError as error:
+            self.close()
+            raise CompileError(f"cannot start a process to compile in: {error.strerror}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe()
+        self._fds += ends
+        return ends
+
+    def _shut(self, fd: int) -> None:
+        if fd in self._fds:
+            self._fds.remove(fd)
+            os.close(fd)
+
+    def compile(self, text: str) -> bytes:
+        """The object of a module in LLVM's language. Once only."""
+        if self._job not in self._fds:
+            raise ValueError("this compiler was used or closed")
+        data = text.encode()
+        try:
+            _write_all(self._job, len(data).to_bytes(_LENGTH, "little") + data)
+            self._shut(self._job)
+        except BrokenPipeError:
+            pass  # the child is gone: what it said follows
+        size = int.from_bytes(_read_exactly(self._result, _LENGTH), "little")
+        made = _read_exactly(self._result, size)
+        if size and len(made) == size:
+            self.close()
+            return made
+        self._wait()
+        said = os.pread(self._errors, 1 << 20, 0).decode("utf-8", "replace")
+        status = self._status
+        self.close()
+        raise _error(said, status)
+
+    def _wait(self) -> None:
+        if self._pid:
+            try:
+                self._status = os.waitpid(self._pid, 0)[1]
+            except ChildProcessError:  # SIGCHLD is ignored: the kernel took the status
+                self._status = None
+            self._pid = 0
+
+    def close(self) -> None:
+        """Idempotent. A child still at work is ended."""
+        if self._pid and self._fds:
+            unused = self._job in self._fds
+            for fd in list(self._fds):
+                self._shut(fd)
+            if unused:
+                os.kill(self._pid, signal.SIGKILL)
+        for fd in list(self._fds):
+            self._shut(fd)
+        self._wait()
+
+    def __enter__(self) -> Compiler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def compile_text(text: str, cpu: str = "v3") -> bytes:
+    """The object of a module in LLVM's language."""
+    with Compiler(cpu) as compiler:
+        return compiler.compile(text)
+
+
+def _fork() -> int:
+    # Python 3.12 warns of forks while threads run, for what a child may find locked. This child imports
+    # nothing and takes no lock of Python's: it calls into LLVM and ends.
+    if sys.version_info < (3, 12):
+        return os.fork()
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _read_exactly(fd: int, size: int) -> bytes:
+    """`size` bytes, or fewer at the end of the stream."""
+    parts = []
+    while size > 0 and (part := os.read(fd, min(size, 1 << 20))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tuple[int, ...]) -> None:
+    """What the child does; it never returns."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for fd in others:
+            os.close(fd)
+        os.dup2(errors, 2)
+        llvm = _Llvm(path, cpu)
+        size = int.from_bytes(_read_exactly(job, _LENGTH), "little")
+        text = _read_exactly(job, size)
+        if text and len(text) == size:
+            made = llvm.compile(text)
+            _write_all(result, len(made).to_bytes(_LENGTH, "little") + made)
+        code = 0
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}".encode())
+    finally:
+        os._exit(code)
+
+
+class _Llvm:
+    """The BPF target of LLVM."""
+
+    def __init__(self, path: str, cpu: str) -> None:
+        self._library = ctypes.CDLL(path)
+        set_option = self._function("SetCommandLine", None, ctypes.c_char_p, ctypes.c_char_p)
+        for option in _OPTIONS:
+            set_option(b"probee", option)
+        for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
+            self._function(f"InitializeAll{part}", None)()
+        pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+        self._said = ctypes.c_char_p()
+        find = self._function("GetTargetFromTriple", pointer, text, pointer)
+        target = self._need(find(b"bpf", ctypes.byref(self._said)))
+        make = self._function(
+            "CreateTargetMachine",
+            pointer,
+            pointer,
+            text,
+            text,
+            text,
+            number,
+            text,
+            text,
+            number,
+            number,
+            text,
+        )
+        self._machine = self._need(
+            make(target, b"bpf", cpu.encode(), b"", _SPEED, b"default", b"default", 0, 0, b"")
+        )
+        self._context = self._need(self._function("ContextCreate", pointer)())
+
+    def _function(self, name: str, result: Any, *args: Any) -> Any:
+        function = self._library[f"LLVMPY_{name}"]
+        function.restype = result
+        function.argtypes = list(args)
+        return function
+
+    def _need(self, ref: int | None) -> int:
+        if not ref:
+            raise RuntimeError((self._said.value or b"LLVM gave nothing").decode("utf-8", "replace"))
+        return ref
+
+    def compile(self, text: bytes) -> bytes:
+        """Parse, optimise as clang -O2 does (BPF's own passes included), and make an object."""
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        said = ctypes.byref(self._said)
+        parse = self._function("ParseAssembly", pointer, pointer, ctypes.c_char_p, pointer)
+        module = self._need(parse(self._context, text, said))
+        if self._function("VerifyModule", ctypes.c_bool, pointer, pointer)(module, said):
+            self._need(None)
+        tuning = self._function("CreatePipelineTuningOptions", pointer)()
+        passes = self._function("CreatePassBuilder", pointer, pointer, pointer)(self._machine, tuning)
+        pipeline = self._function("buildPerModuleDefaultPipeline", pointer, pointer, number)(passes, _SPEED)
+        self._function("RunNewModulePassManager", None, pointer, pointer, pointer)(pipeline, module, passes)
+        emit = self._function("TargetMachineEmitToMemory", pointer, pointer, pointer, number, pointer)
+        buffer = self._need(emit(self._machine, module, 1, said))
+        start = self._function("GetBufferStart", pointer, pointer)(buffer)
+        size = self._function("GetBufferSize", ctypes.c_size_t, pointer)(buffer)
+        return ctypes.string_at(start, size)
+
+
+def _error(said: str, status: int | None) -> CompileError:
+    """What LLVM said, as an error; about code it says `error: FILE:LINE:COLUMN: in function NAME …`."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    for line in lines:
+        _, found, rest = line.partition("error: ")
+        place, sep, message = rest.partition(": in function ")
+        if not found or not sep:
+            continue
+        file, row, column = _place(place)
+        name, _, message = message.partition(" ")
+        message = message.rpartition("): ")[2] or message
+        return CompileError(
+            f"LLVM cannot compile {name}(): {message.strip()}", file=file, line=row, column=max(0, column - 1)
+        )
+    if not lines and status is not None and os.WIFSIGNALED(status):
+        lines = [f"LLVM was ended by {signal.Signals(os.WTERMSIG(status)).name}"]
+    return CompileError("LLVM cannot compile this: " + ("; ".join(lines[:8]) or "it gave no reason"))
+
+
+def _place(text: str) -> tuple[str, int, int]:
+    parts = text.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+        return parts[0], int(parts[1]), int(parts[2])
+    return "", 0, 0

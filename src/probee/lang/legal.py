@@ -1,0 +1,201 @@
+"""What BPF cannot do, found on the IR, where the place in the source is known.
+
+LLVM's BPF back end ends the process on most of this, with a message about its own instructions.
+"""
+
+from __future__ import annotations
+
+from ..errors import CompileError
+from . import ir
+from .types import VOID, Array, Int, Ptr, Space, Struct, Type
+from .walk import Uses, operands, reachable
+
+MAX_ARGS = 5  # r1 to r5
+MAX_STACK = 512  # MAX_BPF_STACK of linux/filter.h
+MAX_DEPTH = 8  # MAX_CALL_FRAMES of linux/bpf_verifier.h
+
+_ASCII = "the kernel takes ASCII letters, digits and _ in names only"
+_PROBED = (Space.KERNEL, Space.USER)
+_SHOWN = {Space.KERNEL: "kernel memory", Space.USER: "user memory"}
+
+
+def check(module: ir.Module) -> None:
+    """Raise CompileError at the first thing in the module that cannot become BPF."""
+    _names(module)
+    for m in module.maps:
+        for t in (m.key, m.value):
+            if t is not None:
+                _layout(t, f"map {m.name}")
+    for fn in module.functions:
+        _Checker(module, fn).run()
+    for fn in module.functions:
+        _depth(module, fn, [])
+
+
+def _identifier(name: str) -> bool:
+    return (
+        name.isascii()
+        and all(c.isalnum() or c in "_." for c in name)
+        and bool(name)
+        and not name[0].isdigit()
+    )
+
+
+def _names(module: ir.Module) -> None:
+    seen: dict[str, str] = {"_license": "the licence"}
+    things: list[tuple[str, str, ir.Function | None]] = []
+    things += [(fn.name, f"function {fn.name}", fn) for fn in module.functions]
+    things += [(m.name, f"map {m.name}", None) for m in module.maps]
+    things += [(v.name, f"variable {v.name}", None) for v in module.globals]
+    for name, what, fn in things:
+        file, line = (fn.file, fn.line) if fn else ("", 0)
+        if not _identifier(name):
+            raise CompileError(
+                f"{what}: {_ASCII}",
+                file=file,
+                line=line,
+                advice="give it another name",
+            )
+        if name in seen:
+            raise CompileError(
+                f"{what} has the name of {seen[name]}",
+                file=file,
+                line=line,
+                advice="give one of them another name",
+            )
+        seen[name] = what
+
+
+def _layout(t: Type, where: str) -> None:
+    """A type in memory has a size, and names that BTF takes."""
+    if isinstance(t, Array):
+        _layout(t.elem, where)
+    elif isinstance(t, Struct) and not t.core:
+        for m in t.members:
+            if m.name and not _identifier(m.name):
+                raise CompileError(f"{where}: field {m.name} of {t!r}: {_ASCII}")
+            _layout(m.type, where)
+    elif isinstance(t, Int) and t.bits not in (1, 8, 16, 32, 64):
+        raise CompileError(
+            f"{where}: there is no integer of {t.bits} bits in BPF", advice="use two of 64 bits"
+        )
+
+
+class _Checker:
+    def __init__(self, module: ir.Module, fn: ir.Function) -> None:
+        self.module = module
+        self.fn = fn
+        self.blocks = reachable(fn)
+
+    def fail(self, message: str, loc: ir.Loc | None = None, advice: str = "") -> CompileError:
+        line = loc.line if loc else self.fn.line
+        lines = self.module.sources.get(self.fn.file, [])
+        return CompileError(
+            f"{message} (in {self.fn.name})",
+            file=self.fn.file,
+            line=line,
+            column=loc.column if loc else 0,
+            end_column=loc.column + 1 if loc else 0,
+            source=lines[line - 1] if 0 < line <= len(lines) else "",
+            advice=advice,
+        )
+
+    def run(self) -> None:
+        fn = self.fn
+        if len(fn.params) > MAX_ARGS:
+            raise self.fail(
+                f"{fn.name}() takes {len(fn.params)} arguments, BPF passes at most {MAX_ARGS}",
+                advice="pass a struct that holds them",
+            )
+        for t in (fn.ret, *(p.type for p in fn.params)):
+            if t is not VOID and not isinstance(t, (Int, Ptr)):
+                raise self.fail(
+                    f"a {t!r} is no argument or result of a BPF function", advice="pass a reference to it"
+                )
+        for block in self.blocks:
+            if not block.ended:
+                raise self.fail(f"the block {block.name!r} has no end")
+            for op in block.ops:
+                self.op(op)
+        self.stack()
+
+    def op(self, op: ir.Op) -> None:
+        if isinstance(op, (ir.Helper, ir.Call)) and len(op.args) > MAX_ARGS:
+            name = op.name if isinstance(op, ir.Helper) else op.fn.name
+            raise self.fail(
+                f"{name}() gets {len(op.args)} arguments, BPF passes at most {MAX_ARGS}",
+                op.loc,
+                "pass a struct that holds them",
+            )
+        for value in (op, *operands(op)):
+            if isinstance(value.type, Int) and value.type.bits > 64:
+                raise self.fail("BPF has no integers over 64 bits", op.loc, "split the number")
+        if op.type is not VOID and not isinstance(op.type, (Int, Ptr)):
+            raise self.fail(f"a {op.type!r} is no value in a register", op.loc, "use a reference to it")
+        reads = [op.ptr] if isinstance(op, ir.Load) else [op.src] if isinstance(op, ir.Copy) else []
+        writes = (
+            [op.ptr]
+            if isinstance(op, (ir.Store, ir.Atomic))
+            else [op.dst]
+            if isinstance(op, (ir.Copy, ir.Zero))
+            else []
+        )
+        for ptr in reads:
+            if isinstance(ptr.type, Ptr) and ptr.type.space in _PROBED:
+                raise self.fail(f"{_SHOWN[ptr.type.space]} is read through a helper only", op.loc)
+        for ptr in writes:
+            if isinstance(ptr.type, Ptr) and ptr.type.space in (*_PROBED, Space.TRUSTED):
+                raise self.fail(
+                    "a program cannot write to memory of the kernel or a process",
+                    op.loc,
+                    "keep the value in a map",
+                )
+        if isinstance(op, (ir.Binary, ir.Compare)) and op.a.type != op.b.type and isinstance(op.a.type, Int):
+            raise self.fail(f"{op.op} of {op.a.type!r} and {op.b.type!r}", op.loc)
+        if isinstance(op, ir.Call) and op.fn not in self.module.functions:
+            raise self.fail(f"{op.fn.name}() is not in the module", op.loc)
+
+    def stack(self) -> None:
+        """The variables that need memory; those whose life is one block share it."""
+        uses = Uses(self.blocks)
+        lasting, passing = 0, 0
+        largest: ir.Local | None = None
+        for local in self.fn.locals:
+            if local not in uses.of or uses.promoted(local):
+                continue
+            size = (local.of.size + 7) // 8 * 8
+            if largest is None or size > largest.of.size:
+                largest = local
+            if uses.lifetime(local) is None:
+                lasting += size
+            else:
+                passing = max(passing, size)
+        if largest is None or lasting + passing <= MAX_STACK:
+            return
+        first = uses.of[largest][0][2]
+        what = f"{largest.name} ({largest.of!r})" if largest.name else f"a {largest.of!r}"
+        raise self.fail(
+            f"the variables need {lasting + passing} bytes of stack, BPF has {MAX_STACK}; "
+            f"the largest is {what} with {largest.of.size}",
+            first.loc,
+            "keep it in a PerCpuArray of one element, or fill a ring buffer record in place",
+        )
+
+
+def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
+    if fn in path:
+        chain = " -> ".join(f.name for f in [*path[path.index(fn) :], fn])
+        raise CompileError(
+            f"{fn.name}() calls itself: {chain}",
+            file=fn.file,
+            line=fn.line,
+            advice="write a loop with a bound",
+        )
+    if len(path) >= MAX_DEPTH:
+        raise CompileError(
+            f"{fn.name}() is called {len(path)} calls deep, BPF has {MAX_DEPTH} frames",
+            file=fn.file,
+            line=fn.line,
+        )
+    for callee in dict.fromkeys(op.fn for b in reachable(fn) for op in b.ops if isinstance(op, ir.Call)):
+        _depth(module, callee, [*path, fn])

@@ -1,0 +1,530 @@
+"""From IR to LLVM IR as text, and on to an object. No other module knows LLVM's language.
+
+What comes out has the shape clang gives C programs for BPF: maps as variables in `.maps`, kernel fields
+reached through `llvm.preserve.*.access.index`, every instruction with its place in the source.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+from . import ir
+from .codegen import Compiler
+from .debuginfo import DebugInfo, quote
+from .legal import check
+from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
+from .walk import Uses, reachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_HEAD = 'target datalayout = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"\ntarget triple = "bpf"\n'
+_TAIL = """
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
+declare void @llvm.lifetime.start.p0(ptr)
+declare void @llvm.lifetime.end.p0(ptr)
+declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
+declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
+declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
+declare i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)
+declare i32 @llvm.bpf.preserve.type.info(i32, i64 immarg)
+declare i64 @llvm.bpf.preserve.enum.value(i32, ptr, i64 immarg)
+attributes #0 = { nounwind }
+attributes #1 = { noinline nounwind }
+"""
+# libbpf's numbers for CO-RE facts (bpf_core_read.h)
+_FIELD = {"byte_offset": 0, "byte_size": 1, "exists": 2, "signed": 3, "lshift_u64": 4, "rshift_u64": 5}
+_TYPE = {"exists": 0, "size": 1, "matches": 2}
+_ENUM = {"exists": 0, "value": 1}
+
+_INLINE = 512  # bytes that memcpy and memset are spelled out for; more takes a loop
+
+
+def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None) -> bytes:
+    """The ELF object of a module.
+
+    `compiler` may be started before there is a module, so that LLVM starts while the front end works. Raises
+    CompileError at the place of what BPF cannot do.
+    """
+    check(module)
+    text = to_text(module)
+    if compiler is not None:
+        return compiler.compile(text)
+    with Compiler(cpu) as fresh:
+        return fresh.compile(text)
+
+
+def to_text(module: ir.Module) -> str:
+    """The module in LLVM's language."""
+    return _ModuleText(module).text()
+
+
+def natural(t: Type) -> int:
+    """The alignment C gives a type; 1 for kernel structs, whose members are not looked at."""
+    if isinstance(t, (Int, Ptr)):
+        return t.size
+    if isinstance(t, Array):
+        return natural(t.elem)
+    if isinstance(t, Struct) and not t.core:
+        return max((natural(m.type) for m in t.members), default=1)
+    return 1
+
+
+def _place(t: Type) -> int:
+    """The alignment given to variables: 8 where they are that large, for whole-word copies."""
+    return 8 if t.size >= 8 else natural(t)
+
+
+def _slot(t: Type) -> str:
+    if isinstance(t, Int) and t.bits == 1:
+        return "i8"
+    return _type(t) if isinstance(t, (Int, Ptr)) else f"[{t.size} x i8]"
+
+
+def _type(t: Type) -> str:
+    if isinstance(t, Int):
+        return f"i{t.bits}"
+    if isinstance(t, Ptr):
+        return "ptr"
+    assert t is VOID, f"no value is of type {t!r}"
+    return "void"
+
+
+class _ModuleText:
+    def __init__(self, module: ir.Module) -> None:
+        self.module = module
+        self.debug = DebugInfo(module)
+        self.lines: list[str] = []
+        self.private: dict[tuple[bytes, int], str] = {}
+        self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
+
+    def text(self) -> str:
+        module = self.module
+        bodies = {fn: reachable(fn) for fn in module.functions}
+        for blocks in bodies.values():
+            for block in blocks:
+                for op in block.ops:
+                    self._note_use(op)
+        for m in module.maps:
+            t, n = self.debug.map_type(m)
+            ref = self.debug.variable(m.name, t)
+            kind = f'dso_local global [{n} x ptr] zeroinitializer, section ".maps", align 8'
+            self.lines.append(f"@{m.name} = {kind}, !dbg {ref}")
+        for var in module.globals:
+            self._global(var)
+        license_ = module.license.encode() + b"\0"
+        char = self.debug.type(Chars(len(license_)))
+        ref = self.debug.variable("_license", char)
+        self.lines.append(
+            f"@_license = dso_local global [{len(license_)} x i8] "
+            f'c"{quote(license_)}", section "license", align 1, !dbg {ref}'
+        )
+        functions: list[str] = []
+        for fn, blocks in bodies.items():
+            functions += _FunctionText(self, fn, blocks).text()
+        return "\n".join([_HEAD, *self.lines, *functions, _TAIL, *self.debug.finish(), ""])
+
+    def _note_use(self, op: ir.Op) -> None:
+        used = self.debug.used
+        if isinstance(op, ir.FieldAddr) and op.struct.core:
+            used.setdefault(op.struct, set()).add(op.index)
+        elif isinstance(op, ir.TypeInfo):
+            used.setdefault(op.of, set())
+
+    def _global(self, var: ir.GlobalVar) -> None:
+        ref = self.debug.variable(var.name, self.debug.type(var.type))
+        # a loader may set constants before the program is loaded: LLVM must not know their values
+        kind = "externally_initialized constant" if var.const else "global"
+        section = ', section ".rodata"' if var.const else ""
+        align = _place(var.type)
+        self.lines.append(
+            f"@{var.name} = dso_local {kind} [{len(var.init)} x i8] {_bytes(var.init)}{section}, "
+            f"align {align}, !dbg {ref}"
+        )
+
+    def constant(self, var: ir.GlobalVar) -> str:
+        """A compiler-made constant; equal ones share their place."""
+        key = (var.init, _place(var.type))
+        if (name := self.private.get(key)) is None:
+            name = self.private[key] = f"@.const.{len(self.private)}"
+            self.lines.append(
+                f"{name} = private constant [{len(var.init)} x i8] {_bytes(var.init)}, "
+                f'section ".rodata", align {key[1]}'
+            )
+        return name
+
+
+def _bytes(data: bytes) -> str:
+    return f'c"{quote(data)}"' if any(data) else "zeroinitializer"
+
+
+class _FunctionText:
+    def __init__(self, owner: _ModuleText, fn: ir.Function, blocks: list[ir.Block]) -> None:
+        self.owner = owner
+        self.debug = owner.debug
+        self.fn = fn
+        self.blocks = blocks
+        self.names: dict[ir.Value, str] = {}
+        self.labels = {b: f"b{i}" for i, b in enumerate(blocks)}
+        self.out: list[str] = []
+        self.next = 0
+        self.dbg = ""
+        self.subprogram = ""
+
+    # -- the frame
+
+    def text(self) -> list[str]:
+        fn = self.fn
+        self.subprogram = self.debug.subprogram(fn)
+        for p in fn.params:
+            self.names[p] = f"%p{p.index}"
+        params = ", ".join(f"{_type(p.type)} noundef %p{p.index}" for p in fn.params)
+        kind = "dso_local" if fn.section else "internal"
+        section = f' section "{quote(fn.section.encode())}"' if fn.section else ""
+        attributes = "#0" if fn.section or fn.inline else "#1"
+        uses = Uses(self.blocks)
+        starts: dict[ir.Op, list[ir.Local]] = {}
+        ends: dict[ir.Op, list[ir.Local]] = {}
+        head = f"define {kind} {_type(fn.ret)} @{fn.name}({params}) {attributes}{section}"
+        self.out.append(f"\n{head} !dbg {self.subprogram} {{")
+        for i, local in enumerate(v for v in fn.locals if v in uses.of):
+            self.names[local] = f"%l{i}"
+            self.out.append(f"  %l{i} = alloca {_slot(local.of)}, align {_place(local.of)}")
+            if not uses.promoted(local) and (life := uses.lifetime(local)) is not None:
+                # so that variables of different places share the stack
+                starts.setdefault(life[0], []).append(local)
+                ends.setdefault(life[1], []).append(local)
+        self.out.append(f"  br label %{self.labels[self.blocks[0]]}")
+        for block in self.blocks:
+            self.out.append(f"{self.labels[block]}:")
+            for op in block.ops:
+                self.dbg = f", !dbg {self.debug.location(self.subprogram, op.loc)}"
+                for local in starts.get(op, ()):
+                    self.add(f"call void @llvm.lifetime.start.p0(ptr {self.names[local]})")
+                _EMIT[type(op)](self, op)
+                for local in ends.get(op, ()):
+                    self.add(f"call void @llvm.lifetime.end.p0(ptr {self.names[local]})")
+        self.out.append("}")
+        return self.out
+
+    def add(self, text: str) -> None:
+        self.out.append(f"  {text}{self.dbg}")
+
+    def fresh(self) -> str:
+        self.next += 1
+        return f"%v{self.next}"
+
+    def give(self, text: str) -> str:
+        """An instruction with a result; its name."""
+        name = self.fresh()
+        self.add(f"{name} = {text}")
+        return name
+
+    def define(self, op: ir.Op, text: str) -> None:
+        self.names[op] = self.give(text)
+
+    # -- operands
+
+    def ref(self, v: ir.Value) -> str:
+        """An operand without its type."""
+        if isinstance(v, ir.Const):
+            if isinstance(v.type, Ptr):
+                return f"inttoptr (i64 {v.value} to ptr)" if v.value else "null"
+            if v.type.size == 1 and isinstance(v.type, Int) and v.type.bits == 1:
+                return "true" if v.value else "false"
+            return str(v.value)
+        if isinstance(v, ir.MapRef):
+            return f"@{v.map.name}"
+        if isinstance(v, ir.GlobalRef):
+            return self.owner.constant(v.var) if v.var.private else f"@{v.var.name}"
+        return self.names[v]
+
+    def arg(self, v: ir.Value) -> str:
+        """An operand with its type."""
+        return f"{_type(v.type)} {self.ref(v)}"
+
+    def align(self, v: ir.Value) -> int:
+        """What the address is surely a multiple of."""
+        if isinstance(v, ir.Local):
+            return _place(v.of)
+        if isinstance(v, ir.GlobalRef):
+            return _place(v.var.type)
+        if isinstance(v, ir.FieldAddr) and not v.struct.core:
+            offset = v.struct.members[v.index].bit_offset // 8
+            return gcd(self.align(v.base), offset) or 8
+        if isinstance(v, ir.ElemAddr):
+            assert isinstance(v.type, Ptr)
+            step = v.type.to.size * (v.index.value if isinstance(v.index, ir.Const) else 1)
+            return gcd(self.align(v.base), step)
+        if isinstance(v, ir.Offset):
+            return gcd(self.align(v.base), v.bytes.value) if isinstance(v.bytes, ir.Const) else 1
+        if isinstance(v, ir.Recast) and isinstance(v.value.type, Ptr):
+            return self.align(v.value)
+        assert isinstance(v.type, Ptr)
+        if isinstance(v, ir.Helper) and v.type.space in (Space.MAP, Space.RECORD):
+            return 8
+        return natural(v.type.to)
+
+    def access_align(self, ptr: ir.Value, size: int) -> int:
+        """The alignment of a load or store: the type's own, but for a field placed across it."""
+        if isinstance(ptr, ir.FieldAddr) and not ptr.struct.core:
+            offset = ptr.struct.members[ptr.index].bit_offset // 8
+            return gcd(size, offset) if offset else size
+        return size
+
+    # -- ops
+
+    def load(self, op: ir.Load) -> None:
+        t = op.type
+        align = self.access_align(op.ptr, t.size)
+        if isinstance(t, Int) and t.bits == 1:
+            byte = self.give(f"load i8, {self.arg(op.ptr)}, align 1")
+            self.define(op, f"icmp ne i8 {byte}, 0")
+        else:
+            self.define(op, f"load {_type(t)}, {self.arg(op.ptr)}, align {align}")
+
+    def store(self, op: ir.Store) -> None:
+        t = op.value.type
+        value = self.arg(op.value)
+        if isinstance(t, Int) and t.bits == 1:
+            value = f"i8 {self.give(f'zext {value} to i8')}"
+        self.add(f"store {value}, {self.arg(op.ptr)}, align {self.access_align(op.ptr, t.size)}")
+
+    def copy(self, op: ir.Copy) -> None:
+        to, source = self.align(op.dst), self.align(op.src)
+        if op.size <= _INLINE:
+            self.add(
+                f"call void @llvm.memcpy.p0.p0.i64(ptr align {to} {self.ref(op.dst)}, "
+                f"ptr align {source} {self.ref(op.src)}, i64 {op.size}, i1 false)"
+            )
+        else:
+            self.by_words(op.dst, op.src, op.size, gcd(to, source, op.size, 8))
+
+    def zero(self, op: ir.Zero) -> None:
+        to = self.align(op.dst)
+        if op.size <= _INLINE:
+            args = f"ptr align {to} {self.ref(op.dst)}, i8 0, i64 {op.size}, i1 false"
+            self.add(f"call void @llvm.memset.p0.i64({args})")
+        else:
+            self.by_words(op.dst, None, op.size, gcd(to, op.size, 8))
+
+    def by_words(self, dst: ir.Value, src: ir.Value | None, size: int, unit: int) -> None:
+        """Copy or zero in a loop; volatile, or LLVM would make it a call of a C library."""
+        word, n = f"i{unit * 8}", self.next
+        before, loop, done = f"pre{n}", f"loop{n}", f"done{n}"
+        i, following = self.fresh(), self.fresh()
+        self.add(f"br label %{before}")
+        self.out.append(f"{before}:")
+        self.add(f"br label %{loop}")
+        self.out.append(f"{loop}:")
+        self.add(f"{i} = phi i64 [ 0, %{before} ], [ {following}, %{loop} ]")
+        to = self.give(f"getelementptr inbounds {word}, {self.arg(dst)}, i64 {i}")
+        value = "0"
+        if src is not None:
+            place = self.give(f"getelementptr inbounds {word}, {self.arg(src)}, i64 {i}")
+            value = self.give(f"load volatile {word}, ptr {place}, align {unit}")
+        self.add(f"store volatile {word} {value}, ptr {to}, align {unit}")
+        self.add(f"{following} = add nuw nsw i64 {i}, 1")
+        more = self.give(f"icmp ult i64 {following}, {size // unit}")
+        self.add(f"br i1 {more}, label %{loop}, label %{done}")
+        self.out.append(f"{done}:")
+
+    def field(self, op: ir.FieldAddr) -> None:
+        if not op.struct.core:
+            offset = op.struct.members[op.index].bit_offset // 8
+            if offset:
+                self.define(op, f"getelementptr inbounds i8, {self.arg(op.base)}, i64 {offset}")
+            else:
+                self.names[op] = self.ref(op.base)
+            return
+        index = self.debug.member_index(op.struct, op.index)
+        access = f", !llvm.preserve.access.index {self.debug.type(op.struct)}"
+        if op.struct.union:
+            call = f"@llvm.preserve.union.access.index.p0.p0({self.arg(op.base)}, i32 {index})"
+        else:
+            call = (
+                f"@llvm.preserve.struct.access.index.p0.p0(ptr elementtype(i8) {self.ref(op.base)}, i32 0, "
+            )
+            call += f"i32 {index})"
+        name = self.names[op] = self.fresh()
+        self.out.append(f"  {name} = call ptr {call}{self.dbg}{access}")
+
+    def elem(self, op: ir.ElemAddr) -> None:
+        base = op.base
+        assert isinstance(base.type, Ptr)
+        assert isinstance(op.type, Ptr)
+        if isinstance(base, ir.FieldAddr) and base.struct.core and isinstance(op.index, ir.Const):
+            access = f", !llvm.preserve.access.index {self.debug.type(base.type.to)}"
+            name = self.names[op] = self.fresh()
+            self.out.append(
+                f"  {name} = call ptr @llvm.preserve.array.access.index.p0.p0(ptr elementtype(i8) "
+                f"{self.ref(base)}, i32 1, i32 {op.index.value}){self.dbg}{access}"
+            )
+        else:
+            step = f"[{op.type.to.size} x i8]"
+            self.define(op, f"getelementptr inbounds {step}, {self.arg(base)}, {self.arg(op.index)}")
+
+    def offset(self, op: ir.Offset) -> None:
+        self.define(op, f"getelementptr i8, {self.arg(op.base)}, {self.arg(op.bytes)}")
+
+    def recast(self, op: ir.Recast) -> None:
+        had, want = _type(op.value.type), _type(op.type)
+        if had == want:
+            self.names[op] = self.ref(op.value)
+        else:
+            how = "ptrtoint" if had == "ptr" else "inttoptr"
+            self.define(op, f"{how} {self.arg(op.value)} to {want}")
+
+    def cast(self, op: ir.Cast) -> None:
+        had, want = op.value.type, op.type
+        assert isinstance(had, Int)
+        assert isinstance(want, Int)
+        if want.bits == had.bits:
+            self.names[op] = self.ref(op.value)
+        elif want.bits == 1:
+            self.define(op, f"icmp ne {self.arg(op.value)}, 0")
+        elif want.bits < had.bits:
+            self.define(op, f"trunc {self.arg(op.value)} to {_type(want)}")
+        else:
+            how = "sext" if had.signed and had.bits > 1 else "zext"
+            self.define(op, f"{how} {self.arg(op.value)} to {_type(want)}")
+
+    def binary(self, op: ir.Binary) -> None:
+        a, b, t = self.ref(op.a), self.ref(op.b), _type(op.type)
+        match op.op:
+            case "udiv" | "urem":
+                self.names[op] = self.divide(op.op, t, a, b, op.b)
+            case "sdiv" | "srem":
+                self.names[op] = self.divide_signed(op.op, t, a, b, op.b)
+            case _:
+                self.define(op, f"{op.op} {t} {a}, {b}")
+
+    def divide(self, how: str, t: str, a: str, b: str, divisor: ir.Value) -> str:
+        """Unsigned; by zero it gives 0, and a as the remainder, as BPF's instruction does."""
+        if isinstance(divisor, ir.Const) and divisor.value:
+            return self.give(f"{how} {t} {a}, {b}")
+        zero = self.give(f"icmp eq {t} {b}, 0")
+        safe = self.give(f"select i1 {zero}, {t} 1, {t} {b}")
+        result = self.give(f"{how} {t} {a}, {safe}")
+        return self.give(f"select i1 {zero}, {t} {'0' if how == 'udiv' else a}, {t} {result}")
+
+    def divide_signed(self, how: str, t: str, a: str, b: str, divisor: ir.Value) -> str:
+        """Truncating, made of the unsigned one: BPF has no signed division below cpu v4."""
+        top = int(t[1:]) - 1
+
+        def magnitude(x: str) -> tuple[str, str]:
+            sign = self.give(f"ashr {t} {x}, {top}")
+            return sign, self.give(f"sub {t} {self.give(f'xor {t} {x}, {sign}')}, {sign}")
+
+        sign, size = magnitude(a)
+        if isinstance(divisor, ir.Const) and divisor.value:
+            result = self.give(f"u{how[1:]} {t} {size}, {abs(divisor.value)}")
+            other = "-1" if divisor.value < 0 else "0"
+        else:
+            other, by = magnitude(b)
+            result = self.divide(f"u{how[1:]}", t, size, by, divisor)
+        if how == "sdiv":
+            sign = self.give(f"xor {t} {sign}, {other}")
+        return self.give(f"sub {t} {self.give(f'xor {t} {result}, {sign}')}, {sign}")
+
+    def compare(self, op: ir.Compare) -> None:
+        self.define(op, f"icmp {op.op} {self.arg(op.a)}, {self.ref(op.b)}")
+
+    def select(self, op: ir.Select) -> None:
+        self.define(op, f"select {self.arg(op.cond)}, {self.arg(op.a)}, {self.arg(op.b)}")
+
+    def call_text(self, op: ir.Helper | ir.Call, callee: str, attributes: str = "") -> None:
+        args = ", ".join(self.arg(a) for a in op.args)
+        text = f"call {attributes}{_type(op.type)} {callee}({args})"
+        if op.type is VOID:
+            self.add(text)
+        else:
+            self.define(op, text)
+
+    def helper(self, op: ir.Helper) -> None:
+        aligned = isinstance(op.type, Ptr) and op.type.space in (Space.MAP, Space.RECORD)
+        self.call_text(op, f"inttoptr (i64 {op.id} to ptr)", "align 8 " if aligned else "")
+
+    def call(self, op: ir.Call) -> None:
+        self.call_text(op, f"@{op.fn.name}")
+
+    def atomic(self, op: ir.Atomic) -> None:
+        order = "seq_cst" if op.fetch else "monotonic"
+        text = (
+            f"atomicrmw {op.op} {self.arg(op.ptr)}, {self.arg(op.value)} {order}, align {op.value.type.size}"
+        )
+        self.define(op, text)
+
+    # -- CO-RE facts
+
+    def field_info(self, op: ir.FieldInfo) -> None:
+        fact = self.give(
+            f"call i32 @llvm.bpf.preserve.field.info.p0({self.arg(op.field)}, i64 {_FIELD[op.kind]})"
+        )
+        self.define(op, f"zext i32 {fact} to i64")
+
+    def type_info(self, op: ir.TypeInfo) -> None:
+        self.owner.serial += 1
+        name = self.fresh()
+        access = f"!llvm.preserve.access.index {self.debug.type(op.of)}"
+        self.out.append(
+            f"  {name} = call i32 @llvm.bpf.preserve.type.info(i32 {self.owner.serial}, i64 {_TYPE[op.kind]})"
+            f"{self.dbg}, {access}"
+        )
+        self.define(op, f"zext i32 {name} to i64")
+
+    def enum_info(self, op: ir.EnumInfo) -> None:
+        self.owner.serial += 1
+        label = f"{op.enumerator}:{op.local}".encode() + b"\0"
+        text = ir.GlobalVar("", Chars(len(label)), label, const=True, private=True)
+        name = self.names[op] = self.fresh()
+        access = f"!llvm.preserve.access.index {self.debug.enum(op)}"
+        self.out.append(
+            f"  {name} = call i64 @llvm.bpf.preserve.enum.value(i32 {self.owner.serial}, "
+            f"ptr {self.owner.constant(text)}, i64 {_ENUM[op.kind]}){self.dbg}, {access}"
+        )
+
+    # -- terminators
+
+    def jump(self, op: ir.Jump) -> None:
+        self.add(f"br label %{self.labels[op.target]}")
+
+    def branch(self, op: ir.Branch) -> None:
+        self.add(f"br {self.arg(op.cond)}, label %{self.labels[op.yes]}, label %{self.labels[op.no]}")
+
+    def switch(self, op: ir.Switch) -> None:
+        t = _type(op.value.type)
+        cases = " ".join(f"{t} {n}, label %{self.labels[b]}" for n, b in op.cases)
+        self.add(f"switch {self.arg(op.value)}, label %{self.labels[op.default]} [ {cases} ]")
+
+    def ret(self, op: ir.Return) -> None:
+        self.add("ret void" if op.value is None else f"ret {self.arg(op.value)}")
+
+
+_EMIT: dict[type[ir.Op], Callable[[_FunctionText, Any], None]] = {
+    ir.Load: _FunctionText.load,
+    ir.Store: _FunctionText.store,
+    ir.Copy: _FunctionText.copy,
+    ir.Zero: _FunctionText.zero,
+    ir.FieldAddr: _FunctionText.field,
+    ir.ElemAddr: _FunctionText.elem,
+    ir.Offset: _FunctionText.offset,
+    ir.Recast: _FunctionText.recast,
+    ir.Cast: _FunctionText.cast,
+    ir.Binary: _FunctionText.binary,
+    ir.Compare: _FunctionText.compare,
+    ir.Select: _FunctionText.select,
+    ir.Helper: _FunctionText.helper,
+    ir.Call: _FunctionText.call,
+    ir.Atomic: _FunctionText.atomic,
+    ir.FieldInfo: _FunctionText.field_info,
+    ir.TypeInfo: _FunctionText.type_info,
+    ir.EnumInfo: _FunctionText.enum_info,
+    ir.Jump: _FunctionText.jump,
+    ir.Branch: _FunctionText.branch,
+    ir.Switch: _FunctionText.switch,
+    ir.Return: _FunctionText.ret,
+}

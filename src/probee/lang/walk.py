@@ -1,0 +1,135 @@
+"""Ways through the IR: blocks in order, operands of ops, uses of values."""
+
+from __future__ import annotations
+
+from . import ir
+from .ir import Block, Function, Local, Op, Value
+
+
+def successors(block: Block) -> list[Block]:
+    end = block.ops[-1] if block.ops else None
+    if isinstance(end, ir.Jump):
+        return [end.target]
+    if isinstance(end, ir.Branch):
+        return [end.yes, end.no]
+    if isinstance(end, ir.Switch):
+        return [*(b for _, b in end.cases), end.default]
+    return []
+
+
+def reachable(fn: Function) -> list[Block]:
+    """The blocks that control can reach, each after all that dominate it (reverse post-order)."""
+    entry = fn.blocks[0]
+    seen = {entry}
+    order: list[Block] = []
+    stack = [(entry, successors(entry))]
+    while stack:
+        block, todo = stack[-1]
+        while todo:
+            nxt = todo.pop()
+            if nxt not in seen:
+                seen.add(nxt)
+                stack.append((nxt, successors(nxt)))
+                break
+        else:
+            stack.pop()
+            order.append(block)
+    order.reverse()
+    return order
+
+
+def operands(op: Op) -> list[Value]:
+    """The values an op works on."""
+    if isinstance(op, ir.Load):
+        return [op.ptr]
+    if isinstance(op, (ir.Store, ir.Atomic)):
+        return [op.ptr, op.value]
+    if isinstance(op, ir.Copy):
+        return [op.dst, op.src]
+    if isinstance(op, ir.Zero):
+        return [op.dst]
+    if isinstance(op, ir.FieldAddr):
+        return [op.base]
+    if isinstance(op, ir.ElemAddr):
+        return [op.base, op.index]
+    if isinstance(op, ir.Offset):
+        return [op.base, op.bytes]
+    if isinstance(op, (ir.Recast, ir.Cast, ir.Switch)):
+        return [op.value]
+    if isinstance(op, (ir.Binary, ir.Compare)):
+        return [op.a, op.b]
+    if isinstance(op, ir.Select):
+        return [op.cond, op.a, op.b]
+    if isinstance(op, (ir.Helper, ir.Call)):
+        return list(op.args)
+    if isinstance(op, ir.FieldInfo):
+        return [op.field]
+    if isinstance(op, ir.Branch):
+        return [op.cond]
+    if isinstance(op, ir.Return):
+        return [] if op.value is None else [op.value]
+    return []
+
+
+class Uses:
+    """Who uses what in a function's blocks."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.of: dict[Value, list[tuple[Block, int, Op]]] = {}
+        for block in blocks:
+            for i, op in enumerate(block.ops):
+                for value in operands(op):
+                    self.of.setdefault(value, []).append((block, i, op))
+
+    def reach(self, value: Value) -> list[tuple[Block, int, Op, Value]] | None:
+        """All uses of an address and of those made of it; None if it goes where it cannot be followed."""
+        out: list[tuple[Block, int, Op, Value]] = []
+        work = [value]
+        while work:
+            address = work.pop()
+            for block, i, op in self.of.get(address, ()):
+                out.append((block, i, op, address))
+                if isinstance(op, (ir.FieldAddr, ir.ElemAddr, ir.Offset)):
+                    if op.base is address:
+                        work.append(op)
+                elif isinstance(op, ir.Recast):
+                    work.append(op)
+                elif isinstance(op, ir.Select) or (
+                    isinstance(op, (ir.Store, ir.Atomic)) and op.value is address
+                ):
+                    return None
+        return out
+
+    def promoted(self, local: Local) -> bool:
+        """LLVM keeps the variable in a register: it is only loaded and stored as a whole."""
+        return all(
+            (isinstance(op, ir.Load) and op.type.size == local.of.size)
+            or (isinstance(op, ir.Store) and op.ptr is local and op.value is not local)
+            for _, _, op in self.of.get(local, ())
+        )
+
+    def lifetime(self, local: Local) -> tuple[Op, Op] | None:
+        """The first and last op that use a variable whose life is within one block, else None.
+
+        The first must write all of it, or it might carry a value from one round of a loop to the next.
+        """
+        uses = self.reach(local)
+        if not uses or any(u[0] is not uses[0][0] for u in uses):
+            return None
+        uses.sort(key=lambda u: u[1])
+        first, last = uses[0][2], uses[-1][2]
+        return (first, last) if _fills(first, local) and not isinstance(last, ir.TERMINATORS) else None
+
+
+_FILLING = ("probe_read_kernel", "probe_read_user")  # helpers that write all of their first argument
+
+
+def _fills(op: Op, local: Local) -> bool:
+    if isinstance(op, ir.Store):
+        return op.ptr is local
+    if isinstance(op, (ir.Copy, ir.Zero)):
+        return op.dst is local and op.size == local.of.size
+    if isinstance(op, ir.Helper) and op.name in _FILLING:
+        size = op.args[1]
+        return op.args[0] is local and isinstance(size, ir.Const) and size.value == local.of.size
+    return False
