@@ -1,0 +1,209 @@
+"""Reading the memory of a BPF ring buffer: whatever shows the layout can be read, a mapping or a bytearray.
+
+The kernel's layout (Linux 5.8, kernel/bpf/ringbuf.c; `struct bpf_ringbuf_hdr`): positions count bytes and
+only grow; position modulo size is the place in the data, which is mapped twice in a row so that no record is
+ever cut. A record is a 32-bit length whose top bits say busy (not yet submitted) and discard, 32 bits that are
+the kernel's, the data, and zeros up to a multiple of 8.
+
+**Order of memory accesses.** The kernel stores a record's data, then its length without the busy bit, with
+release semantics; and the producer position with release semantics after the busy length. We read the
+position, then lengths, then data, and store the consumer position last; each is one aligned load or store,
+since memoryview items of native formats are copied as a whole. x86 keeps loads in order, and stores behind
+earlier loads, so nothing more is needed. Elsewhere `_fence` comes between: it releases a lock and takes it
+again, which the C library does with a release and an acquire on the same word, and no access crosses that
+pair.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+from ..errors import MapError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy as np
+
+    from ..btf.values import Codec
+
+BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT, linux/bpf.h
+DISCARD = 1 << 30  # BPF_RINGBUF_DISCARD_BIT
+HEADER = 8  # BPF_RINGBUF_HDR_SZ
+_MOST = 1 << 12  # headers compared in one step
+_POSITION_BITS = 64
+_LENGTH = Struct("=I")
+
+
+def _fence_for(machine: str) -> Callable[[], None]:
+    if machine in ("x86_64", "i686", "i386"):
+        return lambda: None
+    from _thread import allocate_lock
+
+    lock = allocate_lock()
+    lock.acquire()
+
+    def fence() -> None:
+        lock.release()
+        lock.acquire()
+
+    return fence
+
+
+_fence = _fence_for(os.uname().machine)
+
+
+class Run:
+    """`count` committed records of `length` bytes, one every `stride` bytes from byte `at` of the data."""
+
+    __slots__ = ("at", "count", "length", "stride")
+
+    def __init__(self, at: int, count: int, length: int, stride: int) -> None:
+        self.at = at
+        self.count = count
+        self.length = length
+        self.stride = stride
+
+
+class Ring:
+    """`consumer` and `producer` hold a position at their start, `data` is the data area, twice."""
+
+    __slots__ = ("_consumer", "_data", "_lengths", "_producer", "size")
+
+    def __init__(self, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
+        self._consumer = consumer[:8].cast("Q")
+        self._producer = producer[:8].cast("Q")
+        self._data = data
+        self._lengths = data.cast("I")
+        self.size = data.nbytes // 2
+
+    @property
+    def available(self) -> int:
+        """Bytes between the consumer's and the producer's position, headers and busy records included."""
+        return (self._producer[0] - self._consumer[0]) % (1 << _POSITION_BITS)
+
+    def scan(self, limit: int) -> tuple[list[Run], int]:
+        """At most `limit` committed records from the consumer's position, and the position after them.
+
+        Discarded records are skipped, a busy one ends the scan. Raises MapError if the memory makes no
+        sense, which takes another process that writes the consumer's position.
+        """
+        position: int = self._consumer[0]
+        left = self.available
+        size = self.size
+        lengths = self._lengths
+        if left > size or position % 8:
+            raise MapError(
+                f"the ring buffer's positions make no sense (consumer {position}, {left} of {size} bytes full): "
+                "is another process reading it?"
+            )
+        _fence()
+        runs: list[Run] = []
+        step = 4
+        while left >= HEADER and limit > 0:
+            at = position % size
+            head: int = lengths[at >> 2]
+            if head & BUSY:
+                break
+            length = head & ~DISCARD
+            stride = length + HEADER + 7 & ~7
+            if stride > left:
+                raise MapError(f"the ring buffer holds a record of {length} bytes where {left} are left")
+            if head & DISCARD:
+                position += stride
+                left -= stride
+                continue
+            # How many more of the same length follow? Every header up to the first that differs is one.
+            count = 1
+            most = min(left // stride, limit)
+            expected = _LENGTH.pack(head)
+            while count < most:
+                n = min(step, most - count)
+                begin = at + count * stride >> 2
+                found = lengths[begin : begin + (n * stride >> 2) : stride >> 2].tobytes()
+                if found == expected * n:
+                    count += n
+                    step = min(_MOST, step * 4)
+                    continue
+                count += _equal(found, expected)
+                step = 4
+                break
+            runs.append(Run(at, count, length, stride))
+            position += count * stride
+            left -= count * stride
+            limit -= count
+        _fence()
+        return runs, position
+
+    def release(self, position: int) -> None:
+        """Give the memory before `position` back to the kernel."""
+        _fence()
+        self._consumer[0] = position
+
+    def objects(self, run: Run, codec: Codec | None) -> list[Any]:
+        """The records of a run as values; as bytes without a codec.
+
+        A record longer than its type is cut, for a shorter one zeros follow.
+        """
+        at, length, stride = run.at, run.length, run.stride
+        data = self._data
+        if codec is not None and codec.size <= length:
+            view = data[at : at + run.count * stride]
+            return list(codec.stream(view, HEADER, stride - HEADER - codec.size))
+        starts = range(at + HEADER, at + HEADER + run.count * stride, stride)
+        raw = [data[start : start + length].tobytes() for start in starts]
+        if codec is None:
+            return raw
+        return [codec.unpack(r.ljust(codec.size, b"\0")) for r in raw]
+
+    def columns(self, runs: list[Run], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """The records of some runs as one array: a copy."""
+        import numpy as np
+
+        size = dtype.itemsize
+        if not size:
+            return np.zeros(sum([run.count for run in runs]), dtype)
+        raw = np.dtype(f"V{size}")  # whole items move faster than their fields
+        total = sum([run.count for run in runs])
+        parts: list[np.ndarray[Any, Any]] = []
+        singles: list[bytes] = []
+
+        def gather() -> None:
+            if singles:
+                parts.append(np.frombuffer(b"".join(singles), raw))
+                singles.clear()
+
+        for run in runs:
+            if run.count > 8 and size <= run.length:
+                gather()
+                item: Any = {
+                    "names": ["record"],
+                    "formats": [raw],
+                    "offsets": [HEADER],
+                    "itemsize": run.stride,
+                }
+                parts.append(np.frombuffer(self._data, np.dtype(item), run.count, run.at)["record"])
+                continue
+            keep = min(size, run.length)
+            for start in range(run.at + HEADER, run.at + HEADER + run.count * run.stride, run.stride):
+                singles.append(self._data[start : start + keep].tobytes().ljust(size, b"\0"))
+        gather()
+        out = np.empty(total, raw)
+        if parts:
+            np.concatenate(parts, out=out)
+        return out.view(dtype)
+
+
+def _equal(found: bytes, expected: bytes) -> int:
+    """How many items at the start of `found` are `expected`, knowing that not all are."""
+    low, high = 0, len(found) // 4  # the first `low` are, the first `high` are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if found[: middle * 4] == expected * middle:
+            low = middle
+        else:
+            high = middle
+    return low
