@@ -1,8 +1,8 @@
 """The BPF instruction set (RFC 9669) and the tables of what the kernel knows. Touches nothing.
 
-`decode`/`encode` turn bytes into `Insn` values and back, `disassemble`/`assemble` into text and back. Tables of
-program types, map types, attach types and helpers are in `tables`, section names in `sections`, system call
-numbers in `syscalls`.
+`decode`/`encode` turn bytes into `Insn` values and back, `disassemble`/`assemble` into text and back.
+Tables of program types, map types, attach types and helpers are in `tables`, section names in `sections`,
+system call numbers in `syscalls`.
 """
 
 from __future__ import annotations

@@ -253,7 +253,9 @@ def wide_text(first: Insn, second: Insn, *, dialect: str = "llvm") -> str | None
     return f"r{first.dst} = {name}({_hex(first.imm)}, {_hex(second.imm)}) ll"
 
 
-def disassemble_insns(insns: list[Insn], *, dialect: str = "llvm", endian: str = "little") -> list[str | None]:
+def disassemble_insns(
+    insns: list[Insn], *, dialect: str = "llvm", endian: str = "little"
+) -> list[str | None]:
     """One entry a slot, None for the second slot of a wide immediate."""
     out: list[str | None] = []
     i, n = 0, len(insns)

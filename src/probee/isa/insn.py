@@ -93,13 +93,13 @@ class Insn:
 
 
 def decode(code: bytes | bytearray | memoryview, endian: str = "little") -> list[Insn]:
-    """The slots of `code`. Any 8 bytes decode; what they mean is the disassembler's and the verifier's matter.
+    """The slots of `code`. Any 8 bytes decode; what they mean is for the disassembler and the verifier.
 
     Raises:
         ObjectError: the length is not a multiple of 8.
     """
     if len(code) % INSN_SIZE:
-        raise ObjectError(f"{len(code)} bytes of BPF code: instructions are 8 bytes each, so the code is cut off")
+        raise ObjectError(f"{len(code)} bytes of BPF code: not whole instructions of 8 bytes")
     if endian == "little":
         return [Insn(op, regs & 15, regs >> 4, off, imm) for op, regs, off, imm in _LITTLE.iter_unpack(code)]
     return [Insn(op, regs >> 4, regs & 15, off, imm) for op, regs, off, imm in _BIG.iter_unpack(code)]

@@ -17,6 +17,7 @@ TRACEPOINT_NAMES: dict[str, str] = {
     "umount": "umount2",
 }
 
+# fmt: off
 SYSCALLS: dict[str, dict[str, int]] = {
     "x86_64": {
         "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7,
@@ -166,6 +167,9 @@ SYSCALLS: dict[str, dict[str, int]] = {
         "file_getattr": 468, "file_setattr": 469,
     },
 }
+
+
+# fmt: on
 
 
 def number(name: str, arch: str) -> int | None:

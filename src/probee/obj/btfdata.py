@@ -105,7 +105,7 @@ def _dummy_ksyms(
 ) -> bytearray:
     """Kernel symbols as ints, kernel functions as static ones behind a dummy variable.
 
-    The kernel takes only variables with a size in a data section, and only functions whose parameters have names.
+    The kernel takes only sized variables in a data section, and only functions whose parameters have names.
     """
     hdr_len, type_off, type_len, str_off, str_len = struct.unpack_from(order + "IIIII", raw, 4)
     types_at, strings_at = hdr_len + type_off, hdr_len + str_off

@@ -131,7 +131,7 @@ class Elf:
             name = _string(blob, name_off, f"name of section {index}")
             if type == SHT_NOBITS:
                 if size > MAX_NOBITS:
-                    raise ObjectError(f"section {name} claims {size} bytes; probee takes {MAX_NOBITS} at most")
+                    raise ObjectError(f"section {name} claims {size} bytes, over the limit of {MAX_NOBITS}")
                 content = view[:0]
             else:
                 content = self._content(view, head, name) if index else view[:0]
@@ -163,7 +163,7 @@ class Elf:
         for index, fields in enumerate(struct.iter_unpack(self._order + "IBBHQQ", table.data)):
             name_off, info, other, shndx, value, size = fields
             if n <= shndx < SHN_LORESERVE:
-                raise ObjectError(f"broken ELF file: symbol {index} is in section {shndx}, which does not exist")
+                raise ObjectError(f"broken ELF file: symbol {index} is in section {shndx} of {n}")
             type = info & 15
             name = _string(names, name_off, f"name of symbol {index}") if name_off else ""
             if type == STT_SECTION and not name and shndx < n:

@@ -33,7 +33,7 @@ from probee.obj.spec import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from probee.obj.spec import Function, ObjectSpec
+    from probee.obj.spec import Function, ObjectSpec, Reloc
 
 _PSEUDO = {
     MAP_FD: PSEUDO_MAP_FD,
@@ -57,7 +57,7 @@ def link(obj: ObjectSpec, main: Function) -> LinkedProgram:
 
 
 class _Linker:
-    __slots__ = ("code", "little", "obj", "order", "out", "place", "starts", "text", "todo", "unit")
+    __slots__ = ("code", "imm", "little", "obj", "order", "out", "place", "starts", "text", "todo")
 
     def __init__(self, obj: ObjectSpec, name: str) -> None:
         self.obj = obj
@@ -65,7 +65,7 @@ class _Linker:
         self.order = "<" if self.little else ">"
         self.out = LinkedProgram(name, obj.endian)
         self.code = self.out.insns
-        self.unit = struct.Struct(self.order + "i")
+        self.imm = struct.Struct(self.order + "i")
         self.text = [f for f in obj.functions if f.section_index == obj.text_index]
         self.place: dict[int, int] = {}  # id of an appended function -> its first instruction in the output
         self.todo: list[tuple[Function, int, int]] = []  # function, its place, next instruction to look at
@@ -90,7 +90,7 @@ class _Linker:
             opcodes = self.code[8 * start : 8 * (start + f.count) : 8]
             while at < f.count:
                 opcode = opcodes[at]
-                if opcode == CALL_IMM or opcode == LD_IMM64:
+                if opcode in (CALL_IMM, LD_IMM64):
                     target = self._visit(f, start, at, opcode, relocs.get(f.start + at))
                     if target is not None and id(target) not in self.place:
                         # Appending looks at the new function next; then come back here to set the distance.
@@ -101,34 +101,31 @@ class _Linker:
                         at += 1
                 at += 1
 
-    def _visit(self, f: Function, start: int, at: int, opcode: int, reloc: object) -> Function | None:
-        """Relocate one instruction. The subprogram it refers to, if any; if that has a place, it is set."""
-        from probee.obj.spec import Reloc
-
+    def _visit(self, f: Function, start: int, at: int, opcode: int, reloc: Reloc | None) -> Function | None:
+        """Relocate one instruction. The subprogram it refers to, whose distance is set if it has a place."""
         byte = 8 * (start + at)
-        if not isinstance(reloc, Reloc):
+        if reloc is None:
             if opcode != CALL_IMM or self._source(byte) != PSEUDO_CALL:
                 return None
             # A static function in the same section: the distance is in the instruction.
-            distance = self.unit.unpack_from(self.code, byte + 4)[0] if f is not None else 0
-            target = self._original_target(f, at, distance)
+            if f.section_index != self.obj.text_index:
+                raise ObjectError(f"instruction {at} of {f.name} calls inside section {f.section}, not .text")
+            original = f.start + at
+            (distance,) = self.imm.unpack_from(self.obj.code[f.section_index], 8 * original + 4)
+            index = original + distance + 1
         elif reloc.target is None:
             if opcode == CALL_IMM or at + 1 < f.count:
-                self._set(f, start, at, reloc)
+                self._set(start + at, reloc)
             return None
         else:
-            target = self._find(reloc.target, f, at)
+            index = reloc.target
+        target = self._find(index, f, at)
         place = self.place.get(id(target))
         if place is not None:
-            self.unit.pack_into(self.code, byte + 4, place - (start + at) - 1)
+            self.imm.pack_into(self.code, byte + 4, place - (start + at) - 1)
             if opcode == LD_IMM64:
                 self._set_source(byte, PSEUDO_FUNC)
         return target
-
-    def _original_target(self, f: Function, at: int, distance: int) -> Function:
-        if f.section_index != self.obj.text_index:
-            raise ObjectError(f"instruction {at} of {f.name} calls inside section {f.section}, not in .text")
-        return self._find(f.start + at + distance + 1, f, at)
 
     def _find(self, index: int, f: Function, at: int) -> Function:
         for candidate in self.text:
@@ -143,16 +140,14 @@ class _Linker:
         registers = self.code[byte + 1]
         self.code[byte + 1] = registers & 15 | source << 4 if self.little else registers & 0xF0 | source
 
-    def _set(self, f: Function, start: int, at: int, reloc: object) -> None:
-        from probee.obj.spec import Reloc
-
-        assert isinstance(reloc, Reloc)
-        byte = 8 * (start + at)
+    def _set(self, index: int, reloc: Reloc) -> None:
+        """Mark an instruction with the pseudo source of what the loader will put there."""
+        byte = 8 * index
         self._set_source(byte, _PSEUDO[reloc.kind])
-        struct.pack_into(self.order + "I", self.code, byte + 4, 0)
+        self.imm.pack_into(self.code, byte + 4, 0)
         if reloc.kind in (MAP_VALUE, KCONFIG):
             struct.pack_into(self.order + "I", self.code, byte + 12, reloc.addend)
-        self.out.relocs.append((start + at, reloc.kind, reloc.symbol, reloc.addend))
+        self.out.relocs.append((index, reloc.kind, reloc.symbol, reloc.addend))
 
     def finish(self) -> LinkedProgram:
         out, ext = self.out, self.obj.btf_ext

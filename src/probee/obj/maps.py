@@ -37,7 +37,9 @@ _NUMBERS = {
 }
 
 
-def btf_maps(btf: Btf, section: Section) -> tuple[dict[str, MapSpec], dict[int, str], dict[int, tuple[str, int]]]:
+def btf_maps(
+    btf: Btf, section: Section
+) -> tuple[dict[str, MapSpec], dict[int, str], dict[int, tuple[str, int]]]:
     """The maps of `.maps`: by name; their names by offset; and where their static slots are.
 
     The last is: offset in the section of the first slot -> (map, number of bytes of its slots).

@@ -1,4 +1,4 @@
-"""ELF bytes to `ObjectSpec` (libbpf's conventions: section names, `.maps`, data sections, `.BTF`, `.BTF.ext`)."""
+"""ELF bytes to `ObjectSpec` (libbpf's conventions: section names, `.maps`, data, `.BTF`, `.BTF.ext`)."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class _Reader:
         for symbol in wanted:
             if symbol.name not in places:
                 raise ObjectError(
-                    f"{symbol.name} is defined nowhere; what the kernel provides is declared with __ksym or __kconfig"
+                    f"{symbol.name} is defined nowhere; what the kernel provides needs __ksym or __kconfig"
                 )
             section, type_id = places[symbol.name]
             t = btf.type(type_id)
@@ -237,7 +237,12 @@ class _Reader:
             self.maps_index = section.index
             spec.maps, self.map_offsets, self.map_slots = m_.btf_maps(spec.btf, section)
         for s in self.elf.sections:
-            if s.size and m_.is_data(s.name) and s.type in (e_.SHT_PROGBITS, e_.SHT_NOBITS) and not s.has_code:
+            if (
+                s.size
+                and m_.is_data(s.name)
+                and s.type in (e_.SHT_PROGBITS, e_.SHT_NOBITS)
+                and not s.has_code
+            ):
                 if s.name in spec.maps:
                     raise ObjectError(f"there are two sections {s.name}")
                 made, variables = m_.data_map(spec.btf, s, spec.name)
@@ -308,7 +313,7 @@ class _Reader:
         if opcode == CALL_IMM:
             source = code[offset + 1] >> 4 if order == "little" else code[offset + 1] & 15
             if source != PSEUDO_CALL:
-                raise ObjectError(f"{where}: a call of {symbol.name} that is not marked as one of a subprogram")
+                raise ObjectError(f"{where}: a call of {symbol.name} that is not one of a subprogram")
             if symbol.shndx != spec.text_index or symbol.value % 8:
                 raise ObjectError(f"{where} calls {symbol.name}: subprograms must be in section .text")
             return Reloc(CALL_TARGET, symbol.name, imm, symbol.value // 8 + imm + 1)
@@ -318,7 +323,7 @@ class _Reader:
             return Reloc(FUNC_ADDRESS, symbol.name, imm, (symbol.value + imm) // 8)
         if symbol.shndx == self.maps_index:
             name = self.map_offsets.get(symbol.value)
-            if name is None or symbol.type == e_.STT_SECTION and len(self.map_offsets) > 1:
+            if name is None or (symbol.type == e_.STT_SECTION and len(self.map_offsets) > 1):
                 raise ObjectError(f"{where} names {symbol.name}, which is no map")
             return Reloc(MAP_FD, name, 0)
         section = self.elf.sections[symbol.shndx]
@@ -332,16 +337,18 @@ class _Reader:
         for offset, type, symbol in self.elf.relocations(table):
             if type not in (R_BPF_64_64, R_BPF_64_ABS64, R_BPF_64_ABS32, R_BPF_64_NODYLD32):
                 raise ObjectError(f"relocation type {type} in {table.name} is not one of data")
-            for start, (name, size) in self.map_slots.items():
-                if start <= offset < start + size and not (offset - start) % 8:
-                    break
-            else:
-                raise ObjectError(f"{table.name} relocates byte {offset} of .maps, which is no slot of a map")
-            outer = self.spec.maps[name]
+            outer, index = self._slot(table, offset)
             if outer.inner is not None:
                 stored = self.map_offsets.get(symbol.value) if symbol.shndx == self.maps_index else None
             else:
                 stored = symbol.name if symbol.type == e_.STT_FUNC else None
             if not stored:
-                raise ObjectError(f"map {name}: {symbol.name} can't be stored in it")
-            outer.slots.append(((offset - start) // 8, stored))
+                raise ObjectError(f"map {outer.name}: {symbol.name} can't be stored in it")
+            outer.slots.append((index, stored))
+
+    def _slot(self, table: Section, offset: int) -> tuple[MapSpec, int]:
+        """The map whose slot is at an offset of `.maps`, and which slot it is."""
+        for start, (name, size) in self.map_slots.items():
+            if start <= offset < start + size and not (offset - start) % 8:
+                return self.spec.maps[name], (offset - start) // 8
+        raise ObjectError(f"{table.name} relocates byte {offset} of .maps, which is no slot of a map")

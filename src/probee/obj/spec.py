@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from probee.btf.ext import BtfExt, CoreReloc
     from probee.btf.parser import Btf
 
-# What a relocation of a linked program wants in its instruction. The instruction's pseudo source is set already.
+# What a relocation of a linked program wants in its instruction, whose pseudo source is set already.
 MAP_FD = 1  # wide immediate: a map's descriptor in the lower half
-MAP_VALUE = 2  # wide immediate: a map's descriptor in the lower half; the upper half holds the offset already
+MAP_VALUE = 2  # wide immediate: a map's descriptor in the lower half; the upper one holds the offset already
 KCONFIG = 3  # like MAP_VALUE, into the map `.kconfig`
 KSYM = 4  # wide immediate: the address of a kernel symbol (typeless)
 KSYM_TYPED = 5  # wide immediate, PSEUDO_BTF_ID: BTF id and BTF descriptor of a kernel variable
@@ -45,10 +45,10 @@ def _show(obj: object, *names: str) -> str:
 class MapSpec:
     """A map to be created. Sizes are in bytes, type ids are of the object's BTF (0: none).
 
-    `name` is the name in the source (a section's name for data maps); `kernel_name` is what the kernel is told,
-    as libbpf would. `initial` is the content of a data map, None for others. `inner` describes the maps inside a
-    map of maps. `slots` are (index, name of a map or program) to be stored after creation. `record_type_id` is
-    the struct in the records of a ring buffer, if the object says.
+    `name` is the name in the source (a section's name for data maps); `kernel_name` is what the kernel is
+    told, as libbpf would. `initial` is the content of a data map, None for others. `inner` describes the maps
+    inside a map of maps. `slots` are (index, name of a map or program) to be stored after creation.
+    `record_type_id` is the struct in the records of a ring buffer, if the object says.
     """
 
     __slots__ = (
@@ -186,7 +186,8 @@ class LinkedProgram:
 
     `relocs`: (instruction index, kind, symbol, addend). `func_info` (8-byte records) and `line_info` (16-byte
     records) are what BPF_PROG_LOAD takes, in the object's byte order. `core`: CO-RE relocations whose
-    `insn_off` is in bytes from the start of `insns`. `functions`: (first instruction, name), the program first.
+    `insn_off` is in bytes from the start of `insns`. `functions`: (first instruction, name), the program
+    first.
     """
 
     __slots__ = ("core", "endian", "func_info", "functions", "insns", "line_info", "name", "relocs")
@@ -222,8 +223,8 @@ class ProgramSpec:
         "name",
         "prog_type",
         "section",
-        "section_kind",
         "section_flags",
+        "section_kind",
     )
 
     def __init__(self, obj: ObjectSpec, function: Function) -> None:
