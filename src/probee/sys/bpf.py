@@ -300,7 +300,7 @@ class Kernel:
         value_type_id: int = 0,
         inner_fd: int = 0,
         extra: int = 0,
-        numa_node: int = 0,
+        numa_node: int | None = None,
     ) -> int:
         """BPF_MAP_CREATE: a new map's descriptor."""
         attr = _MAP_CREATE.pack(
@@ -310,7 +310,7 @@ class Kernel:
             max_entries,
             flags,
             inner_fd,
-            numa_node,
+            numa_node or 0,
             object_name(name),
             0,
             btf_fd,
@@ -543,12 +543,17 @@ class Kernel:
         *,
         repeat: int = 1,
         out_size: int = 0,
+        ctx_out: bool = True,
         flags: int = 0,
         cpu: int = 0,
     ) -> TestRun:
-        """BPF_PROG_TEST_RUN. `out_size` bytes are offered for the data the program leaves behind."""
+        """BPF_PROG_TEST_RUN. `out_size` bytes are offered for the data the program leaves behind.
+
+        `ctx_out` asks for the context back; raw tracepoints refuse to give it.
+        """
         pinned, context = Pinned(data), Pinned(ctx)
-        out, ctx_out = Scratch(max(1, out_size)), Scratch(max(1, context.size))
+        ctx_size = context.size if ctx_out else 0
+        out, ctx_memory = Scratch(max(1, out_size)), Scratch(max(1, ctx_size))
         scratch = self._take()
         try:
             _TEST_RUN.pack_into(
@@ -563,9 +568,9 @@ class Kernel:
                 repeat,
                 0,
                 context.size,
-                context.size,
+                ctx_size,
                 context.address,
-                ctx_out.address if context.size else 0,
+                ctx_memory.address if ctx_size else 0,
                 flags,
                 cpu,
                 0,
@@ -576,7 +581,7 @@ class Kernel:
             return TestRun(
                 fields[1],
                 out.view[: min(fields[3], out_size)].tobytes(),
-                ctx_out.view[: min(fields[9], context.size)].tobytes(),
+                ctx_memory.view[: min(fields[9], ctx_size)].tobytes(),
                 fields[7],
             )
         finally:

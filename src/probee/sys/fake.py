@@ -114,7 +114,7 @@ class FakeKernel(Kernel):
         value_type_id: int = 0,
         inner_fd: int = 0,
         extra: int = 0,
-        numa_node: int = 0,
+        numa_node: int | None = None,
     ) -> int:
         facts = {
             "type": type,
@@ -278,6 +278,7 @@ class FakeKernel(Kernel):
         *,
         repeat: int = 1,
         out_size: int = 0,
+        ctx_out: bool = True,
         flags: int = 0,
         cpu: int = 0,
     ) -> TestRun:

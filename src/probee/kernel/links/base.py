@@ -16,8 +16,8 @@ BPF_PERF_EVENT = 41  # enum bpf_attach_type
 class Link:
     """A program attached to `hook` (words, for people). It stays attached until `close()`.
 
-    Closing the last descriptor of a link detaches the program, so a process that ends, however it ends, leaves
-    nothing attached.
+    Closing the last descriptor of a link detaches the program, so a process that ends, however it ends,
+    leaves nothing attached.
     """
 
     __slots__ = ("__weakref__", "_fds", "_kernel", "hook")

@@ -69,10 +69,10 @@ def attach(
     cpus: list[int] | None = None,
     cookie: int = 0,
 ) -> Link:
-    """Run a program of type `perf_event` on each sample: `frequency` samples a second, or one in `period` events.
+    """Run a program of type `perf_event` on each sample.
 
-    `period` is nanoseconds for clocks. With neither it samples at 99 Hz. `pid` samples one process only,
-    `cpus` some CPUs only; else all that are online.
+    `frequency` is samples a second, `period` is events (nanoseconds for clocks) between samples; with neither
+    it samples at 99 Hz. `pid` samples one process only, `cpus` some CPUs only; else all that are online.
     """
     kernel = kernel_calls.kernel()
     if not frequency and not period:
@@ -114,7 +114,7 @@ def attach(
             ) from None
         if error.errno == errno.EINVAL and frequency:
             raise AttachError(
-                f"can't sample {event} at {frequency} Hz: more than kernel.perf_event_max_sample_rate allows?",
+                f"can't sample {event} at {frequency} Hz: is it over kernel.perf_event_max_sample_rate?",
                 hook=hook,
                 errno=error.errno,
             ) from None

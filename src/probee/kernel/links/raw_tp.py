@@ -10,7 +10,7 @@ from probee.kernel.links.base import Link, refused
 
 
 def attach(prog_fd: int, event: str) -> Link:
-    """Run a program of type `raw_tracepoint` at the tracepoint `event` (no group), on every CPU (Linux 4.17)."""
+    """Run a program of type `raw_tracepoint` at tracepoint `event` (no group), on every CPU (Linux 4.17)."""
     hook = f"raw tracepoint {event}"
     try:
         return Link([kernel_calls.kernel().raw_tracepoint_open(prog_fd, event)], hook)
