@@ -1,0 +1,1 @@
+"""The `probee` command: a thin layer of arguments and tables."""

@@ -1,0 +1,57 @@
+"""`probee build`: the programs of a Python file as a BPF object for any loader that follows libbpf's conventions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ..errors import ProbeeError
+from ..lang.decl import ProgramDecl, programs_in
+from ..session import import_file
+
+EXAMPLES = """\
+examples:
+  probee build examples/execsnoop.py -o execsnoop.bpf.o
+  sudo bpftool prog loadall execsnoop.bpf.o /sys/fs/bpf/execsnoop autoattach
+
+The object needs no root to build. It has plain tracepoints, BTF, line info that points at the Python source, and CO-RE
+relocations, so it also fits other kernels than this one.
+"""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="probee build",
+        description="Compile the programs of a Python file to a BPF object.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE.py")
+    parser.add_argument("-o", "--output", metavar="OBJECT.o", help="default: FILE.bpf.o in the current directory")
+    opts = parser.parse_args(argv)
+    output = opts.output or os.path.basename(opts.file).removesuffix(".py") + ".bpf.o"
+    data = compile_file(opts.file)
+    try:
+        with open(output, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise ProbeeError(f"can't write {output}: {error.strerror}") from None
+    print(f"{output}: {len(data)} bytes")
+    return 0
+
+
+def compile_file(path: str) -> bytes:
+    """The object of a Python file's programs, with plain tracepoints."""
+    programs = programs_of(path)
+    from ..lang import compile
+
+    return compile(programs, merge_syscalls=False)
+
+
+def programs_of(path: str) -> list[ProgramDecl]:
+    if not os.path.isfile(path):
+        raise ProbeeError(f"there is no file {path}")
+    programs = programs_in(vars(import_file(path)))
+    if not programs:
+        raise ProbeeError(f"{path} has no programs; decorate a function, for example with @bp.tracepoint(…)")
+    return programs

@@ -1,0 +1,75 @@
+"""`probee run`: a Python file as `python FILE` would run it, or a BPF object attached and shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import ProbeeError
+
+HELP = """\
+usage: probee run [-v] [--json] FILE.py [ARGUMENT …]
+       probee run [-v] [--json] OBJECT.o
+
+Run a Python file, with its arguments in sys.argv. If the file attaches nothing itself, probee attaches its
+programs, and prints the records of its ring buffers and what the programs print() until Ctrl-C.
+A BPF object (made by `probee build`, clang, …) is attached and shown in the same way.
+
+options:
+  -v, --verbose   the verifier's full log when it refuses a program
+  --json          records as JSON, one object a line (when probee does the printing)
+
+examples:
+  sudo probee run examples/execsnoop.py
+  sudo probee run mytool.py --its-own-option
+  sudo probee run mytool.bpf.o"""
+
+
+def main(argv: list[str]) -> int:
+    json = False
+    while argv and argv[0].startswith("-"):
+        option, argv = argv[0], argv[1:]
+        if option in ("-h", "--help"):
+            print(HELP)
+            return 0
+        if option == "--json":
+            json = True
+        elif option in ("-v", "--verbose"):
+            from . import report
+
+            report.verbose = True
+        else:
+            print(f"probee run: there is no option {option}; `probee run --help` lists them", file=sys.stderr)
+            return 2
+    if not argv:
+        print(f"probee run: which file?\n\n{HELP}", file=sys.stderr)
+        return 2
+    path = argv[0]
+    if not os.path.isfile(path):
+        raise ProbeeError(f"there is no file {path}")
+    if path.endswith(".py"):
+        return run_python(path, argv, json)
+    from ..session import attach
+
+    with attach(path, catch_interrupt=True) as session:
+        from .show import show
+
+        show(session, json=json)
+    return 0
+
+
+def run_python(path: str, argv: list[str], json: bool) -> int:
+    from .. import session
+    from ..lang.decl import programs_in
+
+    attached = []
+    session.on_attach.append(attached.append)
+    sys.argv = argv
+    module = session.import_file(path, "__main__")
+    programs = [] if attached else programs_in(vars(module))
+    if programs:
+        with session.attach(*programs, catch_interrupt=True) as live:
+            from .show import show
+
+            show(live, json=json)
+    return 0

@@ -1,0 +1,144 @@
+"""Prints what attached programs write when nobody else does: records, the trace pipe, and maps at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .style import bold, dim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..session import Session
+
+TRACE_PRINTK, TRACE_VPRINTK = 6, 177  # helper numbers (linux/bpf.h)
+CALL = 0x85
+MOST = 20  # entries of a map that are shown
+
+
+def show(session: Session, *, json: bool) -> None:
+    """Print until Ctrl-C, then the maps."""
+    pipe = open_trace_pipe() if prints(session) else -1
+    if not json:
+        hooks = ", ".join(dict.fromkeys(link.hook for link in session.links))
+        print(dim(f"attached to {hooks}; Ctrl-C to end"), flush=True)
+    try:
+        _loop(session, pipe, json)
+    except KeyboardInterrupt:
+        if not json:
+            print()
+            show_globals(session)
+            show_maps(session)
+    finally:
+        if pipe >= 0:
+            os.close(pipe)
+
+
+def _loop(session: Session, pipe: int, json: bool) -> None:
+    from select import EPOLLIN, epoll
+
+    rings = [m for m in session.maps.values() if hasattr(m, "consume")]
+    with epoll() as wait:
+        if rings:
+            wait.register(session.fileno(), EPOLLIN)
+        if pipe >= 0:
+            wait.register(pipe, EPOLLIN)
+        while True:
+            for ring in rings:
+                for record in ring.consume():
+                    print(as_json(ring.name, record) if json else line(ring.name if len(rings) > 1 else "", record))
+            if pipe >= 0:
+                for text in read_pipe(pipe):
+                    print(as_json("print", text) if json else text)
+            sys.stdout.flush()
+            wait.poll()
+
+
+def prints(session: Session) -> bool:
+    """Does a program write to the trace pipe? Reading the pipe takes lines from other readers, so only if one does."""
+    for program in session.programs.values():
+        code = program.spec.link().insns
+        for at in range(0, len(code), 8):
+            if code[at] == CALL and not code[at + 1] >> 4:
+                if int.from_bytes(code[at + 4 : at + 8], sys.byteorder) in (TRACE_PRINTK, TRACE_VPRINTK):
+                    return True
+    return False
+
+
+def open_trace_pipe() -> int:
+    from ..sys import tracefs
+
+    return os.open(tracefs.root() + "/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def read_pipe(pipe: int) -> list[str]:
+    """What programs printed since the last time, without ftrace's prefix of task, CPU and time."""
+    try:
+        data = os.read(pipe, 1 << 16)
+    except BlockingIOError:
+        return []
+    lines = data.decode(errors="replace").splitlines()
+    return [text.partition("bpf_trace_printk: ")[2] for text in lines if "bpf_trace_printk: " in text]
+
+
+def line(name: str, record: Any) -> str:
+    """A record for people: `name  pid=7 comm=bash`."""
+    head = f"{bold(name)}  " if name else ""
+    fields = getattr(record, "_asdict", None)
+    if fields is None:
+        return head + (record.hex(" ") if isinstance(record, bytes) else repr(record))
+    return head + "  ".join(f"{dim(key + '=')}{value}" for key, value in fields().items())
+
+
+def as_json(name: str, record: Any) -> str:
+    from json import dumps
+
+    fields = getattr(record, "_asdict", None)
+    return dumps({"from": name, **plain(fields())} if fields else {"from": name, "data": plain(record)})
+
+
+def plain(value: Any) -> Any:
+    """`value` in what JSON has: bytes as hexadecimal text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return plain(value._asdict()) if hasattr(value, "_asdict") else value
+
+
+def show_maps(session: Session) -> None:
+    """The entries of the maps that are not empty, the largest first."""
+    for name, table in session.maps.items():
+        if "." in name or not hasattr(table, "items") or hasattr(table, "consume"):
+            continue  # global data has names such as .rodata
+        entries = [(key, _total(value)) for key, value in table.items()]
+        entries = [(key, value) for key, value in entries if value]
+        if not entries:
+            continue
+        if all(isinstance(value, int) for _, value in entries):
+            entries.sort(key=lambda entry: entry[1], reverse=True)
+        print(bold(name))
+        for key, value in entries[:MOST]:
+            print(f"  {line('', key):<40} {line('', value)}")
+        if len(entries) > MOST:
+            print(f"  … and {len(entries) - MOST} more")
+
+
+def show_globals(session: Session) -> None:
+    """Variables that programs may have changed and that are not zero."""
+    for collection in session.collections:
+        for name, spec in collection.spec.globals.items():
+            if spec.const or name.startswith("__"):
+                continue
+            value = collection.globals[name]
+            if value:
+                print(f"{bold(name)} = {line('', value)}")
+
+
+def _total(value: Any) -> Any:
+    """A per-CPU number as its sum."""
+    return sum(value) if isinstance(value, list) and all(isinstance(v, int) for v in value) else value

@@ -1,0 +1,407 @@
+"""The one way in: `attach` compiles (or takes from the cache), loads, attaches and binds; `Session` is what lives then.
+
+    with bp.attach() as session:
+        for e in execs:
+            print(e.pid, e.filename)
+
+Everything is detached and closed when the `with` block ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from .errors import ProbeeError
+from .lang.decl import MapDecl, ProgramDecl, RingBuf, Struct, Var, programs_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from select import epoll
+    from types import ModuleType
+    from typing import Any
+
+    from .kernel.globals import Globals
+    from .kernel.links.base import Link
+    from .kernel.load import Collection
+    from .kernel.maps import Map
+    from .kernel.program import Program
+    from .obj import ObjectSpec
+
+RINGBUF = 27  # enum bpf_map_type (linux/bpf.h)
+_DROPPED = "__dropped_"  # the compiler's counter of records that found a ring buffer full
+
+# Called with each session once it is attached, and once it has closed. The command line listens.
+on_attach: list[Callable[[Session], object]] = []
+on_close: list[Callable[[Session], object]] = []
+
+
+def attach(
+    *what: ProgramDecl | ModuleType | type | str | os.PathLike[str],
+    merge_syscalls: bool = True,
+    cache: bool = True,
+    catch_interrupt: bool | None = None,
+) -> Session:
+    """Load and attach programs: all of the calling module, or those given.
+
+    `what` is any of: programs (decorated functions), modules and classes (all programs in them), paths of Python
+    files (imported; what stands under `if __name__ == "__main__"` does not run) and of BPF objects (`.o`).
+    `merge_syscalls` makes one program of all `syscalls:` tracepoints, which costs less and detaches at once.
+    `cache=False` compiles anew. `catch_interrupt`: Ctrl-C ends the `with` block without an exception; by
+    default so if the calling module is `__main__`.
+
+    Raises `CompileError`, `VerifierError`, `LoadError`, `PermissionDenied`, `AttachError` or `Unsupported`; then
+    nothing stays attached.
+    """
+    caller = sys._getframe(1).f_globals
+    if catch_interrupt is None:
+        catch_interrupt = caller.get("__name__") == "__main__"
+    programs, objects = _gather(what, caller)
+    _check_privilege()
+    session = Session(catch_interrupt)
+    try:
+        if programs:
+            session._add_programs(programs, merge_syscalls, cache)
+        for path in objects:
+            session._add_object(path)
+        session._attach_all()
+    except BaseException:
+        session.close()
+        raise
+    for listen in on_attach:
+        listen(session)
+    return session
+
+
+class Session:
+    """Attached programs and what they write. Made by `attach`; a context manager.
+
+    `programs`, `maps` and `links` are live objects, the first two by name; `stats` says what start-up took, in ns, and
+    whether the object came from the cache. Several objects in one session share these dictionaries; `collections` has
+    them apart.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_catch_interrupt",
+        "_decls",
+        "_dropped",
+        "_epoll",
+        "_held",
+        "closed",
+        "collections",
+        "links",
+        "maps",
+        "programs",
+        "stats",
+    )
+
+    def __init__(self, catch_interrupt: bool = False) -> None:
+        self.collections: list[Collection] = []
+        self.programs: dict[str, Program] = {}
+        self.maps: dict[str, Map] = {}
+        self.links: list[Link] = []
+        self.stats: dict[str, int] = {}
+        self.closed = False
+        self._catch_interrupt = catch_interrupt
+        self._decls: list[tuple[MapDecl | Var, Any]] = []
+        self._callbacks: dict[str, Callable[[Any], object]] = {}
+        self._held: dict[str, list[Any]] = {}  # records that `events` took and did not yet give out, last first
+        self._dropped: dict[str, int] = {}
+        self._epoll: epoll | None = None
+
+    # ---- start ----
+
+    def _add_programs(self, programs: list[ProgramDecl], merge_syscalls: bool, cached: bool) -> None:
+        from . import cache
+        from .lang.cachekey import fingerprint
+
+        began = time.monotonic_ns()
+        key, decls = fingerprint(programs, merge_syscalls=merge_syscalls)
+        data = cache.load(key) if cached else None
+        self.stats["from_cache"] = int(data is not None)
+        if data is None:
+            from .lang import compile
+
+            data = compile(programs, merge_syscalls=merge_syscalls)
+            if cached:
+                cache.store(key, data)
+        self.stats["compile_ns"] = time.monotonic_ns() - began
+        values = {}
+        classes: dict[str, type] = {}
+        for decl in decls:
+            if isinstance(decl, Var):
+                value = decl.initial()
+                if value is not None:
+                    values[decl.name] = value
+            else:
+                for of in (decl.key, decl.value):
+                    if isinstance(of, type) and issubclass(of, Struct):
+                        classes[of.__name__] = of
+        collection = self._load(data, programs[0].fn.__module__, values, classes)
+        for decl in decls:
+            live = collection.globals if isinstance(decl, Var) else collection.maps.get(decl.name)
+            if live is not None:
+                decl._live = live
+                self._decls.append((decl, live))
+
+    def _add_object(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise ProbeeError(f"can't read {path}: {error.strerror}") from None
+        self._load(data, os.path.basename(path).partition(".")[0], {}, {})
+
+    def _load(self, data: bytes, name: str, values: dict[str, bytes], classes: dict[str, type]) -> Collection:
+        from .kernel.load import load
+        from .obj import read_object
+
+        began = time.monotonic_ns()
+        collection = load(read_object(data, name.rpartition(".")[2]), values=values, classes=classes)
+        self.collections.append(collection)
+        self.programs.update(collection.programs)
+        self.maps.update(collection.maps)
+        self.stats["load_ns"] = self.stats.get("load_ns", 0) + time.monotonic_ns() - began
+        return collection
+
+    def _attach_all(self) -> None:
+        began = time.monotonic_ns()
+        for collection in self.collections:
+            for program in collection.programs.values():
+                self.links.append(program.attach())
+        self.stats["attach_ns"] = time.monotonic_ns() - began
+
+    # ---- reading ----
+
+    @property
+    def globals(self) -> Globals:
+        """The globals of the session's object, as attributes."""
+        if len(self.collections) != 1:
+            raise ProbeeError(
+                f"this session has {len(self.collections)} objects; use session.collections[i].globals"
+            )
+        return self.collections[0].globals
+
+    def on(self, buffer: RingBuf | Map | str, callback: Callable[[Any], object]) -> None:
+        """Have `poll` call `callback` with each record of a ring buffer."""
+        self._callbacks[self._ring(buffer).name] = callback
+
+    def poll(self, timeout: float | None = None) -> int:
+        """Wait for records of the ring buffers that have a callback, and hand them on.
+
+        `timeout` is in seconds; None waits until there are some. Returns the number of records handed on. An
+        exception of a callback comes out here; the next call goes on with the record after.
+        """
+        if not self._callbacks:
+            raise ProbeeError("no callbacks: give some with session.on(buffer, callback), or iterate the buffer")
+        done = self._dispatch()
+        if not done:
+            self._wait(timeout)
+            done = self._dispatch()
+        return done
+
+    def _dispatch(self) -> int:
+        return sum([self._ring(name).dispatch(callback) for name, callback in self._callbacks.items()])
+
+    def events(
+        self,
+        *buffers: RingBuf | Map | str,
+        duration: float | None = None,
+        idle: Callable[[], object] | None = None,
+    ) -> Iterator[Any]:
+        """The records of the ring buffers given (default: all), until `duration` seconds are over.
+
+        `idle` is called each time before waiting for more: the place to flush what was printed.
+        """
+        rings = [self._ring(b) for b in buffers] or self._rings()
+        if not rings:
+            raise ProbeeError("these programs have no ring buffer; read their maps instead")
+        end = time.monotonic() + duration if duration is not None else None
+        while not self.closed:
+            for ring in rings:
+                held = self._held.setdefault(ring.name, [])
+                held += reversed(ring.consume())
+                while held:
+                    yield held.pop()
+            if idle is not None:
+                idle()
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._wait(left)
+
+    async def _events_async(self) -> AsyncIterator[Any]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self.fileno(), ready.set)
+        try:
+            while not self.closed:
+                for ring in self._rings():
+                    for record in ring.consume():
+                        yield record
+                ready.clear()
+                await ready.wait()
+        finally:
+            loop.remove_reader(self.fileno())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.events()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._events_async()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while any ring buffer has records: for select, poll, epoll, asyncio."""
+        if self._epoll is None:
+            if self.closed:
+                raise ProbeeError("the session is closed")
+            from select import EPOLLIN, epoll
+
+            self._epoll = epoll()
+            for ring in self._rings():
+                self._epoll.register(ring.fd, EPOLLIN)
+        return self._epoll.fileno()
+
+    def _wait(self, timeout: float | None) -> None:
+        self.fileno()
+        assert self._epoll is not None
+        self._epoll.poll(timeout)
+
+    def _rings(self) -> list[Any]:
+        return [m for m in self.maps.values() if m.type == RINGBUF]
+
+    def _ring(self, buffer: RingBuf | Map | str) -> Any:
+        name = buffer if isinstance(buffer, str) else buffer.name
+        found = self.maps.get(name)
+        if found is None or found.type != RINGBUF:
+            names = ", ".join(m.name for m in self._rings()) or "none"
+            raise ProbeeError(f"{name!r} is no ring buffer of this session; it has {names}")
+        return found
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """For each ring buffer, how many records were lost because it was full. Stays readable after `close`."""
+        if not self.closed:
+            for collection in self.collections:
+                for name in collection.spec.globals:
+                    if name.startswith(_DROPPED):
+                        self._dropped[name.removeprefix(_DROPPED)] = collection.globals[name]
+        return self._dropped
+
+    @property
+    def dropped(self) -> int:
+        """How many records were lost in all."""
+        return sum(self.drops.values())
+
+    # ---- end ----
+
+    def close(self) -> None:
+        """Detach and close everything. Doing it again does nothing."""
+        if self.closed:
+            return
+        try:
+            for link in reversed(self.links):
+                link.close()
+            _ = self.drops
+        finally:
+            self.closed = True
+            if self._epoll is not None:
+                self._epoll.close()
+            for decl, live in self._decls:
+                if decl._live is live:  # else a newer session holds it
+                    decl._live = None
+            for collection in self.collections:
+                collection.close()
+        for report in on_close:
+            report(self)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        self.close()
+        return self._catch_interrupt and kind is KeyboardInterrupt
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self.links)} attached"
+        return f"<probee session: {', '.join(self.programs)} ({state})>"
+
+
+def _check_privilege() -> None:
+    """Say what is missing before compiling anything."""
+    from .sys import caps
+
+    if caps.missing(caps.CAP_BPF, caps.CAP_PERFMON):
+        raise caps.denied("attaching programs", caps.CAP_BPF, caps.CAP_PERFMON)
+
+
+def _gather(what: Iterable[Any], caller: dict[str, Any]) -> tuple[list[ProgramDecl], list[str]]:
+    """Programs and paths of objects."""
+    programs: list[ProgramDecl] = []
+    objects: list[str] = []
+    for item in what:
+        if isinstance(item, ProgramDecl):
+            programs.append(item)
+        elif isinstance(item, type(sys)):
+            programs += _some(programs_in(vars(item)), f"module {item.__name__}")
+        elif isinstance(item, type):
+            programs += _some(
+                programs_in({item.__name__: item, "__name__": item.__module__}), f"class {item.__name__}"
+            )
+        elif isinstance(item, (str, os.PathLike)):
+            path = os.fspath(item)
+            if path.endswith(".py"):
+                programs += _some(programs_in(vars(import_file(path))), path)
+            else:
+                objects.append(path)
+        elif callable(item):
+            raise ProbeeError(
+                f"{item.__name__} is a plain function; put a decorator such as @bp.tracepoint(…) over it"
+            )
+        else:
+            raise ProbeeError(f"can't attach {item!r}: give programs, modules, classes, or paths of .py or .o files")
+    if not what:
+        programs = _some(programs_in(caller), f"module {caller.get('__name__')}")
+    return list({id(p): p for p in programs}.values()), objects
+
+
+def _some(programs: list[ProgramDecl], where: str) -> list[ProgramDecl]:
+    if not programs:
+        raise ProbeeError(f"{where} has no programs; decorate a function, for example with @bp.tracepoint(…)")
+    return programs
+
+
+def import_file(path: str, name: str = "") -> ModuleType:
+    """A Python file as a module. Under the default name, what stands under `if __name__ == "__main__"` does not run.
+
+    While it runs, the module is in `sys.modules` and its folder first on `sys.path`, as for `python FILE`; with a `name`
+    they stay there.
+    """
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    module = type(sys)(name or os.path.basename(path).removesuffix(".py"))
+    module.__file__ = path
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise ProbeeError(f"can't read {path}: {error.strerror}") from None
+    code = compile(text, path, "exec")
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, folder)
+    try:
+        exec(code, vars(module))
+    finally:
+        if not name:
+            sys.path.remove(folder)
+            if before is not None:
+                sys.modules[module.__name__] = before
+            else:
+                del sys.modules[module.__name__]
+    return module
