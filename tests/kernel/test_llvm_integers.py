@@ -6,6 +6,7 @@ import random
 import struct
 
 import pytest
+
 from probee import obj, sys
 from probee.lang import ir, llvm
 from probee.lang.builder import Builder, wrap
@@ -23,7 +24,9 @@ BPF_PROG_TYPE_SYSCALL = 31
 
 
 def case_list() -> list[tuple[str, Int, Int, int | None]]:
-    out: list[tuple[str, Int, Int, int | None]] = [(op, a, b, None) for op in ARITH + COMPARE for a, b in MIXES]
+    out: list[tuple[str, Int, Int, int | None]] = [
+        (op, a, b, None) for op in ARITH + COMPARE for a, b in MIXES
+    ]
     out += [(op, t, I64, n) for op in ("//", "%", "<", ">=") for t in (I64, U64, I32) for n in CONSTANTS]
     return out
 
@@ -85,7 +88,9 @@ def test_integers_are_pythons(op: str) -> None:
         for x, y in pairs():
             x, y = wrap(x, U64), wrap(y, U64)
             context = bytearray(struct.pack("<QQ", x, y) + bytes(8 * len(cases)))
-            kernel.prog_test_run(fd, ctx=context, repeat=0, ctx_out=False)  # this type writes it back in place
+            kernel.prog_test_run(
+                fd, ctx=context, repeat=0, ctx_out=False
+            )  # this type writes it back in place
             results = struct.unpack_from(f"<{len(cases)}Q", context, 16)
             for (_, ta, tb, constant), got in zip(cases, results, strict=True):
                 a, b = wrap(x, ta), wrap(y, tb) if constant is None else constant

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LENGTH = 8  # of the number before a message
 _SPEED = 2  # -O2
+# A handler of the parent's for these, faulthandler's for one, has nothing to do in the child.
+_DEADLY = (signal.SIGINT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 # Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
 _OPTIONS = (b"--replexitval=never",)
 
@@ -163,7 +165,8 @@ def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tupl
     """What the child does; it never returns."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in _DEADLY:
+            signal.signal(number, signal.SIG_DFL)
         for fd in others:
             os.close(fd)
         os.dup2(errors, 2)

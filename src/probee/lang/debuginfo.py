@@ -94,8 +94,8 @@ class DebugInfo:
 
     def _file(self, name: str) -> str:
         path = os.path.abspath(name) if name and os.path.isfile(name) else name
-        directory, base = os.path.split(path)
-        text = f"!DIFile(filename: {_text(base)}, directory: {_text(directory)}"
+        # the whole path as the name: LLVM's messages leave the directory out
+        text = f'!DIFile(filename: {_text(path)}, directory: ""'
         if self._embed is not None:
             wanted = self._embed.get(name, set())
             lines = self._lines(name) if wanted else []

@@ -15,6 +15,7 @@ MAX_STACK = 512  # MAX_BPF_STACK of linux/filter.h
 MAX_DEPTH = 8  # MAX_CALL_FRAMES of linux/bpf_verifier.h
 
 _ASCII = "the kernel takes ASCII letters, digits and _ in names only"
+_OF_INTEGERS = ("signed", "lshift_u64", "rshift_u64")
 _PROBED = (Space.KERNEL, Space.USER)
 _SHOWN = {Space.KERNEL: "kernel memory", Space.USER: "user memory"}
 
@@ -149,6 +150,12 @@ class _Checker:
                     "a program cannot write to memory of the kernel or a process",
                     op.loc,
                     "keep the value in a map",
+                )
+        if isinstance(op, ir.FieldInfo) and op.kind in _OF_INTEGERS:
+            member = op.field.struct.members[op.field.index]
+            if not isinstance(member.type, Int):
+                raise self.fail(
+                    f"{member.name} is a {member.type!r}: only an integer has a {op.kind}", op.loc
                 )
         if isinstance(op, (ir.Binary, ir.Compare)) and op.a.type != op.b.type and isinstance(op.a.type, Int):
             raise self.fail(f"{op.op} of {op.a.type!r} and {op.b.type!r}", op.loc)

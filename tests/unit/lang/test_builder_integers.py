@@ -5,16 +5,52 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from probee.lang import ir
 from probee.lang.builder import Builder, wrap
 from probee.lang.types import BOOL, I8, I16, I32, I64, U8, U16, U32, U64, Int
 
-EDGES = [0, 1, -1, 2, -2, 3, -3, 7, -7, 63, 64, 65, 2**31, -(2**31), 2**32, 2**63 - 1, -(2**63), 2**63, 2**64 - 1]
+EDGES = [
+    0,
+    1,
+    -1,
+    2,
+    -2,
+    3,
+    -3,
+    7,
+    -7,
+    63,
+    64,
+    65,
+    2**31,
+    -(2**31),
+    2**32,
+    2**63 - 1,
+    -(2**63),
+    2**63,
+    2**64 - 1,
+]
 numbers = st.one_of(st.sampled_from(EDGES), st.integers(-(2**63), 2**64 - 1), st.integers(-20, 20))
 kinds = st.sampled_from([I8, I16, I32, I64, U8, U16, U32, U64, BOOL])
 where = st.sampled_from(["", "a", "b", "ab"])  # which operands are constants
 ARITH = ["+", "-", "*", "//", "%", "<<", ">>", "&", "|", "^"]
 COMPARE = ["==", "!=", "<", "<=", ">", ">="]
+
+
+MACHINE = {  # of a as unsigned, a as signed, b as unsigned
+    "add": lambda a, _, b: a + b,
+    "sub": lambda a, _, b: a - b,
+    "mul": lambda a, _, b: a * b,
+    "and": lambda a, _, b: a & b,
+    "or": lambda a, _, b: a | b,
+    "xor": lambda a, _, b: a ^ b,
+    "udiv": lambda a, _, b: a // b if b else 0,
+    "urem": lambda a, _, b: a % b if b else a,
+    "shl": lambda a, _, b: a << b,
+    "lshr": lambda a, _, b: a >> b,
+    "ashr": lambda _, a, b: a >> b,
+}
 
 
 def evaluate(fn: ir.Function, values: dict[ir.Value, int]) -> int:
@@ -54,19 +90,7 @@ def evaluate(fn: ir.Function, values: dict[ir.Value, int]) -> int:
             if op.op in ("shl", "lshr", "ashr") and b >= t.bits:
                 known[op] = 0xDEAD  # undefined: must not reach the result
                 continue
-            result = {
-                "add": lambda: a + b,
-                "sub": lambda: a - b,
-                "mul": lambda: a * b,
-                "and": lambda: a & b,
-                "or": lambda: a | b,
-                "xor": lambda: a ^ b,
-                "udiv": lambda: a // b if b else 0,
-                "urem": lambda: a % b if b else a,
-                "shl": lambda: a << b,
-                "lshr": lambda: a >> b,
-                "ashr": lambda: wrap(a, Int(t.bits, True)) >> b,
-            }[op.op]()
+            result = MACHINE[op.op](a, wrap(a, Int(t.bits, True)), b)
             known[op] = wrap(result, t)
     raise AssertionError("no return")
 
