@@ -2,8 +2,8 @@
 
 A kernel struct is `core`: its offsets here are those of the kernel the program is compiled on, and every
 access is relocated on the kernel it runs on. Tracepoints join two sources: which fields there are, and in
-which order, is in tracefs' `format` file, where that can be read; the struct to relocate against and the exact
-types are in BTF.
+which order, is in tracefs' `format` file, where that can be read; the struct to relocate against and the
+exact types are in BTF.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from ..btf.kinds import ARRAY, ENUM, ENUM64, FLOAT, FWD, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION
 from ..errors import CompileError, ProbeeError
 from .diag import nearest
-from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, Int, Member, Ptr, Space, Struct, Type
+from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class KernelTypes:
         if t.kind == PTR:
             return self._pointer(t)
         if t.kind in (ENUM, ENUM64):
-            return Int(t.size * 8, t.kflag or any(value < 0 for _, value in t.enumerators))
+            return EnumInt(t.name, t.size * 8, t.kflag or any(value < 0 for _, value in t.enumerators))
         if t.kind == ARRAY:
             elem, _, n = t.array
             of = self.type(elem)
@@ -266,8 +266,9 @@ class KernelTypes:
 
     def _without_format(self, group: str, event: str) -> Tracepoint:
         """What BTF alone says: enough unless several events share one record."""
-        direction = event[:9] if event.startswith("sys_enter_") else event[:8]
-        struct = self.find(f"struct trace_event_raw_{direction if group == 'syscalls' else event}")
+        if group == "syscalls" and (found := self._syscall(event, None)):
+            return found
+        struct = self.find(f"struct trace_event_raw_{event}")
         if struct is None:
             raise CompileError(
                 f"can't find out the fields of {group}:{event}",
@@ -341,8 +342,11 @@ class KernelTypes:
 
     # ---- system calls ----
 
-    def _syscall(self, event: str, fields: list[FormatField]) -> Tracepoint | None:
-        """A system call's tracepoint: all share one record, whose `args` the format gives names and types."""
+    def _syscall(self, event: str, fields: list[FormatField] | None) -> Tracepoint | None:
+        """A system call's tracepoint: all share one record, whose `args` the format gives names and types.
+
+        Without the format (`fields` None) they are there as the array `args`.
+        """
         enter = event.startswith("sys_enter_")
         struct = self.find(f"struct trace_event_raw_{'sys_enter' if enter else 'sys_exit'}")
         path = struct.find("args" if enter else "ret") if struct is not None else None
@@ -351,12 +355,12 @@ class KernelTypes:
             return None
         # The tracer writes an int and leaves the rest of the long undefined.
         out = [TracepointField("__syscall_nr", ARGUMENT, number, Int(32, True))]
-        wanted = [f for f in fields if not f.name.startswith("common_") and f.name != "__syscall_nr"]
-        for i, f in enumerate(wanted):
-            if enter:
+        if fields is None or not enter:
+            out.append(self._field(struct, "args" if enter else "ret", ""))
+        else:
+            wanted = [f for f in fields if not f.name.startswith("common_") and f.name != "__syscall_nr"]
+            for i, f in enumerate(wanted):
                 out.append(TracepointField(f.name, ARGUMENT, path, self.argument(f.type), i))
-            else:
-                out.append(TracepointField(f.name, PLAIN, path, I64))
         return Tracepoint("syscalls", event, struct, [*out, *_common(struct)])
 
     def argument(self, text: str) -> Type:
