@@ -115,7 +115,7 @@ def _value(btf: Btf, extern: ExternSpec, text: str, endian: str) -> bytes:
 def relocate(
     linked: LinkedProgram, index: int, kind: int, extern: ExternSpec, target: Callable[[], Btf]
 ) -> None:
-    """Put a kernel symbol's address or BTF id into instruction `index`. Raises `LoadError` if there is none."""
+    """Put a kernel symbol's address or BTF id into instruction `index`. `LoadError` if it is not there."""
     at = index * 8
     insns = linked.insns
     if kind == kinds.KSYM:

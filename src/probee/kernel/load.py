@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from probee.btf.core import Relocator
     from probee.btf.parser import Btf
+    from probee.btf.values import Codecs
     from probee.kernel.globals import Globals
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec, ProgramSpec
 
@@ -32,18 +33,20 @@ _FIRST_KEY = bytes(4)
 _ATTACH_BTF = 8  # isa.sections.ATTACH_BTF
 _PROG_ARRAY = 3
 _MAPS_OF_MAPS = (12, 13)
+_DROPS = "__dropped_"
 
 
 class Collection:
     """The live programs and maps of one object, by the names of its source."""
 
-    __slots__ = ("__weakref__", "_globals", "btf_error", "maps", "programs", "spec")
+    __slots__ = ("__weakref__", "_codecs", "_globals", "btf_error", "maps", "programs", "spec")
 
     def __init__(self, spec: ObjectSpec) -> None:
         self.spec = spec
         self.maps: dict[str, Any] = {}
         self.programs: dict[str, Program] = {}
         self.btf_error = ""
+        self._codecs: Codecs | None = None  # one for maps and globals: the same record classes
         self._globals: Globals | None = None
 
     def __enter__(self) -> Collection:
@@ -61,14 +64,15 @@ class Collection:
         if self._globals is None:
             from probee.kernel.globals import Globals
 
-            self._globals = Globals(self.maps, self.spec)
+            self._globals = Globals(self.maps, self.spec, self._codecs)
         return self._globals
 
     def close(self) -> None:
         """Close programs, maps and globals. Links are not the collection's; close them first."""
         if self._globals is not None:
-            self._globals.close()
-            self._globals = None
+            from probee.kernel.globals import close
+
+            close(self._globals)
         for program in self.programs.values():
             program.close()
         for live in self.maps.values():
@@ -162,7 +166,7 @@ class _Loader:
         if self.spec.btf is not None and self.spec.maps:
             from probee.btf.values import Codecs
 
-            codecs = Codecs(self.spec.btf, self._classes)
+            codecs = self.collection._codecs = Codecs(self.spec.btf, self._classes)
         if self.spec.externs:
             from probee.kernel.externs import fill_kconfig
 
@@ -183,6 +187,15 @@ class _Loader:
                     f"can't fill {name}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
                 ) from error
         self._fill_map_slots()
+        self._count_drops()
+
+    def _count_drops(self) -> None:
+        """Tell ring buffers which global the program counts its lost records in."""
+        collection = self.collection
+        for name, live in collection.maps.items():
+            counter = _DROPS + name
+            if counter in self.spec.globals and hasattr(live, "count_drops"):
+                live.count_drops(lambda counter=counter: collection.globals[counter])
 
     def _initial(self, values: dict[str, bytes]) -> dict[str, bytes | bytearray]:
         """What data maps hold at the start: the object's values, with those the caller gave."""
