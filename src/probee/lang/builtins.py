@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Builtin:
-    """A name of the language. `name` is how it is written after `bp.`, `form` the parameters it takes."""
+    # A name of the language. `name` is how it is written after `bp.`, `form` the parameters it takes.
+    # A comment, since the docstring is that of each object.
 
     __slots__ = ("__doc__", "form", "name")
 
@@ -32,7 +33,7 @@ class Builtin:
 
 
 class Helper(Builtin):
-    """A kernel helper. `id` is its number in linux/bpf.h, `since` the Linux version that brought it."""
+    # A kernel helper. `id` is its number in linux/bpf.h, `since` the Linux version that brought it.
 
     __slots__ = ("id", "since")
 
