@@ -397,7 +397,7 @@ class Btf:
         self._str_pos = layout.str_pos
         self._str_end = layout.str_pos + layout.str_len
         self._first_id = len(base) if base else 1
-        self._first_str = base._str_len_all() if base else 0
+        self._first_str = base.strings_end if base else 0
         self._places = places
         self._len = self._first_id + len(places)
         self._names = names
@@ -422,7 +422,9 @@ class Btf:
             raise ObjectError(f"split BTF is {layout.endian}-endian, its base is {base.endian}-endian")
         return Btf(blob, layout, scan_types(layout.words(blob)), base)
 
-    def _str_len_all(self) -> int:
+    @property
+    def strings_end(self) -> int:
+        """The first string offset that is not in this BTF or its base; those of a split one begin here."""
         return self._first_str + self._str_end - self._str_pos
 
     def __len__(self) -> int:
