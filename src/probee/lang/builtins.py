@@ -35,7 +35,7 @@ class Builtin:
 class Helper(Builtin):
     # A kernel helper. `id` is its number in linux/bpf.h, `since` the Linux version that brought it.
 
-    __slots__ = ("id", "since")
+    __slots__ = ("__doc__", "id", "since")
 
     def __init__(self, name: str, id: int, since: str) -> None:
         super().__init__(name, "(…)", f"Kernel helper bpf_{name}, number {id} (Linux {since}).")
