@@ -48,6 +48,14 @@ _RESULT = {"x86_64": "ax", "aarch64": "x0"}
 _POINTER = {"x86_64": "ip", "aarch64": "pc"}
 
 
+_HIDDEN = {
+    "common_type": "",
+    "common_flags": "",
+    "common_preempt_count": "",
+    "common_pid": "; bp.tid() is the same number",
+}
+
+
 class ContextObject:
     """A parameter with attributes (`args`, `ctx`). `names` are the attributes it has."""
 
@@ -69,14 +77,11 @@ class ContextObject:
         """
         b.loc = loc or b.loc
         if name not in self.names:
-            raise CompileError(
-                f"{self.what} has no field {name}",
-                advice=nearest(name, self.names) or "it has " + ", ".join(self._shown()),
-            )
+            advice = nearest(name, self.names) or f"it has {', '.join(self.names) or 'none'}"
+            if name in _HIDDEN:
+                advice = f"the kernel hides the record's common fields from programs{_HIDDEN[name]}"
+            raise CompileError(f"{self.what} has no field {name}", advice=advice)
         return self._attr(b, name)
-
-    def _shown(self) -> list[str]:
-        return [n for n in self.names if not n.startswith(("common_", "__"))] or self.names
 
     def _attr(self, b: Builder, name: str) -> ir.Value:
         raise NotImplementedError
@@ -419,7 +424,7 @@ class Syscall(ContextObject):
 
     @property
     def names(self) -> list[str]:
-        return [n for n in self.hook.tp.fields if not n.startswith("common_")]
+        return list(self.hook.tp.fields)
 
     @property
     def what(self) -> str:

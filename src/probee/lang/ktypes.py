@@ -254,7 +254,7 @@ class KernelTypes:
         if struct is None:
             struct = self._fixed(event, fields)
         out = [self._field(struct, f.name, f.type) for f in wanted]
-        return Tracepoint(group, event, struct, [*out, *_common(struct)])
+        return Tracepoint(group, event, struct, out)
 
     def _all_events(self) -> list[str]:
         if self._systems is None:
@@ -279,7 +279,7 @@ class KernelTypes:
             if m.name not in ("ent", "__data"):
                 name = m.name.removeprefix("__data_loc_").removeprefix("__rel_loc_")
                 out.append(self._field(struct, name, "char[]"))
-        return Tracepoint(group, event, struct, [*out, *_common(struct)])
+        return Tracepoint(group, event, struct, out)
 
     def _record(self, event: str, fields: list[FormatField]) -> Struct | None:
         """The BTF struct with just these fields at these places: the event's own, or that of its class."""
@@ -361,7 +361,7 @@ class KernelTypes:
             wanted = [f for f in fields if not f.name.startswith("common_") and f.name != "__syscall_nr"]
             for i, f in enumerate(wanted):
                 out.append(TracepointField(f.name, ARGUMENT, path, self.argument(f.type), i))
-        return Tracepoint("syscalls", event, struct, [*out, *_common(struct)])
+        return Tracepoint("syscalls", event, struct, out)
 
     def argument(self, text: str) -> Type:
         """The type of a system call's argument by its C declaration; pointers lead to user memory."""
@@ -407,23 +407,6 @@ def _matches(struct: Struct, fields: list[FormatField]) -> bool:
         if have.get(prefix + f.name) != f.offset:
             return False
     return True
-
-
-def _common(struct: Struct) -> list[TracepointField]:
-    """The fields every record begins with, under the names of the format file."""
-    entry = struct.find("ent")
-    if entry is None:
-        return [
-            TracepointField(m.name, PLAIN, (i,), m.type)
-            for i, m in enumerate(struct.members)
-            if m.name.startswith("common_")
-        ]
-    inner = _member(struct, entry).type
-    if not isinstance(inner, Struct):
-        return []
-    return [
-        TracepointField(f"common_{m.name}", PLAIN, (*entry, i), m.type) for i, m in enumerate(inner.members)
-    ]
 
 
 def _near_event(group: str, event: str, names: list[str]) -> str:
