@@ -6,10 +6,9 @@ several times what loading the library costs. The parent never loads it.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
-import importlib.util
 import os
-import signal
 import sys
 
 from ..errors import CompileError
@@ -22,18 +21,20 @@ if TYPE_CHECKING:
 _LENGTH = 8  # of the number before a message
 _SPEED = 2  # -O2
 # A handler of the parent's for these, faulthandler's for one, has nothing to do in the child.
-_DEADLY = (signal.SIGINT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_SIGKILL = 9  # the module `signal` takes its time to import, too
+_DEADLY = (2, 4, 6, 7, 8, 11)  # SIGINT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV (asm-generic/signal.h)
 # Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
 _OPTIONS = (b"--replexitval=never",)
 
 
 def library() -> str:
     """The path of llvmlite's library. CompileError if it is not installed."""
-    spec = importlib.util.find_spec("llvmlite")
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = os.path.join(folder, "binding", "libllvmlite.so")
-        if os.path.exists(path):
-            return path
+    for finder in sys.meta_path:  # importlib.util.find_spec() in short: that module takes 2 ms to import
+        spec = finder.find_spec("llvmlite", None)
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            path = os.path.join(folder, "binding", "libllvmlite.so")
+            if os.path.exists(path):
+                return path
     raise CompileError(
         "llvmlite is not installed: there is no LLVM to compile with", advice="pip install llvmlite"
     )
@@ -91,7 +92,7 @@ class Compiler:
         size = int.from_bytes(_read_exactly(self._result, _LENGTH), "little")
         made = _read_exactly(self._result, size)
         if size and len(made) == size:
-            self.close()
+            self._leave()
             return made
         self._wait()
         said = os.pread(self._errors, 1 << 20, 0).decode("utf-8", "replace")
@@ -107,6 +108,15 @@ class Compiler:
                 self._status = None
             self._pid = 0
 
+    def _leave(self) -> None:
+        """Let go of a child that is done. Taking LLVM down costs it 3 ms more, which nobody needs to await."""
+        pid, self._pid = self._pid, 0
+        try:
+            _thread.start_new_thread(_reap, (pid,))
+        except RuntimeError:  # no more threads
+            _reap(pid)
+        self.close()
+
     def close(self) -> None:
         """Idempotent. A child still at work is ended."""
         if self._pid and self._fds:
@@ -114,7 +124,7 @@ class Compiler:
             for fd in list(self._fds):
                 self._shut(fd)
             if unused:
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self._pid, _SIGKILL)
         for fd in list(self._fds):
             self._shut(fd)
         self._wait()
@@ -132,6 +142,13 @@ def compile_text(text: str, cpu: str = "v3") -> bytes:
     """The object of a module in LLVM's language."""
     with Compiler(cpu) as compiler:
         return compiler.compile(text)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # SIGCHLD is ignored: nothing to take
 
 
 def _fork() -> int:
@@ -165,8 +182,9 @@ def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tupl
     """What the child does; it never returns."""
     code = 1
     try:
+        reset = ctypes.CDLL(None).signal
         for number in _DEADLY:
-            signal.signal(number, signal.SIG_DFL)
+            reset(number, None)
         for fd in others:
             os.close(fd)
         os.dup2(errors, 2)
@@ -261,6 +279,8 @@ def _error(said: str, status: int | None) -> CompileError:
             f"LLVM cannot compile {name}(): {message.strip()}", file=file, line=row, column=max(0, column - 1)
         )
     if not lines and status is not None and os.WIFSIGNALED(status):
+        import signal
+
         lines = [f"LLVM was ended by {signal.Signals(os.WTERMSIG(status)).name}"]
     return CompileError("LLVM cannot compile this: " + ("; ".join(lines[:8]) or "it gave no reason"))
 

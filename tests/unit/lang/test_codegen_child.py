@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def descriptors() -> set[str]:
 
 
 def children() -> str:
-    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+    return "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,9 @@ def nothing_left() -> object:
     before = descriptors()
     yield
     assert descriptors() == before
+    deadline = time.monotonic() + 5
+    while children() and time.monotonic() < deadline:  # the child's end is awaited in the background
+        time.sleep(0.01)
     assert children() == ""
 
 
