@@ -1,0 +1,36 @@
+"""Programs written in Python: from functions to an ELF object."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .decl import ProgramDecl
+    from .ktypes import KernelTypes
+
+
+def compile(
+    programs: list[ProgramDecl],
+    *,
+    ktypes: KernelTypes | None = None,
+    merge_syscalls: bool = True,
+    license: str = "Dual MIT/GPL",
+    cpu: str = "v3",
+) -> bytes:
+    """The ELF object of the programs, in libbpf's conventions.
+
+    `ktypes` are the kernel's types, those of the running kernel if it is left out. Raises CompileError at the
+    place of what the language or BPF does not have.
+    """
+    from .codegen import Compiler
+
+    with Compiler(cpu) as compiler:  # LLVM starts in a child while the front end works
+        from . import llvm
+        from .frontend import compile_module
+
+        if ktypes is None:
+            from ..btf import kernel_btf
+            from .ktypes import KernelTypes
+
+            ktypes = KernelTypes(kernel_btf())
+        module = compile_module(programs, ktypes=ktypes, merge_syscalls=merge_syscalls, license=license)
+        return llvm.emit(module, compiler=compiler)

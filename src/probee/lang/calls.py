@@ -1,0 +1,623 @@
+"""Calls: casts, structs, Python's builtins, those of the language, kernel helpers, map methods, subprograms."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from . import builtins, decl, diag, expr, ir, mapops, printing, subprograms, text
+from .convert import (
+    constant,
+    describe,
+    describe_object,
+    far,
+    literal,
+    memory,
+    number,
+    refuse_maybe,
+    resolve,
+    store,
+    truth,
+)
+from .items import Context, Entry, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
+from .scope import Fn, is_none
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def call(f: Fn, node: ast.Call) -> Item:
+    callee = f.expr(node.func)
+    if isinstance(callee, Method):
+        return _method(f, callee, node)
+    if not isinstance(callee, Py):
+        f.fail(node, f"{describe(callee)} can't be called")
+    return call_object(f, callee.obj, node)
+
+
+def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
+    if isinstance(obj, decl.ScalarType):
+        return _cast(f, obj, node)
+    if isinstance(obj, decl.StructType):
+        return _construct(f, obj, node)
+    if isinstance(obj, decl.CharType):
+        return _text(f, obj, node)
+    if isinstance(obj, builtins.Helper):
+        return _helper(f, obj, node)
+    if isinstance(obj, builtins.Builtin):
+        handler = _BUILTINS.get(obj.name)
+        if handler is None:
+            f.fail(node, f"bp.{obj.name} can't be called here")
+        return handler(f, node)
+    if isinstance(obj, decl.ProgramDecl):
+        f.fail(
+            node,
+            f"{obj.name} is a program of its own and can't be called",
+            "move what both need into a plain function, or jump with bp.tail_call(programs, index)",
+        )
+    if isinstance(obj, FunctionType):
+        _refuse_library(f, obj, node)
+        return subprograms.call(f, obj, node)
+    try:
+        known = _PYTHON.get(obj)
+    except TypeError:
+        known = None
+    if known is not None:
+        return known(f, node)
+    _refuse(f, obj, node)
+    raise AssertionError
+
+
+# -- what can't be called
+
+_PYTHON_REFUSED: dict[Any, str] = {
+    float: "the kernel has no floating point: scale to an integer",
+    str: "text can't be made in the kernel: send the value in a record and format it in Python",
+    list: "use a struct with an array field, or an Array map",
+    dict: "use a Hash map declared in the module",
+    set: "use a Hash map declared in the module",
+    tuple: "use a struct",
+    bytes: "use Char[n] or a u8[n] field",
+    open: "send the data to Python with a ring buffer, and write the file there",
+    input: "programs can't wait; set a bp.Const before attaching",
+    range: "`range` stands in `for … in range(…)` and behind `in`",
+    sum: "add in a loop",
+    any: "write a loop, or `or`",
+    all: "write a loop, or `and`",
+    round: "integers need no rounding; `//` rounds down",
+    pow: "write `**` with a constant exponent",
+    divmod: "write `//` and `%`",
+    isinstance: "types are known when the program is compiled",
+    type: "types are known when the program is compiled",
+    getattr: "write the attribute with a dot",
+    setattr: "write the attribute with a dot",
+    hex: 'print(f"{x:x}") prints it so',
+    repr: 'send the value in a record, or print(f"{x}")',
+    format: 'print(f"{x}") formats numbers and text',
+    sorted: "sort in Python",
+    reversed: "loop over range(n - 1, -1, -1)",
+    enumerate: "loop over range(n) and index",
+    zip: "loop over range(n) and index",
+    map: "write a loop",
+    filter: "write a loop",
+    iter: "loop with `for … in range(…)`",
+    next: "loop with `for … in range(…)`",
+    super: "programs have no classes",
+    exec: "programs are compiled before they run",
+    eval: "programs are compiled before they run",
+}
+
+
+def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
+    try:
+        advice = _PYTHON_REFUSED.get(obj, "")
+    except TypeError:
+        advice = ""
+    if isinstance(obj, (decl.MapDecl, decl.Var)):
+        f.fail(node, f"{describe_object(obj)} can't be called", f"write {obj.name}[key]" if isinstance(obj, decl.MapDecl) else f"write {obj.name}.value")
+    if isinstance(obj, type) and not advice and obj.__module__ != "builtins":
+        f.fail(
+            node,
+            f"{obj.__name__} is a Python class, and objects can't be made in the kernel",
+            "derive it from bp.Struct to make it a struct",
+        )
+    if isinstance(obj, ModuleType) or not callable(obj):
+        f.fail(node, f"{describe_object(obj)} can't be called")
+    name = getattr(obj, "__qualname__", getattr(obj, "__name__", repr(obj)))
+    module = getattr(obj, "__module__", "") or ""
+    full = name if module in ("builtins", "") else f"{module}.{name}"
+    f.fail(
+        node,
+        f"{full}() is Python's and can't run in the kernel",
+        advice or "call it outside, and put the result into a module-level constant, a bp.Const or a map",
+    )
+
+
+def _refuse_library(f: Fn, fn: FunctionType, node: ast.Call) -> None:
+    """Functions that were not written for programs."""
+    top = (fn.__module__ or "").partition(".")[0]
+    if top in sys.stdlib_module_names and top != "__main__":
+        _refuse(f, fn, node)
+    if top == "probee" and fn.__module__.startswith("probee.") and fn.__module__.split(".")[1] in ("session", "lang"):
+        if fn.__module__ not in ("probee.lang.std",):
+            _refuse(f, fn, node)
+
+
+def arguments(f: Fn, node: ast.Call, form: str, low: int, high: int) -> list[Item]:
+    """The positional arguments of a call that takes `low` to `high` of them."""
+    if node.keywords:
+        f.fail(node.keywords[0].value, f"{form} takes no argument by name")
+    for arg in node.args:
+        if isinstance(arg, ast.Starred):
+            f.fail(arg, "`*` can't unpack here", "write the arguments one by one")
+    if not low <= len(node.args) <= high:
+        count = str(low) if low == high else f"{low} to {high}"
+        f.fail(node, f"{form} takes {count} argument{'' if high == 1 else 's'}, not {len(node.args)}")
+    return [f.expr(arg) for arg in node.args]
+
+
+# -- values
+
+
+def _cast(f: Fn, t: decl.ScalarType, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, f"{t.__name__}(x)", 1, 1) if node.args or node.keywords else (Py(0),)
+    b, to = f.b, Int(t.bits, t.signed)
+    item = resolve(f, item, node)
+    if isinstance(item, (Pointer, Ref)) and not text.is_text(item) or isinstance(item, Pointer):
+        refuse_maybe(f, item, node)
+        ptr = item.v if isinstance(item, Pointer) else item.ptr
+        f.escape(item)
+        value: ir.Value = b.recast(ptr, U64)
+    else:
+        exact = constant(item)
+        if exact is not None:
+            value = b.const(int(exact), I64 if to.signed else U64)  # wraps
+            value = b.const(value.value, to) if isinstance(value, ir.Const) else value
+            return Num(b.widen(value))
+        value = number(f, item, node)
+    if to == BOOL:
+        return Num(b.truth(value))
+    return Num(b.widen(b.cast(b.widen(value), to)))
+
+
+def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
+    """`Exec(pid=…)`: a zeroed struct on the stack."""
+    name = cls.__name__
+    if node.args:
+        f.fail(node.args[0], f"{name} takes its fields by name", f"write {name}({cls._fields_[0].name}=…)")
+    kind = decl.ir_type(cls)
+    assert isinstance(kind, Struct)
+    values: list[tuple[str, Item, ast.expr]] = []
+    for kw in node.keywords:
+        if kw.arg is None:
+            f.fail(kw.value, "`**` can't unpack here", "write the fields one by one")
+        expr.field_type(f, kind, kw.arg, kw.value)
+        item = resolve(f, f.expr(kw.value), kw.value)
+        if constant(item) is None and isinstance(item, Py) is False and isinstance(item, Num):
+            item = Num(item.v)
+        values.append((kw.arg, item, kw.value))
+    slot = f.b.local(name, kind)
+    ref = Ref(slot, fresh=f.make(slot, padding=True))
+    for field, item, where in values:
+        place = expr.field_place(f, ref, field, where)
+        store(f, place.ptr, item, where)
+        f.live.wrote(place.fresh, place.offset, place.type.size)
+    return ref
+
+
+def _text(f: Fn, t: decl.CharType, node: ast.Call) -> Item:
+    items = arguments(f, node, f"{t!r}(text)", 0, 1)
+    slot = f.b.local("text", Chars(t.size))
+    text.store(f, slot, items[0] if items else Py(""), node)
+    return Ref(slot)
+
+
+# -- Python's builtins
+
+
+def _abs(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "abs(x)", 1, 1)
+    exact = constant(item)
+    if exact is not None:
+        return Py(abs(exact))
+    value = f.b.widen(number(f, item, node))
+    if value.type == U64:
+        return Num(value)
+    return Num(f.b.select(f.b.compare("<", value, f.b.const(0)), f.b.neg(value), value))
+
+
+def _extreme(op: str, name: str) -> Callable[[Fn, ast.Call], Item]:
+    def handler(f: Fn, node: ast.Call) -> Item:
+        if len(node.args) == 1 and not node.keywords:
+            item = f.expr(node.args[0])
+            if isinstance(item, Py) and isinstance(item.obj, (tuple, list, range)) and item.obj:
+                return Py(max(item.obj) if name == "max" else min(item.obj))
+            f.fail(node, f"{name}() needs two values or more", f"write {name}(a, b)")
+        items = arguments(f, node, f"{name}(a, b, …)", 2, 16)
+        best = items[0]
+        for item in items[1:]:
+            a, b = constant(best), constant(item)
+            if a is not None and b is not None:
+                best = Py(max(a, b) if name == "max" else min(a, b))
+                continue
+            x, y = f.b.widen(number(f, best, node)), f.b.widen(number(f, item, node))
+            best = Num(f.b.select(f.b.compare(op, y, x), y, x))
+        return best
+
+    return handler
+
+
+def _len(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "len(x)", 1, 1)
+    item = resolve(f, item, node)
+    if isinstance(item, Py) and isinstance(item.obj, (str, bytes, tuple, list, dict, set, frozenset, range)):
+        return Py(len(item.obj))
+    refuse_maybe(f, item, node)
+    if text.is_text(item):
+        return Num(text.length(f, item, node))
+    if isinstance(item, Ref) and isinstance(item.type, Array):
+        return Py(item.type.n)
+    advice = "count in a Global, or in Python" if isinstance(item, Py) and isinstance(item.obj, decl.MapDecl) else ""
+    f.fail(node, f"{describe(item)} has no length in a program", advice)
+
+
+def _int(f: Fn, node: ast.Call) -> Item:
+    if len(node.args) == 2:
+        both = arguments(f, node, "int(x)", 1, 2)
+        if all(isinstance(i, Py) for i in both):
+            try:
+                return Py(int(*(i.obj for i in both if isinstance(i, Py))))
+            except (TypeError, ValueError) as e:
+                f.fail(node, str(e))
+    (item,) = arguments(f, node, "int(x)", 1, 1)
+    item = resolve(f, item, node)
+    if isinstance(item, Py) and isinstance(item.obj, (int, str)):
+        try:
+            return Py(int(item.obj))
+        except ValueError as e:
+            f.fail(node, str(e))
+    if isinstance(item, Pointer):
+        f.fail(node, "the address of a pointer is `u64(p)`")
+    return Num(f.b.widen(number(f, item, node)))
+
+
+def _bool(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "bool(x)", 1, 1)
+    if isinstance(item, Py) and isinstance(item.obj, (int, str, bytes, tuple)):
+        return Py(bool(item.obj))
+    return Num(truth(f, item, node))
+
+
+def _ord(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "ord(c)", 1, 1)
+    if isinstance(item, Py) and isinstance(item.obj, (str, bytes)) and len(item.obj) == 1:
+        return Py(ord(item.obj))
+    f.fail(node, "ord() takes a literal of one character", "`text[i]` is a byte already")
+
+
+def _print(f: Fn, node: ast.Call) -> Item:
+    return printing.call(f, node, "print")
+
+
+def _hasattr(f: Fn, node: ast.Call) -> Item:
+    items = arguments(f, node, 'hasattr(x, "field")', 2, 2)
+    base, name = items
+    if not isinstance(name, Py) or not isinstance(name.obj, str):
+        f.fail(node.args[1], "the field's name is a literal", 'write hasattr(x, "field")')
+    word: str = name.obj
+    if isinstance(base, Py) and isinstance(base.obj, str):
+        with f.placed(node):
+            kind: Any = f.unit.ktypes.struct(base.obj)
+    elif isinstance(base, Py) and isinstance(base.obj, (ModuleType, type)):
+        return Py(hasattr(base.obj, word))
+    elif isinstance(base, Context):
+        return Py(word in base.obj.names)
+    elif isinstance(base, Ref):
+        kind = base.type
+    elif isinstance(base, Pointer):
+        kind = base.to
+    elif isinstance(base, Entry):
+        kind = base.type
+    else:
+        f.fail(node, f"{describe(base)} has no fields to ask for", "ask a kernel pointer, or a struct by name")
+    if not isinstance(kind, Struct):
+        f.fail(node, f"{kind!r} has no fields")
+    if not kind.core:
+        return Py(kind.find(word) is not None)
+    found = f.b.has_field(kind, word)
+    if found is None:
+        return Py(False)
+    return Num(found)
+
+
+# -- the language's own
+
+
+def _shifted(name: str, half: int) -> Callable[[Fn, ast.Call], Item]:
+    """A helper whose 64 bits hold two numbers."""
+
+    def handler(f: Fn, node: ast.Call) -> Item:
+        arguments(f, node, f"{node_name(node)}()", 0, 0)
+        value = f.b.helper(name, type=U64)
+        if half:
+            return Num(f.b.arith(">>", value, f.b.const(32, U64)))
+        return Num(f.b.widen(f.b.cast(value, Int(32, False))))
+
+    return handler
+
+
+def node_name(node: ast.Call) -> str:
+    func = node.func
+    return func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else "this"
+
+
+def _simple(name: str) -> Callable[[Fn, ast.Call], Item]:
+    def handler(f: Fn, node: ast.Call) -> Item:
+        arguments(f, node, f"{node_name(node)}()", 0, 0)
+        return Num(f.b.helper(name, type=U64))
+
+    return handler
+
+
+def _comm(f: Fn, node: ast.Call) -> Item:
+    arguments(f, node, "comm()", 0, 0)
+    return text.comm(f)
+
+
+def _current_task(f: Fn, node: ast.Call) -> Item:
+    arguments(f, node, "current_task()", 0, 0)
+    return _task(f, node)
+
+
+def _task(f: Fn, node: ast.AST) -> Item:
+    with f.placed(node):
+        task = f.unit.ktypes.struct("task_struct")
+    return Pointer(f.b.helper("get_current_task_btf", type=Ptr(task, Space.TRUSTED)))
+
+
+def _stack(flags: int, name: str) -> Callable[[Fn, ast.Call], Item]:
+    def handler(f: Fn, node: ast.Call) -> Item:
+        items = arguments(f, node, f"{name}(stacks[, flags])", 1, 2)
+        stacks = items[0]
+        if not isinstance(stacks, Py) or not isinstance(stacks.obj, decl.StackTrace):
+            f.fail(node, f"{name} takes a StackTrace map, not {describe(stacks)}", "declare `stacks = bp.StackTrace(1024)`")
+        more = number(f, items[1], node) if len(items) > 1 else f.b.const(0)
+        amount = f.b.arith("|", more, f.b.const(flags))
+        ctx = subprograms.context(f, node, name)
+        return Num(f.b.helper("get_stackid", ctx, ir.MapRef(f.unit.map(stacks.obj)), amount))
+
+    return handler
+
+
+def _tail_call(f: Fn, node: ast.Call) -> Item:
+    programs, index = arguments(f, node, "tail_call(programs, index)", 2, 2)
+    if not isinstance(programs, Py) or not isinstance(programs.obj, decl.ProgArray):
+        f.fail(node, f"tail_call takes a ProgArray, not {describe(programs)}", "declare `programs = bp.ProgArray(8)`")
+    at = number(f, index, node)
+    ctx = subprograms.context(f, node, "tail_call")
+    return Num(f.b.helper("tail_call", ctx, ir.MapRef(f.unit.map(programs.obj)), at))
+
+
+def _string(space: Space, name: str) -> Callable[[Fn, ast.Call], Item]:
+    def handler(f: Fn, node: ast.Call) -> Item:
+        (item,) = arguments(f, node, f"{name}(address)", 1, 1)
+        return text.from_address(f, resolve(f, item, node), node, space, name)
+
+    return handler
+
+
+def _bp_cast(f: Fn, node: ast.Call) -> Item:
+    name, address = arguments(f, node, "cast(type, address)", 2, 2)
+    space = Space.KERNEL
+    address = resolve(f, address, node)
+    refuse_maybe(f, address, node)
+    if isinstance(address, Pointer):
+        value = address.v
+    elif isinstance(address, Ref):
+        value = address.ptr
+    else:
+        value = number(f, address, node)
+    if isinstance(value.type, Ptr) and value.type.space is Space.USER:
+        space = Space.USER
+    to: Any
+    if isinstance(name, Py) and isinstance(name.obj, str):
+        word = name.obj.rstrip("* ")
+        integer = f.unit.ktypes.integer(word)
+        if integer is not None:
+            to = integer
+        else:
+            with f.placed(node.args[0]):
+                to = f.unit.ktypes.struct(word)
+    elif isinstance(name, Py) and isinstance(name.obj, (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType)):
+        to = decl.ir_type(name.obj)
+    elif isinstance(name, Py) and (kernel := kernel_name(name.obj)):
+        with f.placed(node.args[0]):
+            to = f.unit.ktypes.struct(kernel)
+    else:
+        f.fail(node.args[0], f"cast takes a type, not {describe(name)}", 'write cast("struct sock", p)')
+    return Pointer(f.b.recast(value, Ptr(to, space)))
+
+
+def kernel_name(obj: Any) -> str:
+    """The kernel type that an annotation such as `bp.kernel["task_struct"]` names, or ""."""
+    name = getattr(obj, "kernel_name", "") if not isinstance(obj, type) else ""
+    return name if isinstance(name, str) else ""
+
+
+def _sizeof(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "sizeof(type or value)", 1, 1)
+    if isinstance(item, Py):
+        if isinstance(item.obj, (decl.ScalarType, decl.CharType, decl.ArrayType, decl.StructType)):
+            return Py(decl.size_of(item.obj))
+        if isinstance(item.obj, decl.Var):
+            return Py(decl.size_of(item.obj.type))
+        name = item.obj if isinstance(item.obj, str) else kernel_name(item.obj)
+        if name:
+            with f.placed(node):
+                return Num(f.b.type_info("size", f.unit.ktypes.struct(name)))
+    kind = item.type if isinstance(item, (Ref, Entry)) else item.to if isinstance(item, Pointer) else None
+    if kind is None or kind is VOID:
+        f.fail(node, f"sizeof takes a type or a value with a size, not {describe(item)}")
+    if isinstance(kind, Struct) and kind.core:
+        return Num(f.b.type_info("size", kind))
+    return Py(kind.size)
+
+
+def _kernel_type_exists(f: Fn, node: ast.Call) -> Item:
+    (item,) = arguments(f, node, "kernel_type_exists(name)", 1, 1)
+    if not isinstance(item, Py) or not isinstance(item.obj, str):
+        f.fail(node, "the type's name is a literal", 'write kernel_type_exists("struct mptcp_sock")')
+    found = f.unit.ktypes.find(item.obj)
+    if found is None:
+        word = item.obj.removeprefix("struct ").removeprefix("union ")
+        found = Struct(word, 0, (), union=item.obj.startswith("union "), core=True)
+    return Num(f.b.truth(f.b.type_info("exists", found)))
+
+
+def _printf(f: Fn, node: ast.Call) -> Item:
+    return printing.call(f, node, "printf")
+
+
+_UNSIGNED = frozenset(
+    """ktime_get_ns ktime_get_boot_ns ktime_get_coarse_ns ktime_get_tai_ns jiffies64 get_prandom_u32
+    get_smp_processor_id get_current_pid_tgid get_current_uid_gid get_current_cgroup_id get_current_ancestor_cgroup_id
+    get_current_task get_func_ip get_attach_cookie get_numa_node_id""".split()
+)
+_REFUSED_HELPERS = {
+    "ringbuf_reserve": "write `with events.reserve() as e:`",
+    "ringbuf_submit": "write `with events.reserve() as e:`",
+    "ringbuf_discard": "write `with events.reserve() as e:`",
+    "trace_printk": 'write print(f"…")',
+    "trace_vprintk": 'write print(f"…")',
+    "get_stackid": "write bp.kstack(stacks) or bp.ustack(stacks)",
+    "tail_call": "write bp.tail_call(programs, index)",
+}
+
+
+def _helper(f: Fn, helper: builtins.Helper, node: ast.Call) -> Item:
+    """A kernel helper, with what the kernel's takes."""
+    name = helper.name
+    if name in _REFUSED_HELPERS:
+        f.fail(node, f"bp.{name} is not called directly", _REFUSED_HELPERS[name])
+    items = arguments(f, node, f"{name}(…)", 0, 5)
+    values = [_helper_argument(f, item, arg, i) for i, (item, arg) in enumerate(zip(items, node.args, strict=True))]
+    if name == "get_current_task_btf":
+        return _task(f, node)
+    if name == "map_lookup_elem" and isinstance(items[0], Py) and isinstance(items[0].obj, decl.MapDecl):
+        value = mapops.value_type(f, items[0].obj)
+        ptr = f.b.helper(name, *values, type=Ptr(value, Space.MAP, True))
+        return Ref(ptr, maybe=f"bp.{name}(…)", shared=mapops.shared(items[0].obj))
+    return Num(f.b.helper(name, *values, type=U64 if name in _UNSIGNED else I64))
+
+
+def _helper_argument(f: Fn, item: Item, node: ast.expr, i: int) -> ir.Value:
+    if isinstance(item, Py):
+        obj = item.obj
+        if isinstance(obj, decl.MapDecl):
+            return ir.MapRef(f.unit.map(obj))
+        if isinstance(obj, (str, bytes)):
+            return f.b.string(text.encode(f, obj, node))
+        if obj is None:
+            return f.b.const(0)
+        if isinstance(obj, decl.Global):
+            return ir.GlobalRef(f.unit.var(obj))
+    item = resolve(f, item, node)
+    if isinstance(item, Context):
+        return subprograms.context(f, node, "this helper")
+    if isinstance(item, TextCall):
+        kind = Chars(item.size or text.LONGEST)
+        slot = f.temp(f"argument {i}", kind)
+        text.store(f, slot, item, node)
+        return slot
+    refuse_maybe(f, item, node)
+    if isinstance(item, Ref):
+        f.escape(item)
+        return item.ptr
+    if isinstance(item, Pointer):
+        return item.v
+    return number(f, item, node)
+
+
+# -- methods
+
+
+def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
+    of, name = callee.of, callee.name
+    if isinstance(of, Py) and isinstance(of.obj, decl.MapDecl):
+        return _map_method(f, of.obj, name, node)
+    if name == "startswith":
+        (item,) = arguments(f, node, "startswith(text)", 1, 1)
+        if not isinstance(item, Py) or not isinstance(item.obj, (str, bytes)):
+            f.fail(node, "startswith takes a literal")
+        where = text.direct(f, of, node, "text")
+        return Num(text.starts_with(f, where, text.encode(f, item.obj, node), whole=False))
+    f.fail(
+        node,
+        f"text has no method {name} in a program",
+        "it can be assigned, compared with == and !=, measured with len(), and has .startswith(\"…\")",
+    )
+
+
+def _map_method(f: Fn, m: decl.MapDecl, name: str, node: ast.Call) -> Item:
+    ring = isinstance(m, decl.RingBuf)
+    if ring != (name in mapops.RING_METHODS):
+        known = mapops.RING_METHODS if ring else mapops.METHODS
+        f.fail(node, f"{describe_object(m)} has no {name} in a program", f"it has {', '.join(known)}")
+    if name == "reserve":
+        f.fail(node, "reserve() stands in a `with`", f"write `with {m.name}.reserve() as e:`")
+    if name == "output":
+        items = arguments(f, node, f"{m.name}.output(record[, flags])", 1, 2)
+        return mapops.output(f, m, items[0], items[1] if len(items) > 1 else None, node)
+    mapops.needs_entries(f, m, node)
+    if name in ("get", "pop"):
+        items = arguments(f, node, f"{m.name}.{name}(key[, default])", 1, 2)
+        default = items[1] if len(items) > 1 else None
+        if default is not None and is_none(default):
+            default = None
+        return (mapops.get if name == "get" else mapops.pop)(f, m, items[0], default, node)
+    if name == "delete":
+        items = arguments(f, node, f"{m.name}.delete(key)", 1, 1)
+        return mapops.delete(f, m, items[0], node)
+    items = arguments(f, node, f"{m.name}.update(key, value[, flags])", 2, 3)
+    return mapops.update(f, m, items[0], items[1], items[2] if len(items) > 2 else None, node)
+
+
+_PYTHON: dict[Any, Callable[[Fn, ast.Call], Item]] = {
+    abs: _abs,
+    min: _extreme("<", "min"),
+    max: _extreme(">", "max"),
+    len: _len,
+    int: _int,
+    bool: _bool,
+    ord: _ord,
+    print: _print,
+    hasattr: _hasattr,
+}
+
+_BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
+    "pid": _shifted("get_current_pid_tgid", 1),
+    "tid": _shifted("get_current_pid_tgid", 0),
+    "uid": _shifted("get_current_uid_gid", 0),
+    "gid": _shifted("get_current_uid_gid", 1),
+    "comm": _comm,
+    "nsecs": _simple("ktime_get_ns"),
+    "cpu": _simple("get_smp_processor_id"),
+    "rand": _simple("get_prandom_u32"),
+    "cgroup": _simple("get_current_cgroup_id"),
+    "current_task": _current_task,
+    "curtask": _current_task,
+    "kstack": _stack(0, "kstack"),
+    "ustack": _stack(1 << 8, "ustack"),  # BPF_F_USER_STACK
+    "kernel_str": _string(Space.KERNEL, "kernel_str"),
+    "user_str": _string(Space.USER, "user_str"),
+    "tail_call": _tail_call,
+    "cast": _bp_cast,
+    "sizeof": _sizeof,
+    "kernel_type_exists": _kernel_type_exists,
+    "printf": _printf,
+}
+
+_ = BuiltinFunctionType, Opt, diag, far, literal, memory

@@ -1,0 +1,67 @@
+"""From declared programs to one IR module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import CompileError
+from . import diag, hooks, ir, source, subprograms
+from .scope import Unit
+
+if TYPE_CHECKING:
+    from .decl import ProgramDecl
+    from .ktypes import KernelTypes
+
+
+def compile_module(
+    programs: list[ProgramDecl],
+    *,
+    ktypes: KernelTypes,
+    merge_syscalls: bool = True,
+    license: str = "Dual MIT/GPL",
+) -> ir.Module:
+    """The module of the given programs, with the maps, globals and functions they use.
+
+    With `merge_syscalls`, the programs on `syscalls:` tracepoints share one program for enter and one for exit.
+    Raises CompileError at the place of what the language does not have.
+    """
+    module = ir.Module(license)
+    unit = Unit(module, ktypes)
+    todo = [p for declared in programs for p in declared.expand()]
+    names = [unit.unique(p.name) for p in todo]
+    done = [_program(unit, p, name, merge_syscalls) for p, name in zip(todo, names, strict=True)]
+    hooks.merge(module, done)
+    return module
+
+
+def _program(unit: Unit, p: ProgramDecl, name: str, merge_syscalls: bool) -> tuple[hooks.Hook, ir.Function]:
+    hook = _hook(p, unit, merge_syscalls)
+    before = len(unit.module.functions)
+    try:
+        out = subprograms.program(unit, p, hook, name)
+    except subprograms.NeedsContext:
+        # the dispatcher of merged system calls has no context to give: a program of its own then
+        del unit.module.functions[before:]
+        unit.subprograms.clear()
+        hook = _hook(p, unit, False)
+        out = subprograms.program(unit, p, hook, name)
+    unit.module.functions.append(out)
+    text = source.of_function(p.fn)
+    unit.module.sources[text.file] = text.lines
+    return hook, out
+
+
+def _hook(p: ProgramDecl, unit: Unit, merge_syscalls: bool) -> hooks.Hook:
+    try:
+        return hooks.Hook.for_program(p, unit.ktypes, merge_syscalls)
+    except CompileError as e:
+        if e.file:
+            raise
+        raise _at_decorator(p, e) from None
+
+
+def _at_decorator(p: ProgramDecl, e: CompileError) -> CompileError:
+    """The error at the decorator, which says what the hook is."""
+    src = source.of_function(p.fn)
+    decorators = src.node.decorator_list
+    return diag.error(src, decorators[0] if decorators else None, e.message, e.advice)

@@ -1,0 +1,175 @@
+"""`print(f"…")`: a line for the kernel's trace pipe, as bpf_trace_printk and bpf_trace_vprintk format it.
+
+The kernel knows `%d %u %x %c %s` with flags and a width, no precision (kernel/bpf/helpers.c, bpf_bprintf_prepare).
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from . import ir, text
+from .convert import number, refuse_maybe, resolve
+from .items import Item, Num, Pointer, Py, Ref
+from .types import BOOL, I64, U64, Array, Int, Ptr, Space
+
+if TYPE_CHECKING:
+    from .scope import Fn
+
+_ADVICE = "the kernel's format has: a width, `<` `>` for the side, `0`, `+`, and d, x, X, c, s"
+
+
+class _Line:
+    """The format and the arguments so far."""
+
+    def __init__(self, f: Fn) -> None:
+        self.f = f
+        self.format = ""
+        self.args: list[ir.Value] = []
+
+    def literal(self, value: str, node: ast.AST) -> None:
+        if not all(32 <= ord(c) < 127 or c in "\t\n" for c in value):
+            self.f.fail(node, "the kernel prints ASCII only", "leave other characters to Python")
+        self.format += value.replace("%", "%%")
+
+    def value(self, item: Item, spec: str, node: ast.expr) -> None:
+        f = self.f
+        item = resolve(f, item, node)
+        refuse_maybe(f, item, node)
+        if isinstance(item, Py) and isinstance(item.obj, str):
+            try:
+                self.literal(format(item.obj, spec), node)
+            except ValueError as e:
+                f.fail(node, str(e), _ADVICE)
+            return
+        if text.is_text(item):
+            self._text(item, spec, node)
+            return
+        if isinstance(item, Pointer):
+            f.fail(node, "a pointer can't be printed as it is", "print its address, {u64(p):x}, or a field of it")
+        if isinstance(item, Py) and isinstance(item.obj, int) and not isinstance(item.obj, bool):
+            try:
+                self.literal(format(int(item.obj), spec), node)
+            except ValueError as e:
+                f.fail(node, str(e), _ADVICE)
+            return
+        self._number(Num(number(f, item, node)), spec, node)
+
+    def _number(self, item: Num, spec: str, node: ast.expr) -> None:
+        flags, width, kind, prefix = self._parse(spec, node, "<>", "dxXc")
+        value = self.f.b.widen(item.v)
+        assert isinstance(value.type, Int)
+        if kind == "c":
+            self.format += f"%{flags}{width}c"
+        else:
+            letter = kind if kind in ("x", "X") else "d" if value.type.signed else "u"
+            if prefix and width:
+                self.f.fail(node, "`#` with a width is not in the kernel's format", "write 0x before the brace")
+            self.format += f"{prefix}%{flags}{width}ll{letter}"
+        self.args.append(value)
+
+    def _text(self, item: Item, spec: str, node: ast.expr) -> None:
+        flags, width, _, _ = self._parse(spec, node, "<>", "s")
+        if width and ">" not in spec:
+            flags = "-" + flags.replace("-", "")
+        f = self.f
+        if isinstance(item, Pointer):
+            ptr = item.v
+        else:
+            ref = item if isinstance(item, Ref) else text.direct(f, item, node, f"printed {len(self.args)}")
+            f.escape(ref)
+            ptr = ref.ptr
+        assert isinstance(ptr.type, Ptr)
+        self.format += f"%{flags}{width}{'pus' if ptr.type.space is Space.USER else 's'}"
+        self.args.append(ptr)
+
+    def _parse(self, spec: str, node: ast.expr, aligns: str, kinds: str) -> tuple[str, str, str, str]:
+        """Flags, width, type letter and prefix of a format spec."""
+        rest, flags, prefix = spec, "", ""
+        if len(rest) > 1 and rest[0] == " " and rest[1] in "<>^=":
+            rest = rest[1:]
+        if rest[:1] and rest[0] in aligns:
+            flags += "-" if rest[0] == "<" else ""
+            rest = rest[1:]
+        if rest[:1] in ("+", " ") and rest:
+            flags += rest[0]
+            rest = rest[1:]
+        elif rest[:1] == "-":
+            rest = rest[1:]
+        if rest[:1] == "#":
+            prefix, rest = "0x", rest[1:]
+        if rest[:1] == "0":
+            flags += "0"
+            rest = rest[1:]
+        width = ""
+        while rest[:1].isdigit():
+            width += rest[0]
+            rest = rest[1:]
+        if len(rest) > 1 or (rest and rest not in kinds) or (prefix and rest not in ("x", "X")):
+            self.f.fail(node, f"the format {spec!r} can't be printed by the kernel", _ADVICE)
+        return flags, width, rest, prefix
+
+
+def call(f: Fn, node: ast.Call, name: str) -> Item:
+    """`print(…)`, `bp.printf(…)`."""
+    line = _Line(f)
+    separator = " "
+    for kw in node.keywords:
+        value = f.expr(kw.value)
+        if kw.arg == "sep" and isinstance(value, Py) and isinstance(value.obj, str):
+            separator = value.obj
+        elif kw.arg in ("sep", "end"):
+            f.fail(kw.value, f"{name}: {kw.arg} can't be set to this", "every print is a line of its own")
+        else:
+            f.fail(kw.value, f"{name} has no {kw.arg} in a program", "it writes to the kernel's trace pipe")
+    for i, arg in enumerate(node.args):
+        if i:
+            line.literal(separator, arg)
+        if isinstance(arg, ast.JoinedStr):
+            _f_string(f, line, arg)
+        elif isinstance(arg, ast.Starred):
+            f.fail(arg, "`*` can't unpack here", "write the values one by one")
+        else:
+            line.value(f.expr(arg), "", arg)
+    _emit(f, line, node)
+    return Py(None)
+
+
+def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            line.literal(str(part.value), node)
+            continue
+        assert isinstance(part, ast.FormattedValue)
+        if part.conversion != -1:
+            f.fail(part.value, f"`!{chr(part.conversion)}` is not in the kernel's format", _ADVICE)
+        spec = ""
+        if isinstance(part.format_spec, ast.JoinedStr):
+            for piece in part.format_spec.values:
+                if isinstance(piece, ast.Constant):
+                    spec += str(piece.value)
+                else:
+                    item = f.expr(piece.value) if isinstance(piece, ast.FormattedValue) else None
+                    if not isinstance(item, Py):
+                        f.fail(part.value, "a format must be known at compile time", _ADVICE)
+                    spec += str(item.obj)
+        line.value(f.expr(part.value), spec, part.value)
+
+
+def _emit(f: Fn, line: _Line, node: ast.Call) -> None:
+    b = f.b
+    data = line.format.encode()
+    where = b.string(data)
+    size = b.const(len(data) + 1)
+    if len(line.args) <= 3:
+        b.helper("trace_printk", where, size, *line.args)
+        return
+    if len(line.args) > 12:
+        f.fail(node, f"{len(line.args)} values: the kernel prints at most 12 in a line", "print two lines")
+    values = f.temp("printed", Array(U64, len(line.args)))
+    for i, arg in enumerate(line.args):
+        b.write(b.index(values, i), arg if isinstance(arg.type, Int) else b.recast(arg, U64))
+    b.helper("trace_vprintk", where, size, values, b.const(8 * len(line.args)))
+
+
+_ = BOOL, I64

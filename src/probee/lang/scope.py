@@ -1,0 +1,497 @@
+"""The function and the module being compiled: names, locals, blocks, errors.
+
+`Unit` is one object file in the making; `Fn` one function in it, together with what is known at the place that is
+being compiled. The modules that know the syntax (`expr`, `stmt`, `calls`…) are functions over `Fn`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins as python
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import CompileError
+from . import decl, diag, ir, source
+from .builder import Builder
+from .flow import Flow, Fresh, merge, zeroing
+from .items import Context, Item, Num, Opt, Pointer, Py, Ref
+from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .ktypes import KernelTypes
+
+_NOWHERE = object()
+
+
+class Var:
+    """A local variable."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class IntVar(Var):
+    __slots__ = ("slot",)
+
+    def __init__(self, name: str, slot: ir.Local) -> None:
+        super().__init__(name)
+        self.slot = slot
+
+
+class PtrVar(Var):
+    """A reference (`pointer` False) or a pointer."""
+
+    __slots__ = ("pointer", "shared", "slot")
+
+    def __init__(self, name: str, slot: ir.Local, pointer: bool, shared: bool) -> None:
+        super().__init__(name)
+        self.slot = slot
+        self.pointer = pointer
+        self.shared = shared
+
+
+class TextVar(Var):
+    """Text of its own: a local text is a value, as a Python string is."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, name: str, slot: ir.Local) -> None:
+        super().__init__(name)
+        self.slot = slot
+
+
+class OptVar(Var):
+    """A value that may be None: `inner` holds it, `present` says whether there is one."""
+
+    __slots__ = ("inner", "present")
+
+    def __init__(self, name: str, present: ir.Local, inner: Var) -> None:
+        super().__init__(name)
+        self.present = present
+        self.inner = inner
+
+
+class PyVar(Var):
+    """Another name for something the compiler knows: a constant, a map, a context."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, name: str, item: Item) -> None:
+        super().__init__(name)
+        self.item = item
+
+
+class Loop:
+    """The innermost loops. `breaks` and `continues` collect what is known where they jump from."""
+
+    __slots__ = ("breaks", "cleanups", "continues", "end", "next")
+
+    def __init__(self, next: ir.Block, end: ir.Block, cleanups: int) -> None:
+        self.next = next
+        self.end = end
+        self.cleanups = cleanups
+        self.breaks: list[Flow | None] = []
+        self.continues: list[Flow | None] = []
+
+
+class Unit:
+    """One object in the making: its maps, globals and functions by the Python objects they come from."""
+
+    def __init__(self, module: ir.Module, ktypes: KernelTypes) -> None:
+        self.module = module
+        self.ktypes = ktypes
+        self.maps: dict[int, ir.Map] = {}
+        self.vars: dict[int, ir.GlobalVar] = {}
+        self.dropped: dict[int, ir.GlobalVar] = {}
+        self.subprograms: dict[Any, Any] = {}
+        self.compiling: list[Any] = []
+        self.names: set[str] = set()
+        self.keep: list[Any] = []  # keeps ids valid
+
+    def unique(self, name: str) -> str:
+        """A symbol that nothing else in the object has."""
+        out, n = name, 1
+        while out in self.names:
+            n += 1
+            out = f"{name}_{n}"
+        self.names.add(out)
+        return out
+
+    def map(self, m: decl.MapDecl, name: str = "") -> ir.Map:
+        """The IR map of a declaration."""
+        known = self.maps.get(id(m))
+        if known is None:
+            name = self.unique(m.name or name)
+            if not m.name:
+                m.name = name
+            key = decl.ir_type(m.key) if m.key is not None else None
+            value = decl.ir_type(m.value) if m.value is not None else None
+            known = ir.Map(name, m.kind, key, value, m.max_entries, m.flags, int(bool(m.pin)))
+            self.maps[id(m)] = known
+            self.keep.append(m)
+            self.module.maps.append(known)
+        return known
+
+    def var(self, v: decl.Var, name: str = "") -> ir.GlobalVar:
+        """The IR global of a `Const` or `Global`."""
+        known = self.vars.get(id(v))
+        if known is None:
+            name = self.unique(v.name or name)
+            if not v.name:
+                v.name = name
+            init = decl.pack(v.type, v.default)
+            known = ir.GlobalVar(name, decl.ir_type(v.type), init, const=isinstance(v, decl.Const))
+            self.vars[id(v)] = known
+            self.keep.append(v)
+            self.module.globals.append(known)
+        return known
+
+    def drops(self, m: decl.MapDecl) -> ir.GlobalVar:
+        """The counter of records that found no room in a ring buffer."""
+        known = self.dropped.get(id(m))
+        if known is None:
+            name = self.unique("__dropped_" + self.map(m).name)
+            known = self.dropped[id(m)] = ir.GlobalVar(name, U64, bytes(8), const=False)
+            self.module.globals.append(known)
+        return known
+
+
+class Fn:
+    """The function being compiled, and the place in it."""
+
+    def __init__(self, unit: Unit, fn: FunctionType, src: source.Source, out: ir.Function) -> None:
+        self.unit = unit
+        self.python = fn
+        self.source = src
+        self.out = out
+        self.b = Builder(out)
+        self.flow: Flow | None = Flow()
+        self.vars: dict[str, Var] = {}
+        self.versions: dict[str, int] = {}
+        code = fn.__code__
+        self.local_names = {*code.co_varnames, *code.co_cellvars}
+        self.loops: list[Loop] = []
+        self.cleanups: list[Callable[[], None]] = []
+        self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
+        self.fresh: list[Fresh] = []
+        self.temps: dict[tuple[str, Type], ir.Local] = {}
+        self.ctx: ir.Value | None = None  # the program's context
+        self.program: decl.ProgramDecl | None = None
+        self.uses_ctx = False
+
+    # -- errors
+
+    def fail(self, node: ast.AST | ir.Loc | None, message: str, advice: str = "") -> NoReturn:
+        raise diag.error(self.source, node, message, advice)
+
+    @contextmanager
+    def placed(self, node: ast.AST | None) -> Iterator[None]:
+        """Errors of those who do not know the place get it."""
+        try:
+            yield
+        except CompileError as e:
+            if e.file:
+                raise
+            raise diag.error(self.source, node, e.message, e.advice) from None
+
+    # -- places
+
+    @property
+    def live(self) -> Flow:
+        """What is known here; code that nothing reaches is not compiled."""
+        assert self.flow is not None
+        return self.flow
+
+    def enter(self, block: ir.Block, flow: Flow | None) -> None:
+        """Go on in `block`."""
+        self.b.at(block)
+        self.flow = flow
+
+    def join(self, block: ir.Block, flows: Iterable[Flow | None]) -> None:
+        """Jump to `block` from here if this place is reached, and go on there with what all ways know."""
+        if self.flow is not None:
+            self.b.jump(block)
+        self.enter(block, merge([self.flow, *flows]))
+
+    def loc(self, node: ast.AST) -> ir.Loc:
+        return ir.Loc(getattr(node, "lineno", self.source.node.lineno), getattr(node, "col_offset", 0))
+
+    def expr(self, node: ast.expr) -> Item:
+        from .expr import evaluate
+
+        return evaluate(self, node)
+
+    # -- memory
+
+    def temp(self, role: str, type: Type) -> ir.Local:
+        """A slot for something that a helper takes by address; the next use of the same role overwrites it."""
+        slot = self.temps.get((role, type))
+        if slot is None:
+            slot = self.temps[role, type] = self.b.local(role, type)
+        return slot
+
+    def make(self, base: ir.Value, *, padding: bool) -> Fresh:
+        """Memory that is zero where nothing else is assigned; `finish` fills in the zeroing at this place."""
+        assert isinstance(base.type, Ptr)
+        type = base.type.to
+        mark = self.b.emit(ir.Zero(base, 0))
+        align = 8 if base.type.space is Space.RECORD or type.size >= 8 else natural(type)
+        fresh = Fresh(base, type, self.b.block, mark, padding=padding, align=align)
+        self.fresh.append(fresh)
+        self.live.made[fresh] = 0
+        return fresh
+
+    def finish(self) -> None:
+        """Fill in what was left open until all uses are known."""
+        for fresh in self.fresh:
+            ops = fresh.block.ops
+            at = next(i for i, op in enumerate(ops) if op is fresh.mark)
+            ops[at : at + 1] = zeroing(fresh, fresh.mark.loc)
+
+    def returned(self, item: Item, node: ast.AST) -> Item:
+        from .subprograms import returned
+
+        return returned(self, item, node)
+
+    def escape(self, item: Item) -> None:
+        """Somebody else gets the address of what `item` refers to."""
+        if isinstance(item, Ref):
+            self.live.use(item.fresh, item.offset, item.type.size)
+
+    # -- names
+
+    def read_local(self, name: str, node: ast.AST) -> Item:
+        var = self.vars.get(name)
+        if var is None or name not in self.live.set:
+            if var is None and name not in self.versions:
+                self.fail(node, f"{name} is read before it is assigned", "assign it on every path that leads here")
+            self.fail(
+                node,
+                f"{name} may be read before it is assigned",
+                f"assign it on every path that leads here, for example `{name} = 0` first",
+            )
+        return self.read_var(var)
+
+    def read_var(self, var: Var) -> Item:
+        name, known = var.name, var.name in self.live.known
+        if isinstance(var, IntVar):
+            value = self.b.widen(self.b.load(var.slot))
+            return Num(value, (name, self.versions[name]))
+        if isinstance(var, PtrVar):
+            fresh = self.live.bound.get(name)
+            if fresh is not None:
+                return Ref(fresh.base, shared=var.shared, fresh=fresh)
+            value = self.b.load(var.slot)
+            if var.pointer:
+                return Pointer(value)
+            return Ref(value, maybe="" if known else name, shared=var.shared)
+        if isinstance(var, TextVar):
+            return Ref(var.slot)
+        if isinstance(var, OptVar):
+            if known:
+                return self.read_var(var.inner)
+            inner = self.vars_unknown(var.inner)
+            return Opt(self.b.load(var.present), inner, name)
+        assert isinstance(var, PyVar)
+        return var.item
+
+    def vars_unknown(self, inner: Var) -> Item:
+        """The value of an optional as it is stored, whether there is one or not."""
+        if isinstance(inner, IntVar):
+            return Num(self.b.widen(self.b.load(inner.slot)))
+        assert isinstance(inner, PtrVar)
+        return Ref(self.b.load(inner.slot), shared=inner.shared)
+
+    def lookup(self, name: str, node: ast.AST) -> Any:
+        """The Python object behind a name that is no local."""
+        fn = self.python
+        if name in fn.__code__.co_freevars and fn.__closure__ is not None:
+            cell = fn.__closure__[fn.__code__.co_freevars.index(name)]
+            try:
+                return self.named(cell.cell_contents, name)
+            except ValueError:
+                self.fail(node, f"{name} has no value yet in the function around this program")
+        value = fn.__globals__.get(name, _NOWHERE)
+        if value is not _NOWHERE:
+            return self.named(value, name)
+        value = getattr(python, name, _NOWHERE)
+        if value is not _NOWHERE:
+            return value
+        from . import builtins
+
+        near = {*self.local_names, *fn.__globals__, *vars(python), *fn.__code__.co_freevars}
+        advice = diag.nearest(name, sorted(near))
+        if hasattr(builtins, name):
+            advice = f"write bp.{name}, or `from probee import {name}`"
+        self.fail(node, f"there is no name {name!r} here", advice)
+
+    def named(self, value: Any, name: str) -> Any:
+        """A map or global takes the name of the variable it is first found by."""
+        if isinstance(value, decl.MapDecl):
+            self.unit.map(value, name)
+        elif isinstance(value, decl.Var):
+            self.unit.var(value, name)
+        return value
+
+    def assigned(self, name: str) -> None:
+        """A local has a new value."""
+        self.versions[name] = self.versions.get(name, 0) + 1
+        self.live.set.add(name)
+        self.live.unbind(name)
+        self.live.drop_slots(name)
+        self.live.known.discard(name)
+
+    def bind(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> None:
+        """`name = item`. `type` is an annotation's."""
+        var = self.vars.get(name)
+        if isinstance(item, Py) and isinstance(item.obj, (decl.Const, decl.Global)) and isinstance(
+            item.obj.type, decl.ScalarType
+        ):
+            from .convert import number
+
+            item = Num(number(self, item, node))
+        if isinstance(item, Py) and isinstance(item.obj, int):
+            from .convert import number
+
+            item = Num(number(self, item, node))
+        if var is None:
+            var = self.new_var(name, item, node, type)
+            self.vars[name] = var
+        fresh = item.fresh if isinstance(item, Ref) else None
+        whole = fresh is not None and isinstance(item, Ref) and item.ptr is fresh.base
+        if fresh is not None and not (whole and fresh not in self.live.bound.values()):
+            self.escape(item)  # a second name, or a part with a name of its own
+            whole = False
+        self.store_var(var, item, node)
+        self.assigned(name)
+        if not (isinstance(item, Opt) or (isinstance(item, Ref) and item.maybe) or is_none(item)):
+            self.live.known.add(name)
+        if whole and fresh is not None and fresh in self.live.made:
+            self.live.bound[name] = fresh
+
+    def new_var(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> Var:
+        b = self.b
+        if type is not None:
+            return IntVar(name, b.local(name, type))
+        if isinstance(item, Num):
+            kind = item.v.type
+            return IntVar(name, b.local(name, I64 if kind == BOOL else kind))
+        if isinstance(item, Opt):
+            return OptVar(name, b.local(f"{name} is there", BOOL), self.new_var(name, item.item, node))
+        if isinstance(item, Pointer):
+            return PtrVar(name, b.local(name, item.v.type), True, False)
+        if isinstance(item, Ref):
+            if isinstance(item.type, Chars) and not item.maybe and item.type.n:
+                return TextVar(name, b.local(name, item.type))
+            return PtrVar(name, b.local(name, item.ptr.type), False, item.shared)
+        if isinstance(item, (Py, Context)):
+            if is_none(item):
+                self.fail(node, f"{name} starts as None, so its kind is not known", "assign its value first")
+            return PyVar(name, item)
+        from .convert import describe
+
+        self.fail(node, f"{describe(item)} can't be kept in a local")
+
+    def store_var(self, var: Var, item: Item, node: ast.AST) -> None:
+        from .convert import describe
+
+        b, name = self.b, var.name
+        if isinstance(var, IntVar) and isinstance(item, Num):
+            b.write(var.slot, item.v)
+            return
+        if isinstance(var, PtrVar):
+            if is_none(item) or (isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value == 0):
+                b.store(var.slot, ir.Const(var.slot.of, 0))
+                return
+            ptr = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
+            if ptr is not None and isinstance(item, Pointer) == var.pointer:
+                had, got = var.slot.of, ptr.type
+                assert isinstance(had, Ptr)
+                assert isinstance(got, Ptr)
+                if had.to == got.to and had.space is got.space:
+                    if isinstance(item, Ref) and item.shared:
+                        var.shared = True
+                    b.store(var.slot, b.recast(ptr, had))
+                    return
+                if had.to == got.to:
+                    self.fail(
+                        node,
+                        f"{name} was a {had!r}, here it would be one in {got.space.value}",
+                        "use another local",
+                    )
+        if isinstance(var, TextVar) and not isinstance(item, Opt):
+            from . import text
+
+            if text.is_text(item):
+                text.store(self, var.slot, item, node)
+                return
+        if isinstance(var, OptVar):
+            if is_none(item):
+                b.store(var.present, b.const(0, BOOL))
+                return
+            if isinstance(item, Opt):
+                self.store_var(var.inner, item.item, node)
+                b.store(var.present, item.present)
+                return
+            self.store_var(var.inner, item, node)
+            b.store(var.present, b.const(1, BOOL))
+            return
+        if isinstance(var, PyVar):
+            if same(var.item, item):
+                return
+            self.fail(
+                node,
+                f"{name} stands for {describe(var.item)}, known at compile time, and can't become another",
+                "use another name" + (", or a Char[n] local" if isinstance(item, Py) and isinstance(item.obj, str) else ""),
+            )
+        if isinstance(item, Opt) and isinstance(var, IntVar):
+            self.fail(
+                node,
+                f"{name} is a number, but this may be None",
+                "give a default, as in `m.get(k, 0)`, or use another local and test it with `is None`",
+            )
+        self.fail(node, f"{name} was {what(var)}, and can't become {describe(item)}", "use another local")
+
+
+def same(a: Item, b: Item) -> bool:
+    if isinstance(a, Py) and isinstance(b, Py):
+        return a.obj is b.obj or (type(a.obj) is type(b.obj) and isinstance(a.obj, str) and a.obj == b.obj)
+    return isinstance(a, Context) and isinstance(b, Context) and a.obj is b.obj
+
+
+def what(var: Var) -> str:
+    """A variable's kind, in words."""
+    if isinstance(var, IntVar):
+        return "a number"
+    if isinstance(var, TextVar):
+        return f"text ({var.slot.of!r})"
+    if isinstance(var, PtrVar):
+        assert isinstance(var.slot.of, Ptr)
+        return f"{'a pointer' if var.pointer else 'a reference'} to {var.slot.of.to!r}"
+    if isinstance(var, OptVar):
+        return f"{what(var.inner)} or None"
+    return "something else"
+
+
+def is_none(item: Item) -> bool:
+    return isinstance(item, Py) and item.obj is None
+
+
+def natural(t: Type) -> int:
+    """The alignment of a type of the language."""
+    from .types import Array, Struct
+
+    if isinstance(t, (Int, Ptr)):
+        return t.size
+    if isinstance(t, Array):
+        return natural(t.elem)
+    if isinstance(t, Struct) and not t.core:
+        return max((natural(m.type) for m in t.members), default=1)
+    return 1

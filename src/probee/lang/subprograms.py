@@ -1,0 +1,401 @@
+"""Functions: programs on their hooks, and the plain Python functions they call.
+
+A called function is compiled once for each combination of argument types. What the compiler knows of an argument
+(a map, a text, a struct class) is part of the combination and is not passed at run time.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from types import FunctionType
+from typing import Any
+
+from . import decl, ir, mapops, source, stmt, text
+from .convert import constant, describe, number, refuse_maybe, resolve
+from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
+from .scope import Fn, IntVar, Unit, is_none
+from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
+
+LIMIT = 5  # arguments in registers
+
+
+class NeedsContext(Exception):
+    """A program that shares a dispatcher wants the hook's context, which the dispatcher does not pass on."""
+
+
+class Subprogram:
+    """A compiled function. `ret` says what a call gives: a function from the call's value to an item."""
+
+    def __init__(self, out: ir.Function, uses_ctx: bool, ret: Any) -> None:
+        self.out = out
+        self.uses_ctx = uses_ctx
+        self.ret = ret
+
+
+def context(f: Fn, node: ast.AST, what: str) -> ir.Value:
+    """The program's context pointer, which also subprograms get when they need it."""
+    if f.ctx is None:
+        raise NeedsContext
+    f.uses_ctx = True
+    return f.ctx
+
+
+class _Argument:
+    """A prepared argument: `key` tells specialisations apart, `values` are passed."""
+
+    def __init__(self, key: tuple[Any, ...], values: list[ir.Value], item: Item) -> None:
+        self.key = key
+        self.values = values
+        self.item = item
+
+
+def _prepare(f: Fn, item: Item, name: str, node: ast.AST, i: int) -> _Argument:
+    if isinstance(item, Entry) and not isinstance(item.type, Chars):
+        m = item.map.name
+        f.fail(node, f"an entry of {m} as a whole can't be passed on", f"pass `{m}.get(key)`, or the map and the key")
+    item = resolve(f, item, node)
+    if isinstance(item, Opt):
+        refuse_maybe(f, item, node)
+    if isinstance(item, TextCall):
+        kind = Chars(item.size or text.LONGEST)
+        slot = f.temp(f"argument {i}", kind)
+        text.store(f, slot, item, node)
+        item = Ref(slot)
+    if isinstance(item, Py) and isinstance(item.obj, int):
+        item = Num(number(f, item, node))
+    if isinstance(item, Num):
+        value = f.b.widen(item.v)
+        return _Argument(("int", value.type), [value], item)
+    if isinstance(item, Pointer):
+        return _Argument(("pointer", item.v.type), [item.v], item)
+    if isinstance(item, Ref):
+        f.escape(item)
+        return _Argument(("ref", item.ptr.type, bool(item.maybe), item.shared), [item.ptr], item)
+    if isinstance(item, Context):
+        values = [v for _, v in _held(item.obj)]
+        return _Argument(("context", id(item.obj)), values, item)
+    if isinstance(item, Py):
+        f.unit.keep.append(item.obj)
+        return _Argument(("python", id(item.obj)), [], item)
+    f.fail(node, f"{describe(item)} can't be passed to a function")
+
+
+def _held(obj: Any) -> list[tuple[str, ir.Value]]:
+    """The run-time values inside a context object."""
+    out = []
+    for cls in type(obj).__mro__:
+        for slot in getattr(cls, "__slots__", ()):
+            value = getattr(obj, slot, None)
+            if isinstance(value, ir.Value) and not isinstance(value, ir.Const):
+                out.append((slot, value))
+    return out
+
+
+def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
+    """A call of a plain function."""
+    with f.placed(node):
+        src = source.of_function(fn)
+    given = _match(f, fn, src, node)
+    prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
+    key = (fn, *(a.key for _, a in prepared))
+    sub = f.unit.subprograms.get(key)
+    if sub is None:
+        if any(k[0] is fn for k in f.unit.compiling):
+            f.fail(node, f"{fn.__name__} calls itself, and there is no recursion in the kernel", "write a loop")
+        if len(f.unit.compiling) > 32:
+            f.fail(node, "calls are nested more than 32 deep")
+        f.unit.compiling.append(key)
+        try:
+            sub = _compile(f, fn, src, prepared, node)
+        finally:
+            f.unit.compiling.pop()
+        f.unit.subprograms[key] = sub
+    values = [v for _, a in prepared for v in a.values]
+    if sub.uses_ctx:
+        values.append(context(f, node, fn.__name__))
+    if len(values) > LIMIT:
+        f.fail(node, f"{fn.__name__} takes {len(values)} values at run time, and BPF passes at most {LIMIT}", "pass a struct")
+    result = f.b.call(sub.out, *values)
+    if is_read_only(f, prepared):
+        pass
+    item: Item = sub.ret(result)
+    return item
+
+
+def is_read_only(f: Fn, prepared: list[tuple[str, _Argument]]) -> bool:
+    return not prepared
+
+
+def _match(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[tuple[str, Item, ast.AST]]:
+    """The call's arguments by parameter, in the function's order."""
+    a = src.node.args
+    name = fn.__name__
+    if a.vararg or a.kwarg:
+        f.fail(node, f"{name} takes a variable number of arguments", "give it a fixed number of parameters")
+    positional = [p.arg for p in (*a.posonlyargs, *a.args)]
+    names = [*positional, *(p.arg for p in a.kwonlyargs)]
+    if len(node.args) > len(positional):
+        f.fail(node, f"{name} takes {len(positional)} argument{'' if len(positional) == 1 else 's'}, not {len(node.args)}")
+    found: dict[str, tuple[Item, ast.AST]] = {}
+    for word, arg in zip(positional, node.args, strict=False):
+        if isinstance(arg, ast.Starred):
+            f.fail(arg, "`*` can't unpack here", "write the arguments one by one")
+        found[word] = (f.expr(arg), arg)
+    for kw in node.keywords:
+        if kw.arg is None:
+            f.fail(kw.value, "`**` can't unpack here", "write the arguments one by one")
+        if kw.arg not in names:
+            from .diag import nearest
+
+            f.fail(kw.value, f"{name} has no parameter {kw.arg!r}", nearest(kw.arg, names))
+        if kw.arg in found:
+            f.fail(kw.value, f"{name} gets {kw.arg} twice")
+        found[kw.arg] = (f.expr(kw.value), kw.value)
+    defaults = dict(zip(positional[::-1], (fn.__defaults__ or ())[::-1], strict=False))
+    defaults.update(fn.__kwdefaults__ or {})
+    missing = [n for n in names if n not in found and n not in defaults]
+    if missing:
+        f.fail(node, f"{name} needs {', '.join(missing)}", f"it takes ({', '.join(names)})")
+    return [(n, *found.get(n, (Py(defaults.get(n)), node))) for n in names]
+
+
+def _compile(
+    f: Fn, fn: FunctionType, src: source.Source, prepared: list[tuple[str, _Argument]], node: ast.AST
+) -> Subprogram:
+    unit = f.unit
+    out = ir.Function(unit.unique(fn.__name__), [], VOID, file=src.file, line=src.node.lineno)
+    g = Fn(unit, fn, src, out)
+    g.program = f.program
+    g.b.loc = ir.Loc(src.node.lineno)
+    annotations = {p.arg: p.annotation for p in ast.walk(src.node.args) if isinstance(p, ast.arg)}
+    for name, arg in prepared:
+        _parameter(f, g, name, arg, annotations.get(name), node)
+    if f.ctx is not None:
+        g.ctx = ir.Param(len(out.params), "ctx", f.ctx.type)
+    body(g)
+    if g.uses_ctx:
+        assert isinstance(g.ctx, ir.Param)
+        out.params.append(g.ctx)
+    make = _returns(g)
+    unit.module.functions.append(out)
+    return Subprogram(out, g.uses_ctx, make)
+
+
+def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | None, node: ast.AST) -> None:
+    """Bind a parameter at the start of the function."""
+    want = stmt.annotation(g, annotation) if annotation is not None else None
+    item = arg.item
+
+    def param(type: Type) -> ir.Param:
+        p = ir.Param(len(g.out.params), name, type)
+        g.out.params.append(p)
+        return p
+
+    bound: Item
+    if isinstance(item, Num):
+        _check_annotation(f, name, want, item, node)
+        value = param(arg.values[0].type)
+        if isinstance(want, Int):
+            g.bind(name, Num(value), node, want)
+            return
+        bound = Num(value)
+    elif isinstance(item, Pointer):
+        _check_annotation(f, name, want, item, node)
+        bound = Pointer(param(item.v.type))
+    elif isinstance(item, Ref):
+        _check_annotation(f, name, want, item, node)
+        bound = Ref(param(item.ptr.type), maybe=name if item.maybe else "", shared=item.shared)
+        if isinstance(item.type, Chars):  # the caller's text as it is: no copy
+            var = g.new_var(name, Ref(bound.ptr, maybe=name), node)
+            g.vars[name] = var
+            g.store_var(var, bound, node)
+            g.assigned(name)
+            if not item.maybe:
+                g.live.known.add(name)
+            return
+    elif isinstance(item, Context):
+        obj = copy.copy(item.obj)
+        for slot, value_ in _held(item.obj):
+            setattr(obj, slot, param(value_.type))
+        bound = Context(obj)
+    else:
+        bound = item
+        if is_none(item):
+            f.fail(node, f"{name} is None here, so its kind is not known", "pass a number, or write another function")
+    g.bind(name, bound, node)
+
+
+def _check_annotation(f: Fn, name: str, want: Any, item: Item, node: ast.AST) -> None:
+    if isinstance(want, Int) != isinstance(item, Num) and want is not None and isinstance(want, Int):
+        f.fail(node, f"{name} is a {want!r}, and this is {describe(item)}")
+    if isinstance(want, (decl.StructType, decl.CharType, decl.ArrayType)):
+        kind = decl.ir_type(want)
+        here = item.type if isinstance(item, Ref) else item.to if isinstance(item, Pointer) else None
+        if here != kind and not (isinstance(kind, Chars) and text.is_text(item)):
+            f.fail(node, f"{name} is a {want!r}, and this is {describe(item)}")
+    from .calls import kernel_name
+
+    word = kernel_name(want) if want is not None else ""
+    if word:
+        with f.placed(node):
+            struct = f.unit.ktypes.struct(word)
+        here = item.type if isinstance(item, Ref) else item.to if isinstance(item, Pointer) else None
+        if here is not struct:
+            f.fail(node, f"{name} is a {struct!r}, and this is {describe(item)}")
+
+
+def body(g: Fn) -> None:
+    """Compile the statements; a way that falls off the end returns nothing."""
+    code = g.source.node
+    statements = code.body
+    stmt.block(g, statements)
+    if g.flow is not None:
+        last = statements[-1]
+        g.b.loc = ir.Loc(getattr(last, "end_lineno", None) or last.lineno)
+        g.returns.append((g.b.block, None, last))
+    g.finish()
+
+
+def _returns(g: Fn) -> Any:
+    """Write the returns of a subprogram, now that all are known. Gives what makes an item of a call's value."""
+    b, out, node = g.b, g.out, g.source.node
+    items = [i for _, i, _ in g.returns]
+    want = stmt.annotation(g, node.returns) if node.returns is not None else Ellipsis
+    given = [i for i in items if i is not None]
+    if not given:
+        for block, _, _ in g.returns:
+            b.at(block)
+            b.ret()
+        return lambda value: Py(None)
+    if want is None:
+        where = next(n for _, i, n in g.returns if i is not None)
+        g.fail(where, f"{out.name} is annotated to return None", "drop the value, or the annotation")
+    first = given[0]
+    if isinstance(first, Num):
+        for block, item, where in g.returns:
+            if item is None:
+                g.fail(where, f"{out.name} returns a number on some ways and nothing here", "return a number here too")
+            if not isinstance(item, Num):
+                g.fail(where, f"this returns {describe(item)}, and other ways return a number")
+        nums = [i.v for i in given if isinstance(i, Num)]
+        narrow = want if isinstance(want, Int) else None
+        if narrow is not None:
+            kind = I64 if narrow.signed or narrow == BOOL else U64
+        else:
+            kind = I64 if all(v.type == BOOL or (isinstance(v.type, Int) and v.type.signed) for v in nums) else U64
+        out.ret = kind
+        for block, item, where in g.returns:
+            assert isinstance(item, Num)
+            b.at(block)
+            b.loc = g.loc(where)
+            b.ret(b.cast(b.widen(b.cast(item.v, narrow) if narrow is not None else item.v), kind))
+        return Num
+    kinds: list[Ptr] = []
+    for block, item, where in g.returns:
+        ptr = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
+        if item is not None and ptr is None:
+            g.fail(where, f"this returns {describe(item)}, and other ways return {describe(first)}")
+        if ptr is not None:
+            assert isinstance(ptr.type, Ptr)
+            kinds.append(ptr.type)
+    if any((k.to, k.space) != (kinds[0].to, kinds[0].space) for k in kinds):
+        g.fail(node, f"{out.name} returns pointers of different kinds", "return one kind")
+    out.ret = Ptr(kinds[0].to, kinds[0].space, True)
+    maybe = len(kinds) < len(items) or any(isinstance(i, Ref) and i.maybe for i in given)
+    for block, item, where in g.returns:
+        b.at(block)
+        b.loc = g.loc(where)
+        if item is None:
+            b.ret(ir.Const(out.ret, 0))
+        else:
+            b.ret(item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None)
+    if isinstance(first, Pointer):
+        return Pointer
+    name = f"{out.name}(…)" if maybe else ""
+    shared = any(isinstance(i, Ref) and i.shared for i in given)
+    return lambda value: Ref(value, maybe=name, shared=shared)
+
+
+def returned(f: Fn, item: Item, node: ast.AST) -> Item:
+    """What a `return` gives, checked while its place is known."""
+    item = resolve(f, item, node)
+    if f.out.section or f.out.ret is not VOID or isinstance(item, Num) or constant(item) is not None:
+        return Num(number(f, item, node))
+    if isinstance(item, Opt):
+        refuse_maybe(f, item, node)
+    if isinstance(item, Pointer):
+        return item
+    if isinstance(item, Ref):
+        where = item.ptr.type
+        assert isinstance(where, Ptr)
+        if where.space in (Space.STACK, Space.RECORD) and not isinstance(item.ptr, ir.Param):
+            f.fail(
+                node,
+                f"{describe(item)} can't be returned: it ends with the function",
+                "let the caller make it, and fill it in here",
+            )
+        return item
+    if text.is_text(item):
+        f.fail(node, "text can't be returned", "let the caller pass the struct whose field it goes to")
+    f.fail(node, f"{describe(item)} can't be returned")
+
+
+# -- programs
+
+
+def program(unit: Unit, p: decl.ProgramDecl, hook: Any, name: str) -> ir.Function:
+    """Compile a program for its hook."""
+    fn = p.fn
+    assert isinstance(fn, FunctionType)
+    src = source.of_function(fn)
+    params = hook.params()
+    out = ir.Function(name, params, hook.ret if hasattr(hook, "ret") else Int(32, True), section=hook.section)
+    out.file, out.line = src.file, src.node.lineno
+    f = Fn(unit, fn, src, out)
+    f.program = p
+    first = params[0] if params else None
+    if first is not None and isinstance(first.type, Ptr) and first.type.space is Space.CONTEXT:
+        f.ctx = first
+    a = src.node.args
+    if a.vararg or a.kwarg or a.kwonlyargs:
+        f.fail(a.vararg or a.kwarg or a.kwonlyargs[0], "a program's parameters are plain names", "name them one by one")
+    if a.defaults:
+        f.fail(a.defaults[0], "a program's parameters have no defaults", "the hook gives their values")
+    names = [x.arg for x in (*a.posonlyargs, *a.args)]
+    types: dict[str, Any] = {}
+    for x in (*a.posonlyargs, *a.args):
+        if x.annotation is not None:
+            want = stmt.annotation(f, x.annotation)
+            scalar = _scalar(want)
+            if scalar is None:
+                f.fail(x.annotation, f"the type of {x.arg} comes from the hook", "drop the annotation")
+            types[x.arg] = scalar
+    f.b.loc = ir.Loc(src.node.lineno)
+    with f.placed(None):
+        bound = hook.bind(f.b, params, names, types)
+    for x in names:
+        value = bound[x]
+        if isinstance(value, ir.Value):
+            from .convert import wrap
+
+            f.bind(x, wrap(f, value), src.node)
+        else:
+            f.bind(x, Context(value), src.node)
+    body(f)
+    for block, item, where in f.returns:
+        f.b.at(block)
+        f.b.loc = f.loc(where)
+        f.b.ret(item.v if isinstance(item, Num) else None)
+    return out
+
+
+def _scalar(want: Any) -> decl.ScalarType | None:
+    if isinstance(want, Int):
+        if want == BOOL:
+            return decl.u8
+        return getattr(decl, f"{'i' if want.signed else 'u'}{want.bits}", None)
+    return None
+
+
+_ = IntVar, mapops
