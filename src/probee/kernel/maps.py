@@ -454,7 +454,7 @@ def _facts(spec: MapSpec, codecs: Codecs | None) -> dict[str, Any]:
             facts["value"] = codecs.get(spec.record_type_id)
     elif codecs is not None and spec.map_type not in _WITHOUT_BTF:
         for word, type_id in (("key", spec.key_type_id), ("value", spec.value_type_id)):
-            if type_id:
+            if type_id and spec.initial is None:  # data maps are many values, not one
                 codec = codecs.get(type_id)
                 if codec.size != facts[f"{word}_size"]:
                     size = facts[f"{word}_size"]
