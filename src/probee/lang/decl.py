@@ -796,7 +796,8 @@ class ProgramDecl:
         self.kind = kind
         self.args = args
         self.pid = pid
-        self.name: str = self.fn.__name__
+        depth = len(self.under.expand()) + 1 if self.under else 1
+        self.name: str = self.fn.__name__ if depth == 1 else f"{self.fn.__name__}_{depth}"
 
     @property
     def code(self) -> CodeType:
@@ -902,7 +903,10 @@ def _uprobe(
 
 
 def programs_in(namespace: dict[str, Any]) -> list[ProgramDecl]:
-    """The programs of a module's globals, in order: at module level and in the bodies of its classes."""
+    """The programs of a module's globals, in order, at module level and in the bodies of its classes.
+
+    Of a function with several decorators there is one program for each.
+    """
     found: dict[int, ProgramDecl] = {}
     module = namespace.get("__name__")
     classes: set[int] = set()  # a class body may hold itself
@@ -916,5 +920,5 @@ def programs_in(namespace: dict[str, Any]) -> list[ProgramDecl]:
                 look(v for k, v in vars(value).items() if k[:2] != "__")
 
     look(namespace.values())
-    covered = {id(inner) for p in found.values() for inner in p.expand()[:-1]}
-    return [p for p in found.values() if id(p) not in covered]
+    stacked = {id(p): p for outer in found.values() for p in outer.expand()}
+    return list(stacked.values())
