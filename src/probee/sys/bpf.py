@@ -104,16 +104,17 @@ PERF_ATTR_FREQ = 1 << 10
 _PERF_ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, Linux 4.1
 
 _U32 = Struct("=I")
-_ELEM = Struct("=I4xQQQ")
+_FD = Struct("=i")
+_ELEM = Struct("=i4xQQQ")
 _MAP_CREATE = Struct("=IIIIIII16sIIIIIQ")
-_BATCH = Struct("=QQQQIIQQ")
+_BATCH = Struct("=QQQQIiQQ")
 _PROG_LOAD = Struct("=IIQQIIQII16sIIIIQIIQIIIIQQII")
 _BTF_LOAD = Struct("=QQIIII")
-_LINK_CREATE = Struct("=IIIIQQ")
-_RAW_TP = Struct("=QI4xQ")
-_TEST_RUN = Struct("=IIIIQQIIIIQQIIII")
-_INFO = Struct("=IIQ")
-_PIN = Struct("=QII")
+_LINK_CREATE = Struct("=iiIIQQ")
+_RAW_TP = Struct("=Qi4xQ")
+_TEST_RUN = Struct("=iIIIQQIIIIQQIIII")
+_INFO = Struct("=iIQ")
+_PIN = Struct("=QiI")
 _PERF_ATTR = Struct("=IIQQQQQIIQQ40x")
 
 _SCRATCH = 4096
@@ -407,7 +408,7 @@ class Kernel:
 
     def map_freeze(self, fd: int) -> None:
         """Make a map read-only for user space, so that the verifier knows its values (Linux 5.2)."""
-        self._call(MAP_FREEZE, _U32.pack(fd))
+        self._call(MAP_FREEZE, _FD.pack(fd))
 
     def map_lookup_batch(
         self,
