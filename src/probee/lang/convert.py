@@ -191,6 +191,14 @@ def number(f: Fn, item: Item, node: ast.AST) -> ir.Value:
     f.fail(node, f"a number is needed here, and this is {describe(item)}", advice)
 
 
+def integer(f: Fn, item: Item, type: Int, node: ast.AST) -> ir.Value:
+    """The item as a number to be stored as `type`: 64 bits may keep the address in a pointer for later."""
+    item = resolve(f, item, node)
+    if isinstance(item, Pointer) and type.bits == 64:
+        return f.b.recast(item.v, U64)
+    return number(f, item, node)
+
+
 def is_text_like(item: Item) -> bool:
     from .text import is_text
 
@@ -255,7 +263,7 @@ def memory(f: Fn, item: Item, type: Type, node: ast.AST, role: str) -> ir.Value:
     """The address of memory that holds the item as `type`, for a helper to read."""
     b = f.b
     if isinstance(type, Int):
-        value = number(f, item, node)
+        value = integer(f, item, type, node)
         slot = f.temp(role, type)
         b.write(slot, value)
         return slot
@@ -292,7 +300,7 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
     assert isinstance(ptr.type, Ptr)
     to = ptr.type.to
     if isinstance(to, Int):
-        value = number(f, item, node)
+        value = integer(f, item, to, node)
         f.b.write(ptr, f.b.truth(value) if to == BOOL else value)
     elif isinstance(to, Chars):
         from . import text

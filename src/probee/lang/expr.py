@@ -285,7 +285,19 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
         return mapops.subscript(f, base.obj, key_item(f, node.slice), node)
     index = evaluate(f, node.slice)
+    if isinstance(base, Py) and getattr(base.obj, "__name__", "") == "probee.kernel":
+        if isinstance(index, Py) and isinstance(index.obj, str):
+            return Py(KernelType(index.obj))
     return element(f, base, index, node)
+
+
+class KernelType:
+    """`bp.kernel["task_struct"]`: a type of the running kernel, for annotations and `cast`."""
+
+    __slots__ = ("kernel_name",)
+
+    def __init__(self, name: str) -> None:
+        self.kernel_name = name
 
 
 def key_item(f: Fn, node: ast.expr) -> Item:

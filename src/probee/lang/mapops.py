@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from . import decl, expr, ir
-from .convert import literal, memory, number, refuse_maybe, store
+from .convert import integer, literal, memory, number, refuse_maybe, store
 from .flow import merge
 from .items import Entry, Item, Num, Opt, Py, Ref
 from .scope import Fn, is_none
@@ -257,7 +257,7 @@ def set_item(f: Fn, m: decl.MapDecl, key: Item, item: Item, node: ast.AST) -> No
     value = value_type(f, m)
     if isinstance(m, ARRAYS):
         if isinstance(value, Int):  # a number first: it may look up another map
-            item = Num(number(f, item, node))
+            item = Num(integer(f, item, value, node))
         found = lookup(f, m, key, node)
         hit, end = b.new_block("hit"), b.new_block("end")
         before = f.live.copy()
@@ -345,7 +345,7 @@ def change_entry(
 def set_entry(f: Fn, entry: Entry, item: Item, node: ast.AST) -> None:
     """`m[k].field = v`: in the entry, which is made if it is missing."""
     if isinstance(entry.type, Int):
-        item = Num(number(f, item, node))
+        item = Num(integer(f, item, entry.type, node))
     _at_entry(f, entry.map, entry.key, entry.path, entry.type, node, lambda p: store(f, p, item, node))
 
 

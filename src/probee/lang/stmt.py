@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from . import cond, decl, expr, ir, mapops, text
-from .convert import constant, describe, far, literal, number, refuse_maybe, store
+from .convert import constant, describe, far, integer, literal, number, refuse_maybe, store
 from .flow import Flow, merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
 from .scope import Fn, Loop, is_none
@@ -136,6 +136,9 @@ def annotation(f: Fn, node: ast.expr) -> Any:
     if isinstance(node, ast.Subscript):
         base = f.expr(node.value)
         index = f.expr(node.slice)
+        if isinstance(base, Py) and getattr(base.obj, "__name__", "") == "probee.kernel":
+            found = f.expr(node)
+            return found.obj if isinstance(found, Py) else None
         if isinstance(base, Py) and isinstance(index, Py):
             try:
                 return base.obj[index.obj]
@@ -244,7 +247,7 @@ class MemoryPlace(Place):
             store(f, self.ref.ptr, item, node)
 
         if isinstance(self.ref.type, Int):
-            item = Num(number(f, item, node))
+            item = Num(integer(f, item, self.ref.type, node))
         self._guarded(f, act)
         f.live.wrote(self.ref.fresh, self.ref.offset, self.ref.type.size)
 
