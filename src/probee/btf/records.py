@@ -201,7 +201,7 @@ class Field:
 
 
 class StructCodec(Codec):
-    """Structs and unions. Packing takes a record, an object with such attributes, a tuple, a dict, or bytes."""
+    """Structs and unions. Packing takes a record, an object with such fields, a tuple, a dict, or bytes."""
 
     __slots__ = ("_items", "fields", "getters", "names", "record")
 

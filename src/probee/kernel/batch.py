@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 20  # large enough to make system calls cheap, small enough for the processor's cache
 _LEAST = 256
+_BUCKET = 64  # more entries than a bucket has: a full chunk may lack so many
+_FIRST = 1 << 13  # entries of the first chunk: more is rare, and too much memory for a small map
 
 
 def chunks(m: KeyedMap, take: bool = False) -> Iterator[Chunk]:
     """Keys and values of a map as packed bytes, and how many; `take` deletes what it reads."""
-    room = max(1, min(m.max_entries, max(_LEAST, _CHUNK_BYTES // max(1, m.key_size + m.span))))
+    most = max(1, min(m.max_entries, max(_LEAST, _CHUNK_BYTES // max(1, m.key_size + m.span))))
+    room = min(most, _FIRST)
     keys, values = _buffers(m, room)
     position: bytes | None = None
     done = False
@@ -34,7 +37,7 @@ def chunks(m: KeyedMap, take: bool = False) -> Iterator[Chunk]:
             )
         except OSError as e:
             if e.errno == errno.ENOSPC and room < m.max_entries:  # one bucket holds more than a chunk
-                room = min(m.max_entries, room * 2)
+                room = min(m.max_entries, room * 4)
                 keys, values = _buffers(m, room)
                 continue
             if position is None and e.errno in MISSING_FEATURE:
@@ -43,6 +46,9 @@ def chunks(m: KeyedMap, take: bool = False) -> Iterator[Chunk]:
             raise m.failed(e, "read") from e
         if n:
             yield keys, values, n
+        if room < most and not done:
+            room = most
+            keys, values = _buffers(m, room)
 
 
 def _buffers(m: KeyedMap, room: int) -> tuple[memoryview, memoryview]:
@@ -85,7 +91,7 @@ def _delivered(m: KeyedMap, keys: memoryview, values: memoryview, n: int, take: 
     yield keys, values, n
 
 
-def to_numpy(m: KeyedMap) -> np.ndarray[Any, Any]:
+def to_numpy(m: KeyedMap, locked: bool) -> np.ndarray[Any, Any]:
     """A structured array of all entries: `key` and `value`."""
     import numpy as np
 
@@ -102,6 +108,7 @@ def to_numpy(m: KeyedMap) -> np.ndarray[Any, Any]:
     raw: Any = np.dtype({**layout, "formats": [moved_key, (moved_value, shape)]})  # type: ignore[call-overload]
     out = np.empty(0, raw)
     filled = 0
+    try_walk = not locked
     for keys, values, n in m.chunks():
         if filled + n > len(out):
             grown = np.empty(max(filled + n, min(m.max_entries, 4 * filled)), raw)
@@ -111,8 +118,31 @@ def to_numpy(m: KeyedMap) -> np.ndarray[Any, Any]:
         part["key"] = np.frombuffer(keys, moved_key, n)
         part["value"] = np.frombuffer(values, slot, n * (cpus or 1))["v"].reshape(n, *shape)
         filled += n
+        if try_walk and n > _FIRST - _BUCKET:  # there is more than one chunk
+            found = _walked(m, moved_key, moved_value)
+            if found is not None:
+                out = np.empty(len(found), raw)
+                out["key"], out["value"] = found["key"], found["value"]
+                filled = len(found)
+                break
+        try_walk = False
     out = out[:filled].copy() if filled < len(out) * 3 // 4 else out[:filled]
     return out.view(np.dtype({**layout, "formats": [key, (value, shape)]}))  # type: ignore[call-overload]
+
+
+def _walked(m: KeyedMap, key: Any, value: Any) -> Any:
+    """The entries as a program in the kernel copies them; None if it can't."""
+    from . import walk
+
+    rows = walk.walk(m) if walk.fits(m) else None
+    if rows is None:
+        return None
+    import numpy as np
+
+    size = rows.shape[1] * 8
+    offsets = [0, m.key_size + 7 & ~7]
+    item: Any = {"names": ["key", "value"], "formats": [key, value], "offsets": offsets, "itemsize": size}
+    return np.frombuffer(rows, np.dtype(item))
 
 
 def _mover(np: Any, dtype: Any) -> Any:

@@ -385,14 +385,20 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
         except OSError as e:
             raise self.failed(e, "write") from e
 
-    def to_numpy(self) -> np.ndarray[Any, Any]:
+    def to_numpy(self, *, locked: bool = False) -> np.ndarray[Any, Any]:
         """All entries as a structured array with the fields `key` and `value`, a copy of this moment.
 
-        Structs become nested dtypes, per-CPU values have the CPU as their last dimension.
+        Structs become nested dtypes, per-CPU values have the CPU as their last dimension. No key comes twice.
+
+        Hash maps of more than some thousand entries are read by a program in the kernel (Linux 5.14), which
+        takes no locks: where programs delete or replace entries at the same time, neighbours of those may be
+        missing, as in a walk with BPF_MAP_GET_NEXT_KEY. (Changing values in place, as `+=` does, is no such
+        thing.) `locked` reads under the locks of the map, each bucket at one moment; it takes three times as
+        long.
         """
         from .batch import to_numpy
 
-        return to_numpy(self)
+        return to_numpy(self, locked)
 
 
 class _Items(ItemsView):  # type: ignore[type-arg]

@@ -2,8 +2,8 @@
 
 The kernel's layout (Linux 5.8, kernel/bpf/ringbuf.c; `struct bpf_ringbuf_hdr`): positions count bytes and
 only grow; position modulo size is the place in the data, which is mapped twice in a row so that no record is
-ever cut. A record is a 32-bit length whose top bits say busy (not yet submitted) and discard, 32 bits that are
-the kernel's, the data, and zeros up to a multiple of 8.
+ever cut. A record is a 32-bit length whose top bits say busy (not yet submitted) and discard, 32 bits that
+are the kernel's, the data, and zeros up to a multiple of 8.
 
 **Order of memory accesses.** The kernel stores a record's data, then its length without the busy bit, with
 release semantics; and the producer position with release semantics after the busy length. We read the
@@ -97,7 +97,7 @@ class Ring:
         lengths = self._lengths
         if left > size or position % 8:
             raise MapError(
-                f"the ring buffer's positions make no sense (consumer {position}, {left} of {size} bytes full): "
+                f"the ring buffer's positions make no sense (consumer {position}, {left} of {size} bytes): "
                 "is another process reading it?"
             )
         _fence()
