@@ -1,7 +1,7 @@
 """Compiled objects on disk, so that a program that was compiled before attaches without loading LLVM.
 
-An entry is trusted only if nobody else could have written it, and only if its checksum holds; otherwise it is as
-good as absent. Entries are written aside and renamed, so a reader never sees half of one.
+An entry is trusted only if nobody else could have written it, and only if its checksum holds; otherwise
+it is as good as absent. Entries are written aside and renamed, so a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def store(key: str, data: bytes) -> bool:
 def _checksum(key: str, data: bytes) -> bytes:
     """Covers the key too: an entry under another's name is a broken one."""
     try:
-        from _blake2 import blake2b  # hashlib would load OpenSSL, which takes longer than reading the entry
+        from _blake2 import blake2b  # hashlib would load OpenSSL: slower than all the rest here
     except ImportError:
         from hashlib import blake2b
     digest: bytes = blake2b(key.encode() + b"\0" + data, digest_size=16).digest()
@@ -93,7 +93,7 @@ def _ours(status: os.stat_result) -> bool:
 
 
 def _open_folder(*, create: bool) -> int | None:
-    """A descriptor of the folder of objects; None if it is absent, or if someone else owns or can write it."""
+    """A descriptor of the folder of objects; None if it is absent, or someone else owns or can write it."""
     root = directory()
     path = os.path.join(root, "objects")
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -123,7 +123,7 @@ def _read(folder: int, key: str) -> bytes | None:
         if not stat.S_ISREG(status.st_mode) or not _ours(status) or status.st_size > MAX_BYTES:
             return None
         data = os.read(fd, status.st_size + 1)
-        try:
+        try:  # noqa: SIM105 (contextlib takes longer to import than all of this)
             os.utime(fd)  # the oldest entry that was not used goes first
         except OSError:
             pass
@@ -141,7 +141,7 @@ def _make_room(folder: int) -> None:
     for n, (_used, size, name) in enumerate(entries):
         total += size
         if n >= MAX_ENTRIES or (total > MAX_BYTES and n):
-            try:
+            try:  # noqa: SIM105
                 os.unlink(name, dir_fd=folder)
             except OSError:
                 pass

@@ -1,4 +1,4 @@
-"""The one way in: `attach` compiles (or takes from the cache), loads, attaches and binds; `Session` is what lives then.
+"""The one way in: `attach` compiles or takes from the cache, loads, attaches; `Session` is what lives then.
 
     with bp.attach() as session:
         for e in execs:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .kernel.load import Collection
     from .kernel.maps import Map
     from .kernel.program import Program
-    from .obj import ObjectSpec
 
 RINGBUF = 27  # enum bpf_map_type (linux/bpf.h)
 _DROPPED = "__dropped_"  # the compiler's counter of records that found a ring buffer full
@@ -46,14 +45,14 @@ def attach(
 ) -> Session:
     """Load and attach programs: all of the calling module, or those given.
 
-    `what` is any of: programs (decorated functions), modules and classes (all programs in them), paths of Python
-    files (imported; what stands under `if __name__ == "__main__"` does not run) and of BPF objects (`.o`).
-    `merge_syscalls` makes one program of all `syscalls:` tracepoints, which costs less and detaches at once.
-    `cache=False` compiles anew. `catch_interrupt`: Ctrl-C ends the `with` block without an exception; by
-    default so if the calling module is `__main__`.
+    `what` is any of: programs (decorated functions), modules and classes (all programs in them), paths of
+    Python files (imported; what stands under `if __name__ == "__main__"` does not run) and of BPF objects
+    (`.o`). `merge_syscalls` makes one program of all `syscalls:` tracepoints, which costs less and detaches
+    at once. `cache=False` compiles anew. `catch_interrupt`: Ctrl-C ends the `with` block without an
+    exception; by default so if the calling module is `__main__`.
 
-    Raises `CompileError`, `VerifierError`, `LoadError`, `PermissionDenied`, `AttachError` or `Unsupported`; then
-    nothing stays attached.
+    Raises `CompileError`, `VerifierError`, `LoadError`, `PermissionDenied`, `AttachError` or `Unsupported`;
+    then nothing stays attached.
     """
     caller = sys._getframe(1).f_globals
     if catch_interrupt is None:
@@ -78,9 +77,9 @@ def attach(
 class Session:
     """Attached programs and what they write. Made by `attach`; a context manager.
 
-    `programs`, `maps` and `links` are live objects, the first two by name; `stats` says what start-up took, in ns, and
-    whether the object came from the cache. Several objects in one session share these dictionaries; `collections` has
-    them apart.
+    `programs`, `maps` and `links` are live objects, the first two by name; `stats` says what start-up took,
+    in ns, and whether the object came from the cache. Several objects in one session share these
+    dictionaries; `collections` has them apart.
     """
 
     __slots__ = (
@@ -108,7 +107,7 @@ class Session:
         self._catch_interrupt = catch_interrupt
         self._decls: list[tuple[MapDecl | Var, Any]] = []
         self._callbacks: dict[str, Callable[[Any], object]] = {}
-        self._held: dict[str, list[Any]] = {}  # records that `events` took and did not yet give out, last first
+        self._held: dict[str, list[Any]] = {}  # taken by `events` and not yet given out, the last first
         self._dropped: dict[str, int] = {}
         self._epoll: epoll | None = None
 
@@ -196,7 +195,9 @@ class Session:
         exception of a callback comes out here; the next call goes on with the record after.
         """
         if not self._callbacks:
-            raise ProbeeError("no callbacks: give some with session.on(buffer, callback), or iterate the buffer")
+            raise ProbeeError(
+                "no callbacks: add one with session.on(buffer, callback), or iterate the buffer"
+            )
         done = self._dispatch()
         if not done:
             self._wait(timeout)
@@ -256,7 +257,7 @@ class Session:
         return self._events_async()
 
     def fileno(self) -> int:
-        """A descriptor that is readable while any ring buffer has records: for select, poll, epoll, asyncio."""
+        """A descriptor that is readable while any ring buffer has records: for select, epoll, asyncio."""
         if self._epoll is None:
             if self.closed:
                 raise ProbeeError("the session is closed")
@@ -285,7 +286,7 @@ class Session:
 
     @property
     def drops(self) -> dict[str, int]:
-        """For each ring buffer, how many records were lost because it was full. Stays readable after `close`."""
+        """How many records of each ring buffer were lost because it was full. Readable after `close`, too."""
         if not self.closed:
             for collection in self.collections:
                 for name in collection.spec.globals:
@@ -364,7 +365,7 @@ def _gather(what: Iterable[Any], caller: dict[str, Any]) -> tuple[list[ProgramDe
                 f"{item.__name__} is a plain function; put a decorator such as @bp.tracepoint(…) over it"
             )
         else:
-            raise ProbeeError(f"can't attach {item!r}: give programs, modules, classes, or paths of .py or .o files")
+            raise ProbeeError(f"can't attach {item!r}: give programs, modules, classes, or paths (.py, .o)")
     if not what:
         programs = _some(programs_in(caller), f"module {caller.get('__name__')}")
     return list({id(p): p for p in programs}.values()), objects
@@ -377,10 +378,10 @@ def _some(programs: list[ProgramDecl], where: str) -> list[ProgramDecl]:
 
 
 def import_file(path: str, name: str = "") -> ModuleType:
-    """A Python file as a module. Under the default name, what stands under `if __name__ == "__main__"` does not run.
+    """A Python file as a module; what stands under `if __name__ == "__main__"` runs only if `name` is that.
 
-    While it runs, the module is in `sys.modules` and its folder first on `sys.path`, as for `python FILE`; with a `name`
-    they stay there.
+    While it runs, the module is in `sys.modules` and its folder first on `sys.path`, as for `python FILE`;
+    with a `name` they stay there.
     """
     path = os.path.abspath(path)
     folder = os.path.dirname(path)

@@ -1,4 +1,4 @@
-"""`probee build`: the programs of a Python file as a BPF object for any loader that follows libbpf's conventions."""
+"""`probee build`: the programs of a Python file as a BPF object, for any loader with libbpf's conventions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ examples:
   probee build examples/execsnoop.py -o execsnoop.bpf.o
   sudo bpftool prog loadall execsnoop.bpf.o /sys/fs/bpf/execsnoop autoattach
 
-The object needs no root to build. It has plain tracepoints, BTF, line info that points at the Python source, and CO-RE
-relocations, so it also fits other kernels than this one.
+Building needs no root. The object has plain tracepoints, BTF, line info that points at the Python source, and
+CO-RE relocations, so it also fits other kernels than this one.
 """
 
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE.py")
-    parser.add_argument("-o", "--output", metavar="OBJECT.o", help="default: FILE.bpf.o in the current directory")
+    parser.add_argument("-o", "--output", metavar="OBJECT.o", help="default: FILE.bpf.o, here")
     opts = parser.parse_args(argv)
     output = opts.output or os.path.basename(opts.file).removesuffix(".py") + ".bpf.o"
     data = compile_file(opts.file)

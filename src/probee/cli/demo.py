@@ -19,8 +19,8 @@ HELP = """\
 usage: probee demo
 
 Attach an exec tracer, an open tracer and a run-queue latency histogram to the running kernel, make a small
-workload (some programs, a file, more busy threads than CPUs; about two seconds), and show what the kernel saw.
-Nothing is left behind. Needs root."""
+workload (some programs, a file, more busy processes than CPUs; about two seconds), and show what the kernel
+saw of it. Nothing is left behind. Needs root."""
 
 PROGRAMS = (["true"], ["uname", "-s"], ["sh", "-c", "echo $((6 * 7))"])
 NEXT = """\
@@ -46,7 +46,9 @@ def main(argv: list[str]) -> int:
         for session in attached:
             for link in session.links:
                 print(dim(f"  {link.hook}"))
-        print("\nNow this process starts some programs, opens a file, and keeps every CPU busy twice over…\n", flush=True)
+        print(
+            "\nNow it starts some programs, opens a file, and keeps every CPU busy twice over…\n", flush=True
+        )
         with tempfile.NamedTemporaryFile(prefix="hello-probee-") as file:
             pids = workload(file.name)
             show_execs(pids)
@@ -55,7 +57,8 @@ def main(argv: list[str]) -> int:
         counts = [sum(cpus) for cpus in runqlat.waits.values()]
         print("\n".join(histogram(counts, "run-queue latency", "usecs")))
         lost = sum(s.dropped for s in attached)
-    print(f"\nDetached. {f'{lost} events were lost.' if lost else 'No event was lost.'} What to try next:\n\n{NEXT}")
+    fate = f"{lost} events were lost" if lost else "no event was lost"
+    print(f"\nDetached; {fate}. What to try next:\n\n{NEXT}")
     return 0
 
 
@@ -95,7 +98,7 @@ def show_execs(pids: set[int]) -> None:
 
 def show_opens(path: str) -> None:
     print(bold("Who opened the file it made (opensnoop)"))
-    print(f"  {'PID':>7} {'COMM':<12} {'RESULT':<10} PATH")
+    print(f"  {'PID':>7} {'COMM':<12} {'RESULT':<26} PATH")
     for e in opensnoop.opens.consume():
         if e.path.startswith(path):
             result = f"fd {e.ret}" if e.ret >= 0 else os.strerror(-e.ret)

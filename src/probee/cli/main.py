@@ -20,7 +20,7 @@ SIGTERM = 15
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
+    """Run the command line. The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv and argv[0] in ("-v", "--verbose"):
@@ -80,12 +80,12 @@ def _command(argv: list[str]) -> int:
 
 
 def _prepare() -> None:
-    """SIGTERM ends a session as Ctrl-C does, so that `timeout 5 probee runqlat` prints; lost events are reported."""
-    from _signal import default_int_handler, signal  # the module `signal` imports enum, which takes 5 ms
+    """SIGTERM ends a session as Ctrl-C does, so that `timeout 5 probee runqlat` prints. Report losses."""
+    import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which takes 5 ms
 
     from .. import session
 
-    signal(SIGTERM, default_int_handler)
+    _signal.signal(SIGTERM, _signal.default_int_handler)
     session.on_close.append(_when_closed)
 
 

@@ -32,7 +32,7 @@ def drops(session: Session) -> None:
 
 
 def users(problem: Exception) -> bool:
-    """Print an exception of the user's file as `python FILE` would, without our frames; False if it is ours."""
+    """Print an exception of the user's file as `python FILE` would, without our frames. False: it is ours."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != import_file.__name__:
         trace = trace.tb_next

@@ -62,7 +62,7 @@ def run_python(path: str, argv: list[str], json: bool) -> int:
     from .. import session
     from ..lang.decl import programs_in
 
-    attached = []
+    attached: list[session.Session] = []
     session.on_attach.append(attached.append)
     sys.argv = argv
     module = session.import_file(path, "__main__")

@@ -40,6 +40,7 @@ def _loop(session: Session, pipe: int, json: bool) -> None:
     from select import EPOLLIN, epoll
 
     rings = [m for m in session.maps.values() if hasattr(m, "consume")]
+    several = len(rings) > 1
     with epoll() as wait:
         if rings:
             wait.register(session.fileno(), EPOLLIN)
@@ -48,7 +49,8 @@ def _loop(session: Session, pipe: int, json: bool) -> None:
         while True:
             for ring in rings:
                 for record in ring.consume():
-                    print(as_json(ring.name, record) if json else line(ring.name if len(rings) > 1 else "", record))
+                    name = ring.name if several or json else ""
+                    print(as_json(name, record) if json else line(name, record))
             if pipe >= 0:
                 for text in read_pipe(pipe):
                     print(as_json("print", text) if json else text)
@@ -57,13 +59,13 @@ def _loop(session: Session, pipe: int, json: bool) -> None:
 
 
 def prints(session: Session) -> bool:
-    """Does a program write to the trace pipe? Reading the pipe takes lines from other readers, so only if one does."""
+    """Does a program write to the trace pipe? Reading takes lines from other readers: it must be worth it."""
     for program in session.programs.values():
         code = program.spec.link().insns
         for at in range(0, len(code), 8):
-            if code[at] == CALL and not code[at + 1] >> 4:
-                if int.from_bytes(code[at + 4 : at + 8], sys.byteorder) in (TRACE_PRINTK, TRACE_VPRINTK):
-                    return True
+            helper = int.from_bytes(code[at + 4 : at + 8], sys.byteorder)
+            if code[at] == CALL and not code[at + 1] >> 4 and helper in (TRACE_PRINTK, TRACE_VPRINTK):
+                return True
     return False
 
 

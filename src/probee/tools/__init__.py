@@ -1,6 +1,6 @@
 """The tools, each one short file: its kernel programs on top, what people see of them below.
 
-A tool module has a docstring (its manual: one line, a description, `Examples:`), and `main(argv) -> exit code`.
+A tool has a docstring (its manual: one line, a description, `Examples:`), and `main(argv) -> exit code`.
 """
 
 from __future__ import annotations

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option of a tool. `convert` turns its text into a value (ValueError if it can't); None makes it a flag."""
+    """An option of a tool. `convert` makes a value of its text or raises ValueError; None: it is a flag."""
 
     __slots__ = ("convert", "default", "flags", "help", "meta", "name")
 
     def __init__(
-        self, *flags: str, help: str, convert: Callable[[str], Any] | None = None, meta: str = "", default: Any = None
+        self,
+        *flags: str,
+        help: str,
+        convert: Callable[[str], Any] | None = None,
+        meta: str = "",
+        default: Any = None,
     ) -> None:
         self.flags = flags
         self.name = flags[-1].lstrip("-").replace("-", "_")
@@ -75,17 +80,17 @@ def command(text: str) -> str:
 
 PID = Option("-p", "--pid", convert=positive, meta="PID", help="only this process")
 UID = Option("-u", "--uid", convert=user, meta="USER", help="only this user, by name or number")
-COMM = Option("-c", "--comm", convert=command, meta="NAME", help="only threads of this name (the kernel's comm)")
-DURATION = Option("-d", "--duration", convert=seconds, meta="SECONDS", help="stop after this time (default: Ctrl-C)")
-INTERVAL = Option("-i", "--interval", convert=seconds, meta="SECONDS", help="print this often (default: at the end)")
+COMM = Option("-c", "--comm", convert=command, meta="NAME", help="only threads of this name")
+DURATION = Option("-d", "--duration", convert=seconds, meta="SECONDS", help="stop after this time")
+INTERVAL = Option("-i", "--interval", convert=seconds, meta="SECONDS", help="print this often")
 JSON = Option("-j", "--json", help="one JSON object a line")
 
 
 def parse(name: str, manual: str, options: Sequence[Option], argv: Sequence[str]) -> Options:
     """Options from the command line; `--help` and mistakes end the process as argparse does.
 
-    Importing argparse takes longer than attaching a tool does, so the plain forms (`-p 7`, `--pid 7`, `--pid=7`)
-    are read here and only the rest goes to argparse.
+    Importing argparse takes longer than attaching a tool does, so the plain forms (`-p 7`, `--pid 7`,
+    `--pid=7`) are read here and only the rest goes to argparse.
     """
     values = {option.name: option.default for option in options}
     by_flag = {flag: option for option in options for flag in option.flags}
@@ -124,9 +129,9 @@ def announce(opts: Options, text: str) -> None:
 class Rows:
     """Prints rows as a table for people or as JSON lines.
 
-    `layout` is a format string: its fields are the columns, and their names the headings. A value of None is left
-    out, a list of words is quoted as a shell would want it. `time_ns`, a `bp.ktime_get_ns()`, becomes ns since 1970 in JSON and a column `time` in a table; fields that
-    the layout does not have are in the JSON only.
+    `layout` is a format string: its fields are the columns, and their names the headings. A value of None is
+    left out, a list of words is quoted as a shell would want it. `time_ns`, a `bp.ktime_get_ns()`, becomes ns
+    since 1970 in JSON and a column `time` in a table. Fields that the layout does not have are in JSON only.
     """
 
     def __init__(self, layout: str, *, json: bool) -> None:
@@ -170,7 +175,7 @@ class _Word(str):
 
 class _Headings(dict[str, str]):
     def __missing__(self, name: str) -> str:
-        return _Word(name.upper())
+        return _Word(name.upper().replace("_", " "))
 
 
 _BOOT_TO_EPOCH = time.time_ns() - time.monotonic_ns()
@@ -229,10 +234,9 @@ class Log2:
         if self.json:
             from json import dumps
 
-            buckets = [
-                {"from": low(slot), "to": high(slot), "count": count} for slot, count in enumerate(counts) if count
-            ]
-            record = {"title": self.title, "unit": self.unit, "time_ns": time.time_ns(), "total": sum(counts)}
+            used = [slot for slot, count in enumerate(counts) if count]
+            buckets = [{"from": low(slot), "to": high(slot), "count": counts[slot]} for slot in used]
+            record = {"time_ns": time.time_ns(), "title": self.title, "unit": self.unit, "total": sum(counts)}
             print(dumps({**record, "buckets": buckets}))
         else:
             print("\n".join(["", *histogram(counts, self.title, self.unit)]))

@@ -1,4 +1,4 @@
-"""Whose events a tool reports. The constants are set before attach; the verifier then drops the tests not asked for."""
+"""Whose events a tool reports: constants set before attach, so the verifier drops the tests not needed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ._common import Option
 
 
 def parser(name: str, manual: str, options: Sequence[Option]) -> argparse.ArgumentParser:
-    """The parser of a tool; its manual's first line is the summary, what follows `Examples:` stands after the options."""
+    """The parser of a tool. What follows `Examples:` in the manual stands after the options."""
     text, _, examples = manual.partition("\nExamples:\n")
     summary, _, description = text.strip().partition("\n")
     made = argparse.ArgumentParser(

@@ -89,5 +89,7 @@ def main(argv: list[str]) -> int:
         announce(opts, "Timing block I/O... Ctrl-C to end.")
         for _ in rounds(opts.interval, opts.duration):
             for histogram, maps in histograms:
-                histogram.show([sum(slot, []) for slot in zip(*(m.values() for m in maps), strict=True)])
+                histogram.show(
+                    [[sum(cpus) for cpus in slot] for slot in zip(*(m.values() for m in maps), strict=True)]
+                )
     return 0

@@ -63,7 +63,14 @@ def words(e: Exec) -> list[str]:
     return [*text, "..."] if e.args_size > ARGS else text
 
 
-OPTIONS = (PID, Option("--ppid", convert=positive, meta="PID", help="only children of this"), UID, COMM, DURATION, JSON)
+OPTIONS = (
+    PID,
+    Option("--ppid", convert=positive, meta="PID", help="only children of this"),
+    UID,
+    COMM,
+    DURATION,
+    JSON,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -74,6 +81,12 @@ def main(argv: list[str]) -> int:
         rows = Rows("{time:<12} {pid:>7} {ppid:>7} {uid:>6} {comm:<16} {args}", json=opts.json)
         for e in stream(session, execs, opts.duration):
             rows.add(
-                time_ns=e.time_ns, pid=e.pid, ppid=e.ppid, uid=e.uid, comm=e.comm, filename=e.filename, args=words(e)
+                time_ns=e.time_ns,
+                pid=e.pid,
+                ppid=e.ppid,
+                uid=e.uid,
+                comm=e.comm,
+                filename=e.filename,
+                args=words(e),
             )
     return 0

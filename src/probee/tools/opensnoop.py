@@ -116,6 +116,13 @@ def main(argv: list[str]) -> int:
                 continue
             fd, error = (e.ret, None) if e.ret >= 0 else (None, errorcode.get(-e.ret, -e.ret))
             rows.add(
-                time_ns=e.time_ns, pid=e.pid, uid=e.uid, comm=e.comm, fd=fd, error=error, flags=e.flags, path=e.path
+                time_ns=e.time_ns,
+                pid=e.pid,
+                uid=e.uid,
+                comm=e.comm,
+                fd=fd,
+                error=error,
+                flags=e.flags,
+                path=e.path,
             )
     return 0

@@ -31,7 +31,7 @@ queued = bp.Hash[u32, u64](65_536)  # when each waiting thread entered a run que
 waits = bp.PerCpuArray[u64](64)  # how many waits took 2**n microseconds
 
 
-def wanted(task: bp.kernel["task_struct"]) -> bool:
+def wanted(task) -> bool:
     """As in _filter, but about the thread that is scheduled, which need not be the current one."""
     if only_pid and task.tgid != only_pid:
         return False
@@ -40,7 +40,7 @@ def wanted(task: bp.kernel["task_struct"]) -> bool:
     return not only_comm[0] or task.comm == only_comm
 
 
-def enqueue(task: bp.kernel["task_struct"]) -> None:
+def enqueue(task) -> None:
     if task.pid and wanted(task):  # pid 0 is the idle thread, which never waits
         queued[task.pid] = bp.ktime_get_ns()
 

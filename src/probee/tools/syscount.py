@@ -97,7 +97,9 @@ def names() -> dict[int, str]:
 
 def totals(made: dict[Any, list[int]], before: dict[Any, list[int]]) -> list[tuple[Any, list[int]]]:
     """What came on top of `before`, the most first; `before` becomes `made`."""
-    new = {key: [a - b for a, b in zip(now, before.get(key, [0, 0]), strict=False)] for key, now in made.items()}
+    new = {
+        key: [a - b for a, b in zip(now, before.get(key, [0, 0]), strict=False)] for key, now in made.items()
+    }
     before.update(made)
     return sorted(((key, n) for key, n in new.items() if n[0]), key=lambda item: item[1][-1], reverse=True)
 
@@ -124,7 +126,9 @@ def by_latency(opts: Options, before: dict[Any, list[int]]) -> None:
         if any(cpu.count for cpu in cpus):
             made[call] = [sum(cpu.count for cpu in cpus), sum(cpu.total_ns for cpu in cpus)]
             longest[call] = max(cpu.max_ns for cpu in cpus)
-    rows = Rows("{syscall:<24} {count:>10} {total_ms:>12.3f} {mean_us:>11.1f} {max_us:>11.1f}", json=opts.json)
+    rows = Rows(
+        "{syscall:<24} {count:>10} {total_ms:>12.3f} {mean_us:>11.1f} {max_us:>11.1f}", json=opts.json
+    )
     for call, (count, ns) in totals(made, before)[: opts.top]:
         rows.add(
             syscall=name.get(call, f"[{call}]"), count=count,

@@ -1,8 +1,8 @@
 """Print TCP connections as they change state, with the time spent in the state before.
 
 Each line is one change of one socket: opening (CLOSE, SYN_SENT, ESTABLISHED), closing (FIN_WAIT1, FIN_WAIT2,
-TIME_WAIT, LAST_ACK), listening. Many changes are made by an arriving packet while some other process runs, so PID
-and COMM name the socket's owner only for what the owner did itself: connecting, listening, closing.
+LAST_ACK, CLOSE), listening. Many changes are made by an arriving packet while some other process runs, so
+PID and COMM name the socket's owner only for what the owner did itself: connecting, listening, closing.
 
 Examples:
   probee tcpstates                    all, until Ctrl-C
@@ -10,9 +10,9 @@ Examples:
   probee tcpstates --local-port 22 -d 60
   probee tcpstates --json | jq 'select(.new == "SYN_SENT")'
 
-  TIME             PID COMM             LOCAL                  REMOTE                 OLD         NEW                 MS
-  14:21:07.850   93314 curl             0.0.0.0:0              192.0.2.7:443          CLOSE       SYN_SENT
-  14:21:07.872       0 swapper/0        10.0.0.5:51004         192.0.2.7:443          SYN_SENT    ESTABLISHED     22.161
+  TIME             PID COMM         LOCAL              REMOTE             OLD         NEW                MS
+  14:21:07.850   93314 curl         10.0.0.5:0         192.0.2.7:443      CLOSE       SYN_SENT
+  14:21:07.872       0 swapper/0    10.0.0.5:51004     192.0.2.7:443      SYN_SENT    ESTABLISHED    22.161
 """
 
 from __future__ import annotations

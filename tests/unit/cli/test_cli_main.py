@@ -84,7 +84,9 @@ def test_a_file_without_programs(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x7fELF", b"garbage" * 100, b"\x7fELF\x02\x01\x01" + bytes(200)], ids=["empty", "cut", "text", "zeros"]
+    "data",
+    [b"", b"\x7fELF", b"garbage" * 100, b"\x7fELF\x02\x01\x01" + bytes(200)],
+    ids=["empty", "cut", "text", "zeros"],
 )
 def test_a_foreign_object(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.o").write_bytes(data)
@@ -103,7 +105,8 @@ def test_an_object_for_the_wrong_machine() -> None:
 def test_run_gives_a_file_its_arguments_and_name(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("VALUE = 'from the folder'\n")
     (tmp_path / "x.py").write_text(
-        "import sys, helper\nprint(__name__, sys.argv[1:], helper.VALUE, sys.modules['__main__'].__file__ == __file__)\n"
+        "import sys, helper\n"
+        "print(__name__, sys.argv[1:], helper.VALUE, sys.modules['__main__'].__file__ == __file__)\n"
     )
     done = run("run", str(tmp_path / "x.py"), "-a", "--json", "b")
     assert done.stdout == "__main__ ['-a', '--json', 'b'] from the folder True\n"
@@ -154,7 +157,7 @@ def explains_what_is_missing(done: subprocess.CompletedProcess[str], argv: list[
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv to give it up")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
 @pytest.mark.parametrize("argv", COMMANDS)
 def test_root_without_capabilities(argv: list[str]) -> None:
     drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]

@@ -9,14 +9,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probee.tools import TOOLS, _common
-from probee.tools._common import COMM, DURATION, INTERVAL, JSON, PID, UID, Log2, Option, Rows, histogram, parse
+from probee.tools._common import (
+    COMM,
+    DURATION,
+    INTERVAL,
+    JSON,
+    PID,
+    UID,
+    Log2,
+    Option,
+    Rows,
+    histogram,
+    parse,
+)
 from probee.tools._manual import parser
 
 OPTIONS = (PID, UID, COMM, Option("--path", convert=str, meta="TEXT", help="text"), INTERVAL, DURATION, JSON)
 MANUAL = "Summary.\n\nMore.\n\nExamples:\n  probee x\n"
 word = st.sampled_from(
     [f for o in OPTIONS for f in o.flags]
-    + ["1", "0", "-1", "7.5", "root", "nobody-at-all", "x", "", "-", "--", "-p7", "-jp", "--dur", "--pid=3", "--json=1"]
+    + [
+        "1",
+        "0",
+        "-1",
+        "7.5",
+        "root",
+        "nobody-at-all",
+        "x",
+        "",
+        "-",
+        "--",
+        "-p7",
+        "-jp",
+        "--dur",
+        "--pid=3",
+        "--json=1",
+    ]
     + ["--path=-x", "--path=", "--comm=a=b", "-p=3"]
 )
 
