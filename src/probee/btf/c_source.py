@@ -101,8 +101,9 @@ def _identifier(name: str) -> str:
 
 
 class _Writer:
-    def __init__(self, btf: Btf) -> None:
+    def __init__(self, btf: Btf, *, brief: bool = False) -> None:
         self.btf = btf
+        self._brief = brief
         self.lines: list[str] = []
         self._layouts = Layouts(btf)
         self._state: dict[int, bool] = {}  # False: being written, True: written
@@ -111,7 +112,7 @@ class _Writer:
         self._names: dict[int, str] = {}
         self._used: dict[str, int] = {}  # ordinary identifiers: how often
         self._decl_tags: dict[tuple[int, int], list[str]] = {}
-        for t in btf.own_types():
+        for t in () if brief else btf.own_types():
             if t.kind == DECL_TAG:
                 tag = _string(t.name)
                 text = t.name if t.kflag else f"btf_decl_tag({tag})"
@@ -294,6 +295,8 @@ class _Writer:
                 continue
             if t.name or t.kind == VOID:
                 words.append(self._spelled(t))
+            elif self._brief and t.kind in _TAG_WORDS:
+                words.append(f"{_TAG_WORDS[t.kind]} {{…}}")
             elif t.kind in COMPOSITES:
                 words.append(f"{_TAG_WORDS[t.kind]} {self._body(t, indent, depth + 1)}")
             elif t.kind in ENUMS:
@@ -445,6 +448,11 @@ def _used_anonymous_enums(btf: Btf) -> set[int]:
     return enums & used
 
 
+def c_type(btf: Btf, id: int, name: str = "") -> str:
+    """One declaration on one line, as a comment or message shows it; anonymous types are cut to `{…}`."""
+    return _Writer(btf, brief=True).declare(id, name)
+
+
 def render_c(btf: Btf, ids: Iterable[int] | None = None, *, header: bool = False) -> str:
     """C declarations of all types, or of those in `ids`, with all they need, in an order that compiles.
 
@@ -472,4 +480,4 @@ def render_c(btf: Btf, ids: Iterable[int] | None = None, *, header: bool = False
     )
 
 
-__all__ = ["render_c"]
+__all__ = ["c_type", "render_c"]
