@@ -8,7 +8,8 @@ import operator
 import types as python_types
 from typing import TYPE_CHECKING, Any
 
-from . import builtins, calls, cond, decl, diag, ir, mapops, text
+from ..errors import CompileError
+from . import calls, cond, decl, diag, ir, mapops, text
 from .convert import (
     MIN,
     UMAX,
@@ -94,6 +95,10 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
         "send the values in a record and format them in Python",
     ),
     ast.Starred: ("`*` can't unpack here", "write the values one by one"),
+    **dict.fromkeys(
+        [getattr(ast, name) for name in ("TemplateStr",) if hasattr(ast, name)],
+        ("template strings are not supported", "print() takes an f-string"),
+    ),
     ast.Slice: ("slices are not supported", "index one element, or copy in a loop"),
 }
 
@@ -288,7 +293,15 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
     if isinstance(base, Py) and getattr(base.obj, "__name__", "") == "probee.kernel":
         if isinstance(index, Py) and isinstance(index.obj, str):
             return Py(KernelType(index.obj))
+    if isinstance(base, Py) and isinstance(base.obj, _INDEXED_TYPES) and isinstance(index, Py):
+        try:
+            return Py(base.obj[index.obj])
+        except (CompileError, TypeError) as e:
+            f.fail(node, e.message if isinstance(e, CompileError) else str(e), "the length is a number")
     return element(f, base, index, node)
+
+
+_INDEXED_TYPES = (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType, type(decl.Char))
 
 
 class KernelType:
@@ -627,5 +640,3 @@ _HANDLERS: dict[type[ast.expr], Callable[[Fn, Any], Item]] = {
     ast.Tuple: _tuple,
     ast.Call: _call,
 }
-
-_ = builtins, Opt

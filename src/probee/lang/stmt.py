@@ -23,6 +23,11 @@ _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.AsyncFunctionDef: ("`async` has no meaning in the kernel", "define a plain function in the module"),
     ast.ClassDef: ("a class can't be defined inside a program", "declare structs in the module"),
     ast.Try: ("there are no exceptions in the kernel", "test for the case with `if`"),
+    ast.TryStar: ("there are no exceptions in the kernel", "test for the case with `if`"),
+    **dict.fromkeys(
+        [getattr(ast, name) for name in ("TypeAlias",) if hasattr(ast, name)],
+        ("a type can't be named inside a program", "name it in the module"),
+    ),
     ast.Raise: ("there are no exceptions in the kernel", "`return`, or send a record that says what happened"),
     ast.Global: (
         "`global` can't be used: Python's globals are not in the kernel",

@@ -1,0 +1,128 @@
+"""Makes modules with programs for tests: written to a file, imported, compiled."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from textwrap import dedent, indent
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from probee.errors import Unsupported
+from probee.lang import decl, ir
+
+if TYPE_CHECKING:
+    from probee.lang.ktypes import KernelTypes
+
+_serial = itertools.count()
+
+PRELUDE = """\
+import enum
+import os
+import struct
+import time
+
+import probee as bp
+from probee import Char, i8, i16, i32, i64, u8, u16, u32, u64
+
+
+class Point(bp.Struct):
+    x: i32
+    y: i32
+
+
+class Exec(bp.Struct):
+    time_ns: u64
+    pid: u32
+    kind: u8
+    comm: Char[16]
+    at: Point
+    sizes: u32[4]
+
+
+class Padded(bp.Struct):
+    a: u8
+    b: u32
+    c: u8
+
+
+class Color(enum.IntEnum):
+    RED = 1
+    BLUE = 2
+
+
+class Plain(enum.Enum):
+    ONE = 1
+
+
+class Thing:
+    pass
+
+
+counts = bp.Hash[u32, u64](64)
+points = bp.Hash[u32, Point](64)
+execs_by_pid = bp.Hash[u32, Exec](64)
+names = bp.Hash[Char[16], u64](64)
+by_struct = bp.Hash[Padded, u64](64)
+slots = bp.Array[u64](8)
+percpu = bp.PerCpuArray[u64](8)
+rb = bp.RingBuf[Exec](4096)
+rb2 = bp.RingBuf[Point](4096)
+stacks = bp.StackTrace(64)
+programs = bp.ProgArray(4)
+limit = bp.Const[u32](7)
+name = bp.Const[Char[16]]("bash")
+total = bp.Global[u64](0)
+signed_total = bp.Global[i64](0)
+current = bp.Global[Point]()
+N = 10
+NAMES = ("zero", "one")
+NUMBERS = (3, 5, 7)
+TABLE = {1: 10, 2: 20}
+thing = Thing()
+"""
+
+
+def make(text: str, path: Path) -> ModuleType:
+    """Import `text` as a module of its own."""
+    module = f"lang_case_{next(_serial)}"
+    file = path / f"{module}.py"
+    file.write_text(text)
+    spec = importlib.util.spec_from_file_location(module, file)
+    assert spec is not None
+    assert spec.loader is not None
+    out = importlib.util.module_from_spec(spec)
+    sys.modules[module] = out
+    try:
+        spec.loader.exec_module(out)
+    finally:
+        del sys.modules[module]
+    return out
+
+
+def program(body: str, *, hook: str = 'raw_tracepoint("sys_enter")', params: str = "regs, number", above: str = "") -> str:
+    """The text of a module with one program."""
+    body = indent(dedent(body).strip("\n"), "    ")
+    return f"{PRELUDE}\n\n{dedent(above)}\n\n@bp.{hook}\ndef program({params}):\n{body}\n"
+
+
+def kernel_types() -> KernelTypes:
+    """The running kernel's types; skips where it has none."""
+    from probee.btf import kernel_btf
+    from probee.lang.ktypes import KernelTypes
+
+    try:
+        return KernelTypes(kernel_btf())
+    except Unsupported as e:
+        pytest.skip(str(e))
+
+
+def to_ir(module: ModuleType, ktypes: KernelTypes, *, merge_syscalls: bool = True) -> ir.Module:
+    """The IR of a module's programs."""
+    from probee.lang.frontend import compile_module
+
+    return compile_module(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=merge_syscalls)
