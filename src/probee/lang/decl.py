@@ -905,7 +905,7 @@ def _uprobe(
 def programs_in(namespace: dict[str, Any]) -> list[ProgramDecl]:
     """The programs of a module's globals, in order, at module level and in the bodies of its classes.
 
-    Of a function with several decorators there is one program for each.
+    A function with several decorators is here once, as its outermost: `expand` gives all of them.
     """
     found: dict[int, ProgramDecl] = {}
     module = namespace.get("__name__")
@@ -920,5 +920,5 @@ def programs_in(namespace: dict[str, Any]) -> list[ProgramDecl]:
                 look(v for k, v in vars(value).items() if k[:2] != "__")
 
     look(namespace.values())
-    stacked = {id(p): p for outer in found.values() for p in outer.expand()}
-    return list(stacked.values())
+    inner = {id(p) for outer in found.values() for p in outer.expand()[:-1]}
+    return [p for p in found.values() if id(p) not in inner]

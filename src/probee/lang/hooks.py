@@ -462,7 +462,7 @@ def merge(module: ir.Module, programs: Sequence[tuple[Hook, ir.Function]]) -> li
     for enter in (True, False):
         chosen = [(h, fn) for h, fn in programs if isinstance(h, SyscallHook) and h.enter is enter]
         if chosen:
-            taken = {fn.name for fn in module.functions}
+            taken = {x.name for x in (*module.functions, *module.maps, *module.globals)}
             name = "syscalls_enter" if enter else "syscalls_exit"
             while name in taken:
                 name += "_"

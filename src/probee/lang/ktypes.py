@@ -334,8 +334,8 @@ class KernelTypes:
 
     def _pointed(self, text: str) -> Type:
         """What `const char *` or `struct sockaddr __user *` points to."""
-        words = [w for w in text.removesuffix("*").split() if w not in ("const", "volatile", "__user")]
-        name = " ".join(words)
+        words = text.removesuffix("*").replace("*", " * ").split()
+        name = " ".join(w for w in words if w not in ("const", "volatile", "__user"))
         if name.endswith("*"):
             return U64  # a pointer in user memory, as the number it is
         return self.find(name) or self.integer(name) or VOID

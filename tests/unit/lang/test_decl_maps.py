@@ -205,7 +205,7 @@ def test_programs() -> None:
 
 def test_programs_of_a_module() -> None:
     found = decl.programs_in(globals())
-    assert found == [on_switch, sample, Group.on_malloc, Group.Deeper.raw, stacked.under, stacked]
+    assert found == [on_switch, sample, Group.on_malloc, Group.Deeper.raw, stacked]
 
 
 def test_names_of_the_package() -> None:
