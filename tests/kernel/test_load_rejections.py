@@ -142,6 +142,15 @@ CASES = {
         "argument 1 of bpf_map_lookup_elem is scalar",
         "r1 is the number 5",
     ),
+    "missing kfunc": (
+        """extern void bpf_no_such_kfunc(void) __attribute__((section(".ksyms"), weak));
+        SEC("tp_btf/sched_switch") int p(u64 *ctx) {
+            bpf_no_such_kfunc();
+            return 0; }""",
+        3,
+        "this kernel has no kfunc bpf_no_such_kfunc",
+        "",
+    ),
     "missing field": (
         """struct task_struct { int no_such_field; } CORE;
         SEC("tp_btf/sched_switch") int p(u64 *ctx) {

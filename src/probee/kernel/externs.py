@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from probee.btf.parser import Btf
     from probee.obj.spec import ExternSpec, LinkedProgram, ObjectSpec
 
-_POISON_KFUNC = 2002000000  # libbpf's number for the call of a weak kfunc that is not there
+_POISON_KFUNC = 2002000000  # where libbpf's numbers for calls of weak kfuncs that are not there begin
 _PSEUDO_BTF_ID = 3
 _TRISTATE = {"n": 0, "y": 1, "m": 2}
 
@@ -113,9 +113,17 @@ def _value(btf: Btf, extern: ExternSpec, text: str, endian: str) -> bytes:
 
 
 def relocate(
-    linked: LinkedProgram, index: int, kind: int, extern: ExternSpec, target: Callable[[], Btf]
-) -> None:
-    """Put a kernel symbol's address or BTF id into instruction `index`. `LoadError` if it is not there."""
+    linked: LinkedProgram,
+    index: int,
+    kind: int,
+    extern: ExternSpec,
+    spec: ObjectSpec,
+    target: Callable[[], Btf],
+) -> str:
+    """Put a kernel symbol's address or BTF id into instruction `index`. `LoadError` if it is not there.
+
+    Returns "" or, for the call of a weak kfunc that is not there, what is missing.
+    """
     at = index * 8
     insns = linked.insns
     if kind == kinds.KSYM:
@@ -125,7 +133,7 @@ def relocate(
         address = address or 0
         struct.pack_into("=I", insns, at + 4, address & 0xFFFFFFFF)
         struct.pack_into("=I", insns, at + 12, address >> 32)
-        return
+        return ""
     wanted = VAR if kind == kinds.KSYM_TYPED else FUNC
     found = target().find(extern.essential_name, wanted)
     if found is None and not extern.weak:
@@ -134,13 +142,21 @@ def relocate(
     if kind == kinds.KFUNC:
         if found is None:
             _set_source(insns, at, 0, linked.endian)  # a call that must not be reached
-            found = _POISON_KFUNC
+            struct.pack_into("=hi", insns, at + 2, 0, _POISON_KFUNC + _number(spec, extern))
+            return f"this kernel has no kfunc {extern.essential_name}"
         struct.pack_into("=hi", insns, at + 2, 0, found)
-        return
+        return ""
     # A weak reference to what is not there is null: a plain wide immediate of zero.
     _set_source(insns, at, 0 if found is None else _PSEUDO_BTF_ID, linked.endian)
     struct.pack_into("=i", insns, at + 4, found or 0)
     struct.pack_into("=i", insns, at + 12, 0)
+    return ""
+
+
+def _number(spec: ObjectSpec, extern: ExternSpec) -> int:
+    """The number libbpf gives an extern: configuration values come first, then the rest by name."""
+    others = sorted(one.name for one in spec.externs.values() if one.kind != kinds.KCONFIG)
+    return len(spec.externs) - len(others) + others.index(extern.name)
 
 
 def _set_source(insns: bytearray, at: int, source: int, endian: str) -> None:

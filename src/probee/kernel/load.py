@@ -285,7 +285,7 @@ class _Loader:
             )
         linked = spec.link()
         poisoned = self._relocate_types(linked)
-        self._relocate(linked)
+        self._relocate(linked, poisoned)
         attr = ProgAttr(spec.prog_type, linked.insns, self.spec.license, spec.name)
         attr.attach_type = spec.attach_type
         attr.flags = spec.flags
@@ -323,8 +323,8 @@ class _Loader:
                 poisoned[reloc.insn_off // 8] = why
         return poisoned
 
-    def _relocate(self, linked: LinkedProgram) -> None:
-        """Put map descriptors and kernel symbols into the instructions."""
+    def _relocate(self, linked: LinkedProgram, poisoned: dict[int, str]) -> None:
+        """Put map descriptors and kernel symbols into the instructions. Adds to `poisoned`."""
         insns = linked.insns
         maps = self.collection.maps
         for index, kind, symbol, _ in linked.relocs:
@@ -335,4 +335,6 @@ class _Loader:
             else:
                 from probee.kernel.externs import relocate
 
-                relocate(linked, index, kind, self.spec.externs[symbol], self.target)
+                why = relocate(linked, index, kind, self.spec.externs[symbol], self.spec, self.target)
+                if why:
+                    poisoned[index] = why

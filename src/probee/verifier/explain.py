@@ -170,7 +170,7 @@ def explain(
     missing = (poisoned or {}).get(result.insn)
     if missing or "unknown#195896080" in words:
         result.cause = missing or "a CO-RE relocation failed: a field or type is not in this kernel"
-        result.fix = "test for it first (hasattr, bpf_core_field_exists)"
+        result.fix = "test for it first (hasattr, bpf_core_field_exists, bpf_ksym_exists)"
         result.known = ""
     return result
 
