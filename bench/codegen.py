@@ -47,7 +47,11 @@ def main() -> int:
     for name, our_size, their_size in rows:
         ratio = our_size / their_size
         if options.json:
-            print(json.dumps({"pair": name, "probee": our_size, compilers[0]: their_size, "ratio": round(ratio, 3)}))
+            print(
+                json.dumps(
+                    {"pair": name, "probee": our_size, compilers[0]: their_size, "ratio": round(ratio, 3)}
+                )
+            )
         else:
             print(f"{name:<14} {our_size:>6} {their_size:>6} {ratio:>7.3f}")
     return int(rows[-1][1] / rows[-1][2] > REACH)
@@ -63,23 +67,30 @@ def module_of(name: str) -> ModuleType:
     return module
 
 
-def ours_of(name: str) -> ObjectSpec:
-    made = lang.compile(programs_in(vars(module_of(name))), merge_syscalls=False)
-    return read_object(made, name)
+def our_object(name: str) -> bytes:
+    return lang.compile(programs_in(vars(module_of(name))), merge_syscalls=False)
 
 
-def theirs_of(name: str, compiler: str) -> ObjectSpec:
+def their_object(name: str, compiler: str) -> bytes:
     includes = [f"-I/usr/include/{platform.machine()}-linux-gnu", f"-I{HERE}"]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.o"
         command = [compiler, "-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror", *includes]
         command += ["-c", str(HERE / f"{name}.bpf.c"), "-o", str(made)]
         subprocess.run(command, check=True)
-        return read_object(made.read_bytes(), name)
+        return made.read_bytes()
+
+
+def ours_of(name: str) -> ObjectSpec:
+    return read_object(our_object(name), name)
+
+
+def theirs_of(name: str, compiler: str) -> ObjectSpec:
+    return read_object(their_object(name, compiler), name)
 
 
 def size_of(spec: ObjectSpec) -> int:
-    """Instructions of all programs, the subprograms they call included; a wide one counts as its two slots."""
+    """Instructions of all programs with the subprograms they call; a wide one counts as its two slots."""
     return sum(len(p.link().insns) // 8 for p in spec.programs.values())
 
 

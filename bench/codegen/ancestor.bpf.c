@@ -13,9 +13,10 @@ SEC("tp/sched/sched_process_exec")
 int on_exec(void *args)
 {
     struct task_struct *task = current_task();
+    s64 wanted = root;
 
     for (u32 depth = 0; depth < 8; depth++) {
-        if (task->tgid == root) {
+        if (task->tgid == wanted) {
             u32 key = depth;
             u64 *count = bpf_map_lookup_elem(&generations, &key);
 

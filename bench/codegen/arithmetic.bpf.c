@@ -23,21 +23,26 @@ static __always_inline s64 clamp(s64 x, s64 low, s64 high)
 /* Division that floors; the machine has none for signed numbers before cpu v4. */
 static __always_inline s64 floor_div(s64 a, u64 n)
 {
-    return a < 0 ? ~((u64)~a / n) : (u64)a / n;
+    s64 sign = a >> 63;
+
+    return (u64)(a ^ sign) / n ^ sign;
 }
 
 static __always_inline s64 floor_mod(s64 a, u64 n)
 {
-    return a < 0 ? n - 1 - (u64)~a % n : (u64)a % n;
+    s64 sign = a >> 63;
+
+    return ((u64)(a ^ sign) % n ^ sign) + (n & sign);
 }
 
 SEC("raw_tp/sys_enter")
 int mix(void *ctx)
 {
     u64 now = bpf_ktime_get_ns(), total = 0;
+    u32 n = rounds;
     s64 delta;
 
-    for (u32 i = 0; i < rounds; i++)
+    for (u32 i = 0; i < n; i++)
         total += fnv1a(now + i) % 1000;
     result = total;
     delta = (s64)now - (s64)total;

@@ -31,7 +31,7 @@ static u32 family(u64 number)
 SEC("tp/raw_syscalls/sys_enter")
 int on_enter(struct trace_event_raw_sys_enter *args)
 {
-    char comm[16];
+    char comm[16] __attribute__((aligned(8)));
     u64 *count;
     u32 key;
 

@@ -1,7 +1,7 @@
 """A log-linear histogram of the sizes that malloc is asked for."""
 
 import probee as bp
-from probee import u32, u64
+from probee import u64
 
 sizes = bp.Array[u64](256)
 largest = bp.Global[u64](0)

@@ -60,7 +60,6 @@ int on_change(struct trace_event_raw_inet_sock_set_state *args)
         e->sport = args->sport;
         e->dport = args->dport;
         bpf_get_current_comm(e->comm, sizeof(e->comm));
-        __builtin_memset((void *)e + sizeof(*e) - 6, 0, 6);
         bpf_ringbuf_submit(e, 0);
     } else {
         __atomic_fetch_add(&dropped, 1, __ATOMIC_RELAXED);

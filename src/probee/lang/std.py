@@ -36,4 +36,5 @@ def log2_linear(x: u64, bits: int) -> int:
     n = log2(x)
     if n < bits:
         return x
-    return ((n - bits + 1) << bits) + ((x >> (n - bits)) - (1 << bits))
+    shift = (n - bits) & 63  # it is below 64; the mask tells the compiler
+    return ((shift + 1) << bits) + ((x >> shift) - (1 << bits))
