@@ -454,7 +454,9 @@ def _facts(spec: MapSpec, codecs: Codecs | None) -> dict[str, Any]:
         "name": spec.name,
         "flags": spec.flags,
     }
-    if spec.map_type == RINGBUF:
+    if spec.map_type == PERF_EVENT_ARRAY and not spec.max_entries:
+        facts["max_entries"] = current_kernel().possible_cpus()
+    elif spec.map_type == RINGBUF:
         facts["key_size"] = facts["value_size"] = 0
         if codecs is not None and spec.record_type_id:
             facts["value"] = codecs.get(spec.record_type_id)

@@ -1,9 +1,9 @@
 """What `probee disasm` prints: linked programs with the source lines and the names behind the numbers.
 
-    on_exec:  tp/sched/sched_process_exec  (63 instructions)
-    ; 12: runs[task.real_parent.tgid] += 1
-       0: call 0x9e                                   ; bpf_get_current_task_btf
-       2: r1 = map_fd(0x0, 0x0) ll                    ; map runs
+on_exec:  tp/sched/sched_process_exec  (63 instructions)
+; 12: runs[task.real_parent.tgid] += 1
+   0: call 0x9e                                   ; bpf_get_current_task_btf
+   2: r1 = map_fd(0x0, 0x0) ll                    ; map runs
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def _notes(spec: ObjectSpec, linked: LinkedProgram, insns: list[Insn]) -> dict[i
         words = ""
         if insn.opcode == CALL_IMM and insn.src == 0:
             words = helpers.get(insn.imm, "")
-        elif insn.opcode == CALL_IMM and insn.src == PSEUDO_CALL:
-            words = starts.get(at + 1 + insn.imm, "")
-        elif insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC:
+        elif (insn.opcode == CALL_IMM and insn.src == PSEUDO_CALL) or (insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC):
             words = starts.get(at + 1 + insn.imm, "")
         elif insn.opcode == JMP32 | _JA:
             words = f"to {at + 1 + insn.imm}"
