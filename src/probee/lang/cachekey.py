@@ -326,7 +326,7 @@ def _toolchain() -> list[str]:
     """probee's compiler and LLVM's library, by name, size and time."""
     if not _toolchain_lines:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        for room in ("lang", "btf", "isa"):
+        for room in ("lang", "btf", "isa", "sys"):
             with os.scandir(os.path.join(root, room)) as entries:
                 files = sorted((e.name, e.stat()) for e in entries if e.name.endswith(".py"))
             _toolchain_lines.extend(f"{room}/{n} {s.st_size} {s.st_mtime_ns}" for n, s in files)
