@@ -6,8 +6,7 @@ import errno
 import os
 import sys
 
-from probee.errors import AttachError, Unsupported
-from probee.sys import caps, native
+from probee.errors import AttachError, PermissionDenied, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def root() -> str:
         try:
             os.stat(path + "/events")
         except PermissionError as error:
-            raise caps.denied("reading tracefs", caps.CAP_SYS_ADMIN, error=error.errno or 0) from None
+            raise _denied("reading tracefs", error) from None
         except OSError:
             continue
         _found = path
@@ -59,12 +58,14 @@ def root() -> str:
 
 def _mount() -> str:
     global _found
+    from probee.sys import native
+
     path = ROOTS[0]
     try:
         native.mount("tracefs", path, "tracefs")
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise caps.denied("mounting tracefs", caps.CAP_SYS_ADMIN, error=error.errno) from None
+            raise _denied("mounting tracefs", error) from None
         raise Unsupported(
             f"this kernel has no tracefs at {path} (it needs CONFIG_TRACING; in a container, mount "
             f"/sys/kernel/tracing into it): {error}",
@@ -76,12 +77,18 @@ def _mount() -> str:
     return path
 
 
+def _denied(what: str, error: OSError) -> PermissionDenied:
+    from probee.sys import caps
+
+    return caps.denied(what, caps.CAP_SYS_ADMIN, error=error.errno or 0)
+
+
 def _read(group: str, event: str, file: str) -> str:
     path = f"{root()}/events/{group}/{event}/{file}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
-        raise caps.denied("reading tracefs", caps.CAP_SYS_ADMIN, error=error.errno or 0) from None
+        raise _denied("reading tracefs", error) from None
     except (OSError, ValueError):
         raise unknown(group, event) from None
     try:

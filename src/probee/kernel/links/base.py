@@ -7,7 +7,6 @@ import os
 
 from probee import sys as kernel_calls
 from probee.errors import AttachError, PermissionDenied, ProbeeError
-from probee.sys import caps
 from probee.sys.bpf import PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF
 
 BPF_PERF_EVENT = 41  # enum bpf_attach_type
@@ -88,5 +87,7 @@ def refused(hook: str, error: OSError) -> AttachError | PermissionDenied:
     """What to raise when the kernel answers an attempt to attach with `error`."""
     number = error.errno or 0
     if number in (errno.EPERM, errno.EACCES):
+        from probee.sys import caps
+
         return caps.denied(f"attaching to {hook}", caps.CAP_BPF, caps.CAP_PERFMON, error=number)
     return AttachError(f"can't attach to {hook}: {os.strerror(number)}", hook=hook, errno=number)
