@@ -150,8 +150,13 @@ class _ModuleText:
         key = (var.init, _place(var.type))
         if (name := self.private.get(key)) is None:
             name = self.private[key] = f"@.const.{len(self.private)}"
+            data = var.init
+            # LLVM would put C strings and constants of 4, 8, 16 or 32 bytes in a mergeable section: a second
+            # one named .rodata, which loaders refuse
+            while len(data) in (4, 8, 16, 32) or data.find(0) == len(data) - 1:
+                data += b"\0"
             self.lines.append(
-                f"{name} = private constant [{len(var.init)} x i8] {_bytes(var.init)}, "
+                f"{name} = private constant [{len(data)} x i8] {_bytes(data)}, "
                 f'section ".rodata", align {key[1]}'
             )
         return name

@@ -28,6 +28,7 @@ from probee.lang.types import (
     Struct,
 )
 from probee.obj import MAP_FD, MAP_VALUE, ObjectSpec, read_object
+from probee.obj.elf import Elf
 
 EVENT = Struct("Event", 32, (Member("ns", U64, 0), Member("pid", U32, 64), Member("comm", Chars(16), 96)))
 
@@ -137,6 +138,24 @@ def test_strings_share_one_rodata_and_have_no_type() -> None:
     assert initial.count(b"one %d\n\0") == 1
     assert initial.count(b"two\n\0") == 1
     assert list(spec.globals) == ["limit"]
+
+
+@pytest.mark.parametrize("data", [b"text\0", b"abc", *(bytes(range(1, n + 1)) for n in (4, 8, 16, 32))])
+def test_constants_lie_in_the_one_rodata(data: bytes) -> None:
+    """LLVM likes to put such constants into a mergeable section of the same name, which loaders refuse."""
+
+    def body(b: Builder, m: ir.Module) -> None:
+        m.globals.append(ir.GlobalVar("limit", U32, struct.pack("<I", 5), const=True))
+        index = b.arith("&", b.helper("get_prandom_u32"), b.const(3))
+        b.write(s.sink(m), b.read(b.index(b.bytes(data), index)))
+
+    m = s.module(body)
+    made = llvm.emit(m)
+    names = [x.name for x in Elf(made).sections]
+    assert names.count(".rodata") == 1
+    initial = read_object(made, "sample").maps[".rodata"].initial
+    assert initial is not None
+    assert data in initial
 
 
 def test_license() -> None:
