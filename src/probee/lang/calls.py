@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
 
 from . import builtins, decl, diag, expr, ir, mapops, printing, subprograms, text
 from .convert import (
@@ -25,7 +24,9 @@ from .items import Context, Entry, Item, Method, Num, Opt, Pointer, Py, Ref, Tex
 from .scope import Fn, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable
 
 
@@ -83,7 +84,6 @@ _PYTHON_REFUSED: dict[Any, str] = {
     bytes: "use Char[n] or a u8[n] field",
     open: "send the data to Python with a ring buffer, and write the file there",
     input: "programs can't wait; set a bp.Const before attaching",
-    range: "`range` stands in `for … in range(…)` and behind `in`",
     sum: "add in a loop",
     any: "write a loop, or `or`",
     all: "write a loop, or `and`",
@@ -289,6 +289,17 @@ def _bool(f: Fn, node: ast.Call) -> Item:
     if isinstance(item, Py) and isinstance(item.obj, (int, str, bytes, tuple)):
         return Py(bool(item.obj))
     return Num(truth(f, item, node))
+
+
+def _range(f: Fn, node: ast.Call) -> Item:
+    items = arguments(f, node, "range(start, stop, step)", 1, 3)
+    numbers = [constant(i) for i in items]
+    if any(n is None for n in numbers):
+        f.fail(node, "a range of run-time numbers stands in `for … in range(…)` only", "compare: `a <= x < b`")
+    try:
+        return Py(range(*(int(n) for n in numbers)))
+    except ValueError as e:
+        f.fail(node, str(e))
 
 
 def _ord(f: Fn, node: ast.Call) -> Item:
@@ -593,6 +604,7 @@ _PYTHON: dict[Any, Callable[[Fn, ast.Call], Item]] = {
     int: _int,
     bool: _bool,
     ord: _ord,
+    range: _range,
     print: _print,
     hasattr: _hasattr,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from . import expr, ir
 from .convert import describe, number, truth
@@ -12,6 +11,7 @@ from .items import Context, Item, Num, Opt, Pointer, Py, Ref
 from .scope import Fn, is_none, same
 from .types import BOOL, I64, U64, Chars, Int, Ptr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

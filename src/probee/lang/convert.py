@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import enum
 import types as python_types
-from typing import Any
 
 from . import builtins, decl, ir
 from .builder import PROBED
 from .items import Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct, Type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MIN, MAX, UMAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
 

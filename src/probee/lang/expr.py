@@ -6,7 +6,6 @@ import ast
 import enum
 import operator
 import types as python_types
-from typing import TYPE_CHECKING, Any
 
 from ..errors import CompileError
 from . import calls, cond, decl, diag, ir, mapops, text
@@ -27,7 +26,9 @@ from .items import Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, R
 from .scope import Fn, is_none
 from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable
 
 OPS: dict[type[ast.operator], str] = {
@@ -562,6 +563,9 @@ def contains(f: Fn, needle: Item, hay: Item, node: ast.AST) -> ir.Value:
     """`needle in hay`: a map's key, or one of some values."""
     b = f.b
     if isinstance(hay, Py) and isinstance(hay.obj, decl.MapDecl):
+        index = constant(needle)
+        if isinstance(hay.obj, mapops.ARRAYS) and index is not None:
+            return b.const(int(0 <= index < hay.obj.max_entries), BOOL)
         return b.truth(mapops.lookup(f, hay.obj, needle, node))
     if isinstance(hay, Py) and isinstance(hay.obj, range):
         r = hay.obj

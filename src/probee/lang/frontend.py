@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
 from .scope import Unit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .decl import ProgramDecl
     from .ktypes import KernelTypes

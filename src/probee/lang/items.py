@@ -7,11 +7,12 @@ constants, maps and functions, which programs use but the kernel never sees.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from .types import Ptr, Type
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from .flow import Fresh
     from .hooks import ContextObject
     from .ir import Value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from . import decl, expr, ir
 from .convert import integer, literal, memory, number, refuse_maybe, store
@@ -12,6 +11,7 @@ from .items import Entry, Item, Num, Opt, Py, Ref
 from .scope import Fn, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -6,13 +6,13 @@ The kernel knows `%d %u %x %c %s` with flags and a width, no precision (kernel/b
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from . import ir, text
 from .convert import number, refuse_maybe, resolve
 from .items import Item, Num, Pointer, Py, Ref
 from .types import BOOL, I64, U64, Array, Int, Ptr, Space
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .scope import Fn
 

@@ -11,16 +11,17 @@ import builtins as python
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import CompileError
 from . import decl, diag, ir, source
 from .builder import Builder
 from .flow import Flow, Fresh, merge, zeroing
-from .items import Context, Item, Num, Opt, Pointer, Py, Ref
+from .items import Context, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Type
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
     from collections.abc import Callable, Iterable
 
     from .ktypes import KernelTypes
@@ -391,6 +392,14 @@ class Fn:
             if isinstance(item.type, Chars) and not item.maybe and item.type.n:
                 return TextVar(name, b.local(name, item.type))
             return PtrVar(name, b.local(name, item.ptr.type), False, item.shared)
+        if isinstance(item, TextCall):
+            if not item.size:
+                self.fail(
+                    node,
+                    f"the size of {name} is not known: strings in memory have no limit",
+                    f"give it one: `{name} = Char[64](bp.{item.name}(…))`",
+                )
+            return TextVar(name, b.local(name, Chars(item.size)))
         if isinstance(item, (Py, Context)):
             if is_none(item):
                 self.fail(node, f"{name} starts as None, so its kind is not known", "assign its value first")

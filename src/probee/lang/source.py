@@ -13,9 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
-from typing import Any, TypeAlias
 
 from ..errors import CompileError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
 
 _FILE_ADVICE = "put the program into a file, or a notebook cell"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
 
 from . import cond, decl, expr, ir, mapops, text
 from .convert import constant, describe, far, integer, literal, number, refuse_maybe, store
@@ -12,7 +11,9 @@ from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
 from .scope import Fn, Loop, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
@@ -527,6 +528,8 @@ def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref |
     f.loops.pop()
     f.join(following, loop.continues)
     if f.flow is not None:
+        if isinstance(first, ir.Const) and isinstance(last, ir.Const) and (last.value - first.value) * step > 0:
+            after.set |= f.flow.set  # at least one round
         b.loc = f.loc(node)
         b.store(counter, b.arith("+", b.load(counter), b.const(step, kind)))
         b.jump(head)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 import copy
 from types import FunctionType
-from typing import Any
 
 from . import decl, ir, mapops, source, stmt, text
 from .convert import constant, describe, number, refuse_maybe, resolve
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, IntVar, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LIMIT = 5  # arguments in registers
 
