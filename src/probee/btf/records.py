@@ -291,7 +291,7 @@ class StructCodec(Codec):
         """The runs of bytes that hold bitfields: what NumPy gets as one integer, `_bits_<offset>`."""
         runs: list[tuple[int, int]] = []
         for f in sorted((f for f in self.fields.values() if f.bits), key=lambda f: f.start):
-            if runs and f.start < runs[-1][1]:
+            if runs and f.start <= runs[-1][1]:
                 runs[-1] = (runs[-1][0], max(runs[-1][1], f.end))
             else:
                 runs.append((f.start, f.end))
@@ -351,7 +351,7 @@ def _field(
 
 
 def _arrange(fields: list[Field], size: int) -> str:
-    """Give each field its slot; returns the `struct` format of the whole. Fields that share bytes share a slot."""
+    """Give each field its slot; returns the `struct` format of all. Fields that share bytes share a slot."""
     groups: list[list[Field]] = []
     end = 0
     for f in sorted((f for f in fields if f.end > f.start), key=lambda f: (f.start, -f.end)):
