@@ -51,10 +51,7 @@ def store(f: Fn, dst: ir.Value, item: Item, node: ast.AST) -> None:
         data = encode(f, item.obj, node)
         if len(data) > to.n:
             f.fail(node, f"{item.obj!r} has {len(data)} bytes and does not fit into {to!r}")
-        if data:
-            b.copy(dst, b.bytes(data.ljust(to.n, b"\0")), to.n)
-        else:
-            b.zero(dst)
+        _store_bytes(f, dst, data, to.n)
     elif isinstance(item, Ref) and isinstance(item.type, (Chars, Array)) and is_bytes(item.type):
         f.escape(item)
         if far(item.ptr.type) or isinstance(item.type, Array):
@@ -72,6 +69,23 @@ def store(f: Fn, dst: ir.Value, item: Item, node: ast.AST) -> None:
         elif isinstance(item, Pointer):
             advice = "if it points to a string, write bp.kernel_str(p) or bp.user_str(p)"
         f.fail(node, f"text is needed here, and this is {describe(item)}", advice)
+
+
+def _store_bytes(f: Fn, dst: ir.Value, data: bytes, size: int) -> None:
+    """Write known bytes and zeroes behind them, by words as wide as the place allows."""
+    b = f.b
+    assert isinstance(dst.type, Ptr)
+    step, at = alignment(dst), 0
+    while at < len(data):
+        width = step
+        while at + width > size:
+            width //= 2
+        word = Int(width * 8, False)
+        value = int.from_bytes(data[at : at + width].ljust(width, b"\0"), "little")
+        b.store(b.offset(dst, at, Ptr(word, dst.type.space)), b.const(value, word))
+        at += width
+    if at < size:
+        b.zero(b.offset(dst, at), size - at)
 
 
 def is_bytes(t: Type) -> bool:

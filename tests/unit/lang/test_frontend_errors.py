@@ -82,7 +82,7 @@ CASES = [
     ("for i in range(1, 9, 0):\n    pass", "0", "must not be 0", ""),
     ("for i in range():\n    pass", "range()", "one to three", "stop"),
     ("for i, j in range(3):\n    pass", "i, j", "name", ""),
-    ("x = range(3)", None, "range", "for"),
+    ("x = range(number)", "range(number)", "run-time", "a <= x < b"),
     # names, attributes
     ("x = numbre", "numbre", "no name 'numbre'", "number"),
     ("x = pid()", "pid", "no name 'pid'", "bp.pid"),
@@ -171,6 +171,7 @@ CASES = [
     ("x = str(number)", "str(number)", "str()", "record"),
     ("x = 'abc'\nx = 'def'", "x = 'def'", "known at compile time", "another name"),
     ("x = Char[4]('abcdef')", "Char[4]('abcdef')", "does not fit", ""),
+    ("x = bp.user_str(number)", "x = bp.user_str(number)", "size of x is not known", "Char[64]"),
     ("print(f'{number!r}')", "number", "!r", "kernel"),
     ("print(f'{number:.3f}')", "number", "can't be printed", "width"),
     ("print(f'{number:{number}}')", "number", "compile time", ""),
