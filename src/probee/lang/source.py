@@ -8,7 +8,6 @@ text, it is compiled again and compared with the function: what runs is what was
 from __future__ import annotations
 
 import ast
-import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -87,6 +86,8 @@ def of_function(fn: Callable[..., Any]) -> Source:
 
 
 def _error(code: CodeType, message: str, advice: str) -> CompileError:
+    import linecache
+
     line = linecache.getline(code.co_filename, code.co_firstlineno)
     column = len(line) - len(line.lstrip())
     return CompileError(
@@ -105,14 +106,15 @@ Found: TypeAlias = "tuple[_Text, ast.FunctionDef | ast.AsyncFunctionDef]"
 
 def _find(fn: FunctionType, code: CodeType) -> Found:
     file = code.co_filename
-    linecache.checkcache(file)
-    lines = linecache.getlines(file, fn.__globals__)
-    if not lines and (of_code := getattr(linecache, "_getlines_from_code", None)):  # Python 3.13's REPL
-        lines = of_code(code)
+    lines = _lines(fn, code)
     if lines:
         found = _in_lines(lines, file, code)
-        if found and (not _changed(file) or _same(found, code)):
+        # Python 3.13 keeps the texts of `-c` and of the prompt in linecache, where exec() can meet them.
+        doubtful = file.startswith(("<string>", "<stdin>")) or _changed(file)
+        if found and (not doubtful or _same(found, code)):
             return found
+        if file == "<string>":
+            raise _unavailable(fn, code)
         raise _error(
             code,
             f"the text of {file} is not what {fn.__name__} was made from",
@@ -125,13 +127,40 @@ def _find(fn: FunctionType, code: CodeType) -> Found:
         found = _in_history(code)
     if found:
         return found
+    raise _unavailable(fn, code)
+
+
+def _lines(fn: FunctionType, code: CodeType) -> list[str]:
+    """The text of the function's file, [] if there is none.
+
+    A file is read here: linecache is what other sources need, and takes several ms to import.
+    """
+    file = code.co_filename
+    if file[:1] != "<":
+        try:
+            with open(file, "rb") as f:
+                data = f.read()
+        except (OSError, ValueError):
+            data = b""
+        if data and b"coding" not in b"".join(data.split(b"\n", 2)[:2]):
+            return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines(keepends=True)
+    import linecache
+
+    linecache.checkcache(file)
+    lines = linecache.getlines(file, fn.__globals__)
+    if not lines and (of_code := getattr(linecache, "_getlines_from_code", None)):  # Python 3.13's prompt
+        lines = of_code(code)
+    return lines
+
+
+def _unavailable(fn: FunctionType, code: CodeType) -> CompileError:
     where = {
         "<string>": "it was made by exec() or eval() of a string",
         "<stdin>": "it came through standard input",
-    }.get(file, f"there is no text for {file}")
-    raise CompileError(
+    }.get(code.co_filename, f"there is no text for {code.co_filename}")
+    return CompileError(
         f"the source of {fn.__name__} is not available: {where}",
-        file=file,
+        file=code.co_filename,
         line=code.co_firstlineno,
         advice=_FILE_ADVICE,
     )

@@ -7,13 +7,12 @@ A called function is compiled once for each combination of argument types. What 
 from __future__ import annotations
 
 import ast
-import copy
 from types import FunctionType
 
-from . import decl, ir, mapops, source, stmt, text
-from .convert import constant, describe, number, refuse_maybe, resolve
+from . import decl, ir, source, stmt, text
+from .convert import constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .scope import Fn, IntVar, Unit, is_none
+from .scope import Fn, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
 
 TYPE_CHECKING = False
@@ -56,7 +55,11 @@ class _Argument:
 def _prepare(f: Fn, item: Item, name: str, node: ast.AST, i: int) -> _Argument:
     if isinstance(item, Entry) and not isinstance(item.type, Chars):
         m = item.map.name
-        f.fail(node, f"an entry of {m} as a whole can't be passed on", f"pass `{m}.get(key)`, or the map and the key")
+        f.fail(
+            node,
+            f"an entry of {m} as a whole can't be passed on",
+            f"pass `{m}.get(key)`, or the map and the key",
+        )
     item = resolve(f, item, node)
     if isinstance(item, Opt):
         refuse_maybe(f, item, node)
@@ -105,7 +108,9 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
     sub = f.unit.subprograms.get(key)
     if sub is None:
         if any(k[0] is fn for k in f.unit.compiling):
-            f.fail(node, f"{fn.__name__} calls itself, and there is no recursion in the kernel", "write a loop")
+            f.fail(
+                node, f"{fn.__name__} calls itself, and there is no recursion in the kernel", "write a loop"
+            )
         if len(f.unit.compiling) > 32:
             f.fail(node, "calls are nested more than 32 deep")
         f.unit.compiling.append(key)
@@ -118,16 +123,14 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
     if sub.uses_ctx:
         values.append(context(f, node, fn.__name__))
     if len(values) > LIMIT:
-        f.fail(node, f"{fn.__name__} takes {len(values)} values at run time, and BPF passes at most {LIMIT}", "pass a struct")
+        f.fail(
+            node,
+            f"{fn.__name__} takes {len(values)} values at run time, and BPF passes at most {LIMIT}",
+            "pass a struct",
+        )
     result = f.b.call(sub.out, *values)
-    if is_read_only(f, prepared):
-        pass
     item: Item = sub.ret(result)
     return item
-
-
-def is_read_only(f: Fn, prepared: list[tuple[str, _Argument]]) -> bool:
-    return not prepared
 
 
 def _match(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[tuple[str, Item, ast.AST]]:
@@ -139,7 +142,10 @@ def _match(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[
     positional = [p.arg for p in (*a.posonlyargs, *a.args)]
     names = [*positional, *(p.arg for p in a.kwonlyargs)]
     if len(node.args) > len(positional):
-        f.fail(node, f"{name} takes {len(positional)} argument{'' if len(positional) == 1 else 's'}, not {len(node.args)}")
+        f.fail(
+            node,
+            f"{name} takes {len(positional)} argument{'' if len(positional) == 1 else 's'}, not {len(node.args)}",
+        )
     found: dict[str, tuple[Item, ast.AST]] = {}
     for word, arg in zip(positional, node.args, strict=False):
         if isinstance(arg, ast.Starred):
@@ -218,14 +224,20 @@ def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | N
                 g.live.known.add(name)
             return
     elif isinstance(item, Context):
-        obj = copy.copy(item.obj)
+        from copy import copy  # it takes 3 ms to import, and this is rare
+
+        obj = copy(item.obj)
         for slot, value_ in _held(item.obj):
             setattr(obj, slot, param(value_.type))
         bound = Context(obj)
     else:
         bound = item
         if is_none(item):
-            f.fail(node, f"{name} is None here, so its kind is not known", "pass a number, or write another function")
+            f.fail(
+                node,
+                f"{name} is None here, so its kind is not known",
+                "pass a number, or write another function",
+            )
     g.bind(name, bound, node)
 
 
@@ -278,7 +290,11 @@ def _returns(g: Fn) -> Any:
     if isinstance(first, Num):
         for block, item, where in g.returns:
             if item is None:
-                g.fail(where, f"{out.name} returns a number on some ways and nothing here", "return a number here too")
+                g.fail(
+                    where,
+                    f"{out.name} returns a number on some ways and nothing here",
+                    "return a number here too",
+                )
             if not isinstance(item, Num):
                 g.fail(where, f"this returns {describe(item)}, and other ways return a number")
         nums = [i.v for i in given if isinstance(i, Num)]
@@ -286,7 +302,11 @@ def _returns(g: Fn) -> Any:
         if narrow is not None:
             kind = I64 if narrow.signed or narrow == BOOL else U64
         else:
-            kind = I64 if all(v.type == BOOL or (isinstance(v.type, Int) and v.type.signed) for v in nums) else U64
+            kind = (
+                I64
+                if all(v.type == BOOL or (isinstance(v.type, Int) and v.type.signed) for v in nums)
+                else U64
+            )
         out.ret = kind
         for block, item, where in g.returns:
             assert isinstance(item, Num)
@@ -353,7 +373,7 @@ def program(unit: Unit, p: decl.ProgramDecl, hook: Any, name: str) -> ir.Functio
     assert isinstance(fn, FunctionType)
     src = source.of_function(fn)
     params = hook.params()
-    out = ir.Function(name, params, hook.ret if hasattr(hook, "ret") else Int(32, True), section=hook.section)
+    out = ir.Function(name, params, hook.ret, section=hook.section)
     out.file, out.line = src.file, src.node.lineno
     f = Fn(unit, fn, src, out)
     f.program = p
@@ -362,7 +382,11 @@ def program(unit: Unit, p: decl.ProgramDecl, hook: Any, name: str) -> ir.Functio
         f.ctx = first
     a = src.node.args
     if a.vararg or a.kwarg or a.kwonlyargs:
-        f.fail(a.vararg or a.kwarg or a.kwonlyargs[0], "a program's parameters are plain names", "name them one by one")
+        f.fail(
+            a.vararg or a.kwarg or a.kwonlyargs[0],
+            "a program's parameters are plain names",
+            "name them one by one",
+        )
     if a.defaults:
         f.fail(a.defaults[0], "a program's parameters have no defaults", "the hook gives their values")
     names = [x.arg for x in (*a.posonlyargs, *a.args)]
@@ -377,14 +401,9 @@ def program(unit: Unit, p: decl.ProgramDecl, hook: Any, name: str) -> ir.Functio
     f.b.loc = ir.Loc(src.node.lineno)
     with f.placed(None):
         bound = hook.bind(f.b, params, names, types)
-    for x in names:
-        value = bound[x]
-        if isinstance(value, ir.Value):
-            from .convert import wrap
-
-            f.bind(x, wrap(f, value), src.node)
-        else:
-            f.bind(x, Context(value), src.node)
+    for given in names:
+        value = bound[given]
+        f.bind(given, wrap(f, value) if isinstance(value, ir.Value) else Context(value), src.node)
     body(f)
     for block, item, where in f.returns:
         f.b.at(block)
@@ -399,6 +418,3 @@ def _scalar(want: Any) -> decl.ScalarType | None:
             return decl.u8
         return getattr(decl, f"{'i' if want.signed else 'u'}{want.bits}", None)
     return None
-
-
-_ = IntVar, mapops
