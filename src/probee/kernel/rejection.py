@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 
 from probee import sys as kernel_calls
 from probee.errors import LoadError, PermissionDenied, VerifierError
@@ -13,10 +14,13 @@ from probee.verifier.explain import LineTable, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec
     from probee.sys.bpf import ProgAttr
 
-_LOG_SIZE = 64 * 1024
+_WHOLE, _VERDICT = 1, 4  # log levels: every instruction; only messages and statistics (BPF_LOG_STATS)
+_LOG_SIZE = 256 * 1024
 _LOG_GROWTH = 8
 _LOG_LIMIT = 16 * 1024 * 1024 - 1  # kernels before 5.2 take no more; newer ones keep the end of longer logs
 _MEMCG_SINCE = (5, 11)  # from here on BPF memory is not charged to RLIMIT_MEMLOCK
@@ -38,17 +42,12 @@ def retry(
         except OSError as again:
             error = again
     number = error.errno or 0
-    size = _LOG_SIZE
-    while True:
-        log = VerifierLog(size)
-        try:
-            return kernel.prog_load(attr, log), log.text
-        except OSError as again:
-            if again.errno != errno.ENOSPC or size >= _LOG_LIMIT:
-                break
-            # The kernel's own figure where it gives one (Linux 6.4); the verdict is at the end of the log.
-            size = min(max(log.true_size, size * _LOG_GROWTH), _LOG_LIMIT)
-    text = log.text
+    jumps = back_jumps(linked.insns) if number == errno.E2BIG else None
+    # A log of a million instructions takes the kernel ten seconds to write. If there is but one loop that
+    # they can be spent in, the verdict alone will do.
+    fd, text = _log_of(attr, _VERDICT if jumps is not None and len(jumps) < 2 else _WHOLE)
+    if fd >= 0:
+        return fd, text
     if number in (errno.EPERM, errno.EACCES) and not text.strip():
         raise caps.denied(
             f"loading program {attr.name}", caps.CAP_BPF, caps.CAP_PERFMON, error=number
@@ -58,7 +57,7 @@ def retry(
             f"the kernel refuses program {attr.name} without a word: {os.strerror(number)}", errno=number
         ) from None
     table = LineTable(linked.line_info, spec.btf, linked.endian)
-    found = explain(text, table, poisoned)
+    found = explain(text, table, poisoned, jumps)
     message = found.message(attr.name)
     if btf_error:
         message += f" (the kernel had refused the BTF too: {btf_error})"
@@ -73,6 +72,31 @@ def retry(
         source=place.source if place else "",
         cause=found.advice(),
     ) from None
+
+
+def _log_of(attr: ProgAttr, level: int) -> tuple[int, str]:
+    """Load with a log of `level`, in a buffer that grows while it is too small: (descriptor or -1, log)."""
+    size = _LOG_SIZE
+    while True:
+        log = VerifierLog(size, level)
+        try:
+            return kernel_calls.kernel().prog_load(attr, log), log.text
+        except OSError as error:
+            if error.errno != errno.ENOSPC or size >= _LOG_LIMIT:
+                return -1, log.text
+            # The kernel's own figure where it gives one (Linux 6.4); the verdict is at the end of the log.
+            size = min(max(log.true_size, size * _LOG_GROWTH), _LOG_LIMIT)
+
+
+def back_jumps(insns: Buffer) -> list[int]:
+    """The instructions that jump backwards, the ends of a program's loops (callbacks are not seen)."""
+    found = []
+    for index, (opcode, _, offset, immediate) in enumerate(struct.iter_unpack("=BBhi", insns)):
+        if opcode & 7 not in (5, 6) or opcode & 0xF0 in (0x80, 0x90):  # jumps, but not call and exit
+            continue
+        if (immediate if opcode == 0x06 else offset) < 0:  # 0x06: the long jump has its distance in imm
+            found.append(index)
+    return found
 
 
 def map_refused(spec: MapSpec) -> PermissionDenied:

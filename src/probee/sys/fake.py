@@ -272,7 +272,11 @@ class FakeKernel(Kernel):
     def prog_load(self, attr: ProgAttr, log: VerifierLog | None = None) -> int:
         facts = {name: getattr(attr, name) for name in ProgAttr.__slots__}
         facts["insns"] = bytes(attr.insns)
-        self._enter("prog_load", {**facts, "log_size": log.scratch.size if log else 0}, log)
+        self._enter(
+            "prog_load",
+            {**facts, "log_size": log.scratch.size if log else 0, "log_level": log.level if log else 0},
+            log,
+        )
         return self._new("prog", **facts)
 
     def prog_test_run(

@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from probee.btf.parser import Btf
 
@@ -143,12 +143,19 @@ class _Reading:
 
 
 def explain(
-    log: str, lines: LineTable | None = None, poisoned: Mapping[int, str] | None = None
+    log: str,
+    lines: LineTable | None = None,
+    poisoned: Mapping[int, str] | None = None,
+    jumps: Sequence[int] | None = None,
 ) -> Explanation:
-    """Explain a rejection. `poisoned`: for instructions that CO-RE poisoned, what is missing."""
+    """Explain a rejection.
+
+    `poisoned`: for instructions that CO-RE poisoned, what is missing. `jumps`: the instructions that end the
+    program's loops, if known; the first stands for a log that names no instruction.
+    """
     reading = _Reading(log)
     result = Explanation()
-    result.insn = reading.insn
+    result.insn = reading.insn if reading.insn >= 0 or not jumps else jumps[0]
     words = _verdict(reading.verdict)
     result.last_words = words
     named = re.search(r"\binsn (\d+)\b", words)
@@ -164,6 +171,9 @@ def explain(
         if match:
             result.cause, result.fix = rule(match, reading)
             break
+    if jumps is not None and not jumps and "too large" in words:
+        result.cause = "the verifier walks every path, up to 1,000,000 instructions, and there are more"
+        result.fix = "use fewer branches one after the other, or split the work with tail calls"
     allocation = re.search(r"alloc_insn=(\d+)", words)
     if allocation:
         _leak(result, int(allocation[1]), lines)

@@ -86,13 +86,35 @@ def test_values_that_do_not_fit(fake: FakeKernel, values: dict[str, bytes], mess
 
 
 def test_a_rejection_is_explained_from_a_growing_log(fake: FakeKernel) -> None:
-    log = "5: (79) r1 = *(u64 *)(r0 +0)\n" * 9000 + "R0 invalid mem access 'map_value_or_null'\n"
-    assert len(log) > 200_000
-    fake.refuse("prog_load", errno.EACCES, log, times=4)
+    log = "5: (79) r1 = *(u64 *)(r0 +0)\n" * 12000 + "R0 invalid mem access 'map_value_or_null'\n"
+    assert len(log) > 262144
+    fake.refuse("prog_load", errno.EACCES, log, times=3)
     with pytest.raises(VerifierError, match="the verifier refuses count: R0 invalid mem access") as caught:
         load(object_spec())
-    assert [call["log_size"] for call in fake.called("prog_load")] == [0, 65536, 524288]
+    assert [call["log_size"] for call in fake.called("prog_load")] == [0, 262144, 2097152]
     assert (caught.value.errno, caught.value.log, caught.value.program) == (errno.EACCES, log, "count")
+
+
+ADD = struct.pack("=BBhi", 0x07, 0x01, 0, 1)
+BACK = struct.pack("=BBhi", 0x05, 0, -2, 0)
+LONG_BACK = struct.pack("=BBhi", 0x06, 0, 0, -2)
+CALL = struct.pack("=BBhi", 0x85, 0x10, 0, -2)  # a subprogram in front: no loop
+
+
+def test_jumps_backwards() -> None:
+    assert rejection.back_jumps(ADD + EXIT) == []
+    assert rejection.back_jumps(ADD + BACK + CALL + LONG_BACK + EXIT) == [1, 3]
+
+
+@pytest.mark.parametrize(("loops", "level"), [(1, 4), (2, 1)])
+def test_a_long_log_is_asked_for_only_if_it_is_needed(fake: FakeKernel, loops: int, level: int) -> None:
+    spec = object_spec()
+    spec.code[1] = LDDW + LDDW + (ADD + BACK) * loops + EXIT
+    spec.functions[0].count = len(spec.code[1]) // 8
+    fake.refuse("prog_load", errno.E2BIG, "BPF program is too large. Processed 1000001 insn\n", times=2)
+    with pytest.raises(VerifierError, match="too large"):
+        load(spec)
+    assert [call["log_level"] for call in fake.called("prog_load")] == [0, level]
 
 
 def test_a_load_that_goes_well_with_a_log_counts(fake: FakeKernel) -> None:

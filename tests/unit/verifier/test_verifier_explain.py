@@ -163,6 +163,15 @@ def test_common_verdicts_have_a_cause(words: str, cause: str) -> None:
     assert bool(cause) == bool(found.cause)
 
 
+def test_a_verdict_without_a_walk_is_put_at_the_loop() -> None:
+    log = "BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns\n"
+    found = explain(log, table((0, 1, "a"), (5, 9, "while x:"), (8, 11, "b")), None, [6])
+    assert found.place is not None
+    assert found.place.line == 9
+    assert "every turn of a loop" in found.cause
+    assert "walks every path" in explain(log, None, None, []).cause
+
+
 def test_what_was_missing_for_co_re_is_said() -> None:
     log = "0: R1=ctx() R10=fp0\n3: (85) call unknown#195896080\ninvalid func unknown#195896080\n"
     found = explain(log, None, {3: "struct task_struct has no field ppid"})
