@@ -138,7 +138,10 @@ class Walk:
             self.add(type(obj).__name__, obj.__name__)
         else:
             kind = type(obj)
-            self.add("object", kind.__module__, kind.__qualname__, getattr(obj, "name", ""))
+            self.add("object", kind.__module__, kind.__qualname__)
+            if hasattr(kind, "__members__"):  # a member of an enum
+                self.add(obj.name)
+                self.value(obj.value)
 
     def _struct(self, cls: StructType) -> None:
         other = self.structs.setdefault(cls.__name__, cls)

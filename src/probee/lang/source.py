@@ -143,7 +143,7 @@ def _lines(fn: FunctionType, code: CodeType) -> list[str]:
         except (OSError, ValueError):
             data = b""
         if data and b"coding" not in b"".join(data.split(b"\n", 2)[:2]):
-            return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines(keepends=True)
+            return _split(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
     import linecache
 
     linecache.checkcache(file)
@@ -151,6 +151,11 @@ def _lines(fn: FunctionType, code: CodeType) -> list[str]:
     if not lines and (of_code := getattr(linecache, "_getlines_from_code", None)):  # Python 3.13's prompt
         lines = of_code(code)
     return lines
+
+
+def _split(text: str) -> list[str]:
+    """The lines as Python counts them: a form feed ends none."""
+    return [line + "\n" for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
 def _unavailable(fn: FunctionType, code: CodeType) -> CompileError:
@@ -182,11 +187,11 @@ def _in_command(code: CodeType) -> Found | None:
     text = _command(sys.orig_argv)
     if text is None:
         return None
-    found = _in_lines(text.splitlines(keepends=True), "<string>", code)
+    found = _in_lines(_split(text), "<string>", code)
     if found is None and text[:1] in " \t\n":  # Python 3.14 takes off common indentation
         import textwrap
 
-        found = _in_lines(textwrap.dedent(text).splitlines(keepends=True), "<string>", code)
+        found = _in_lines(_split(textwrap.dedent(text)), "<string>", code)
     return found if found and _same(found, code) else None
 
 

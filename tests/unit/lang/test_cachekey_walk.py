@@ -258,6 +258,20 @@ def test_enum_by_member_and_global_member() -> None:
     assert key() == before
 
 
+def test_enum_member_as_constant() -> None:
+    def key(level: enum.Enum) -> str:
+        @bp.tracepoint("sched:sched_switch")
+        def prog(args):
+            return level.value
+
+        return cachekey.fingerprint([prog])[0]
+
+    def level(value: int) -> enum.Enum:
+        return enum.Enum("Level", {"LOW": value}).LOW
+
+    assert key(level(1)) == key(level(1)) != key(level(2))
+
+
 def test_two_structs_of_one_name() -> None:
     def make(n: int) -> bp.RingBuf:
         cls = type(bp.Struct)("Event", (bp.Struct,), {"__annotations__": {"x": bp.u8[n]}})
