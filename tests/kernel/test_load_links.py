@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from c_objects import compile_c, object_from_c
 
+from c_objects import compile_c, object_from_c
 from probee.errors import AttachError, LoadError
 from probee.kernel.load import Collection, load
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from c_objects import object_from_c
 
+from c_objects import object_from_c
 from probee.errors import VerifierError
 from probee.kernel.load import load
 

@@ -167,7 +167,7 @@ def _set_source(insns: bytearray, at: int, source: int, endian: str) -> None:
 def _address(name: str) -> int | None:
     """The address of a kernel symbol, `None` if there is none."""
     wanted = f" {name}\n"
-    with open("/proc/kallsyms", encoding="ascii", errors="replace") as file:
+    with open("/proc/kallsyms", encoding="utf-8", errors="replace") as file:
         for line in file:
             if wanted in line or f" {name}\t" in line:
                 return int(line.split()[0], 16)

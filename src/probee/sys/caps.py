@@ -26,7 +26,7 @@ _WHOLE_RANGE = "4294967295"  # a user namespace that maps every id is the initia
 
 def _status(field: str) -> str:
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             for line in file:
                 if line.startswith(field):
                     return line.split(None, 1)[1].strip()
@@ -83,7 +83,7 @@ def denied(what: str, *needed: int, error: int = 1) -> PermissionDenied:
 def _obstacle() -> str:
     """What can refuse a process that has every capability."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
             inside = _WHOLE_RANGE not in file.read()
     except OSError:
         inside = False
@@ -93,7 +93,7 @@ def _obstacle() -> str:
             "run it on the host as root"
         )
     try:
-        with open("/sys/kernel/security/lockdown", encoding="ascii") as file:
+        with open("/sys/kernel/security/lockdown", encoding="utf-8") as file:
             lockdown = file.read()
     except OSError:
         lockdown = ""

@@ -129,7 +129,7 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
 
 def events() -> list[str]:
     """Every tracepoint as `group:event`."""
-    with open(root() + "/available_events", encoding="ascii", errors="replace") as file:
+    with open(root() + "/available_events", encoding="utf-8", errors="replace") as file:
         return file.read().split()
 
 
