@@ -1,4 +1,4 @@
-"""Our disassembler prints what llvm-objdump prints, for every opcode and for compiled C, in both byte orders."""
+"""The disassembler prints what llvm-objdump prints: every opcode and compiled C, in both byte orders."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def test_every_opcode(tmp_path: Path, endian: str) -> None:
 
 
 SOURCE = """
-typedef unsigned long long u64; typedef unsigned int u32; typedef unsigned short u16; typedef unsigned char u8;
+typedef unsigned long long u64; typedef unsigned int u32;
+typedef unsigned short u16; typedef unsigned char u8;
 struct ctx { long a; int b; short c; signed char d; u8 text[40]; };
 static long (*lookup)(void *, const void *) = (void *)1;
 extern int kernel_thing(long) __attribute__((section(".ksyms")));

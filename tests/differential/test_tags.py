@@ -1,7 +1,7 @@
 """The kernel gives our programs the tag that libbpf's get: the hash of every instruction after loading.
 
-Each fixture in `c/` is compiled by clang and loaded twice, by probee and by libbpf (through bpftool). Tags, and
-what the kernel says of the maps, must be equal.
+Each fixture in `c/` is compiled by clang and loaded twice, by probee and by libbpf (through bpftool). Tags,
+and what the kernel says of the maps, must be equal.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _source_lines(spec: ObjectSpec, linked: LinkedProgram) -> dict[int, str]:
 
 
 def _notes(spec: ObjectSpec, linked: LinkedProgram, insns: list[Insn]) -> dict[int, list[str]]:
-    """What the numbers of an instruction stand for: maps, variables, helpers, functions, kernel types, targets."""
+    """What numbers in instructions stand for: maps, variables, functions, kernel types, targets."""
     notes: dict[int, list[str]] = {}
     starts = dict(linked.functions)
     helpers = {number: f"bpf_{name}" for name, (number, _) in HELPERS.items()}
@@ -88,7 +88,7 @@ def _notes(spec: ObjectSpec, linked: LinkedProgram, insns: list[Insn]) -> dict[i
         words = ""
         if insn.opcode == CALL_IMM and insn.src == 0:
             words = helpers.get(insn.imm, "")
-        elif (insn.opcode == CALL_IMM and insn.src == PSEUDO_CALL) or (insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC):
+        elif (insn.opcode, insn.src) in ((CALL_IMM, PSEUDO_CALL), (LD_IMM64, PSEUDO_FUNC)):
             words = starts.get(at + 1 + insn.imm, "")
         elif insn.opcode == JMP32 | _JA:
             words = f"to {at + 1 + insn.imm}"

@@ -322,8 +322,10 @@ class _Reader:
                 raise ObjectError(f"{where} points into the middle of an instruction")
             return Reloc(FUNC_ADDRESS, symbol.name, imm, (symbol.value + imm) // 8)
         if symbol.shndx == self.maps_index:
-            name = self.map_offsets.get(symbol.value)
-            if name is None or (symbol.type == e_.STT_SECTION and len(self.map_offsets) > 1):
+            # A static map is named by its section's symbol, and its place is in the instruction.
+            place = symbol.value + (imm if symbol.type == e_.STT_SECTION else 0)
+            name = self.map_offsets.get(place)
+            if name is None:
                 raise ObjectError(f"{where} names {symbol.name}, which is no map")
             return Reloc(MAP_FD, name, 0)
         section = self.elf.sections[symbol.shndx]

@@ -332,6 +332,23 @@ def test_maps_of_maps_and_static_programs() -> None:
     assert spec.maps["progs"].slots == [(1, "prog")]
 
 
+def test_static_maps_are_found_by_the_place_in_the_instruction() -> None:
+    w = ElfWriter()
+    main = w.code("socket", assemble("r1 = 0x10 ll\nr2 = 0 ll\nexit"))
+    maps = w.section(".maps", bytes(32))
+    b = BtfWriter()
+    u32 = b.int("int", 4)
+    array = b.struct("", 16, [("type", b.ptr(b.array(u32, 2, u32)), 0)])
+    b.datasec(".maps", [(b.var("one", array, 0), 0, 16), (b.var("two", array, 0), 16, 16)])
+    w.section(".BTF", b.build())
+    section = w.symbol("", maps, type=SECTION, bind=LOCAL)
+    w.symbol("prog", main, 0, 40)
+    w.relocations(main, [(0, INSN_64, section), (16, INSN_64, section)])
+    linked = read_object(w.build()).programs["prog"].link()
+    assert [name for _, _, name, _ in linked.relocs] == ["two", "one"]
+    assert disassemble(linked.insns)[0] == "r1 = map_fd(0x0, 0x0) ll"
+
+
 def test_hidden_functions_become_static_in_btf() -> None:
     w = ElfWriter()
     text = w.code(".text", assemble("exit"))
