@@ -104,7 +104,9 @@ def make(text: str, path: Path) -> ModuleType:
     return out
 
 
-def program(body: str, *, hook: str = 'raw_tracepoint("sys_enter")', params: str = "regs, number", above: str = "") -> str:
+def program(
+    body: str, *, hook: str = 'raw_tracepoint("sys_enter")', params: str = "regs, number", above: str = ""
+) -> str:
     """The text of a module with one program."""
     body = indent(dedent(body).strip("\n"), "    ")
     return f"{PRELUDE}\n\n{dedent(above)}\n\n@bp.{hook}\ndef program({params}):\n{body}\n"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import pwd
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import lang_module
 import pytest
 
+import lang_module
 from probee import lang
 from probee.kernel.load import Collection, load
 from probee.lang import decl
@@ -47,7 +45,9 @@ def ktypes():
 def build(ktypes, tmp_path) -> Iterator[Callable[..., Run]]:
     with ExitStack() as stack:
 
-        def build(body: str, *, values: dict[str, bytes] | None = None, plain: bool = True, **more: Any) -> Run:
+        def build(
+            body: str, *, values: dict[str, bytes] | None = None, plain: bool = True, **more: Any
+        ) -> Run:
             module = lang_module.make(lang_module.program(body, **more), tmp_path)
             data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=not plain)
             return Run(stack.enter_context(load(read_object(data), values=values)))
@@ -103,7 +103,17 @@ def test_hash_of_numbers(build):
     )
     assert run() == -2  # ENOENT
     left = dict(run.maps["counts"].items())
-    assert left == {1: 10, 2: 10, 3: 10, 4: 1, 5: 10, 6: 99, 9: 3, 10: 10, 13: (((7 - 3 | 0x10) ^ 1) & 0x1F) * 4}
+    assert left == {
+        1: 10,
+        2: 10,
+        3: 10,
+        4: 1,
+        5: 10,
+        6: 99,
+        9: 3,
+        10: 10,
+        13: (((7 - 3 | 0x10) ^ 1) & 0x1F) * 4,
+    }
 
 
 def test_hash_of_structs(build):
@@ -928,7 +938,10 @@ def test_merged_system_calls(build):
         values={"limit": struct.pack("<I", os.getpid())},
         plain=False,
     )
-    assert sorted(p.spec.section for p in run.collection.programs.values()) == ["tp_btf/sys_enter", "tp_btf/sys_exit"]
+    assert sorted(p.spec.section for p in run.collection.programs.values()) == [
+        "tp_btf/sys_enter",
+        "tp_btf/sys_exit",
+    ]
     with ExitStack() as stack:
         for p in run.collection.programs.values():
             stack.enter_context(p.attach())
@@ -969,7 +982,9 @@ def test_tp_btf_with_trusted_arguments(build):
 
 
 def test_where_functions_may_stand(ktypes, tmp_path):
-    text = lang_module.PRELUDE + """
+    text = (
+        lang_module.PRELUDE
+        + """
 from probee import comm, pid, raw_tracepoint
 
 
@@ -993,6 +1008,7 @@ def outer(key):
 
 two = outer(2)
 """
+    )
     module = lang_module.make(text, tmp_path)
     data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes)
     with load(read_object(data)) as c:
@@ -1000,6 +1016,3 @@ two = outer(2)
             p.test_run(ctx=bytes(16))
         assert dict(c.maps["counts"].items()) == {1: os.getpid(), 2: 5}
         assert c.maps["inside"][1] == 1
-
-
-_ = (pwd, sys)

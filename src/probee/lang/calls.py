@@ -1,33 +1,30 @@
-"""Calls: casts, structs, Python's builtins, those of the language, kernel helpers, map methods, subprograms."""
+"""Calls: casts, structs, Python's builtins, those of the language, kernel helpers, methods, subprograms."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 
-from . import builtins, decl, diag, expr, ir, mapops, printing, subprograms, text
+from . import builtins, decl, expr, ir, mapops, printing, subprograms, text
 from .convert import (
     constant,
     describe,
     describe_object,
-    far,
-    literal,
-    memory,
     number,
     refuse_maybe,
     resolve,
     store,
     truth,
 )
-from .items import Context, Entry, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
+from .items import Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable
+    from typing import Any
 
 
 def call(f: Fn, node: ast.Call) -> Item:
@@ -117,7 +114,11 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
     except TypeError:
         advice = ""
     if isinstance(obj, (decl.MapDecl, decl.Var)):
-        f.fail(node, f"{describe_object(obj)} can't be called", f"write {obj.name}[key]" if isinstance(obj, decl.MapDecl) else f"write {obj.name}.value")
+        f.fail(
+            node,
+            f"{describe_object(obj)} can't be called",
+            f"write {obj.name}[key]" if isinstance(obj, decl.MapDecl) else f"write {obj.name}.value",
+        )
     if isinstance(obj, type) and not advice and obj.__module__ != "builtins":
         f.fail(
             node,
@@ -141,9 +142,8 @@ def _refuse_library(f: Fn, fn: FunctionType, node: ast.Call) -> None:
     top = (fn.__module__ or "").partition(".")[0]
     if top in sys.stdlib_module_names and top != "__main__":
         _refuse(f, fn, node)
-    if top == "probee" and fn.__module__.startswith("probee.") and fn.__module__.split(".")[1] in ("session", "lang"):
-        if fn.__module__ not in ("probee.lang.std",):
-            _refuse(f, fn, node)
+    if fn.__module__ != "probee.lang.std" and fn.__module__.startswith(("probee.session", "probee.lang")):
+        _refuse(f, fn, node)
 
 
 def arguments(f: Fn, node: ast.Call, form: str, low: int, high: int) -> list[Item]:
@@ -166,7 +166,7 @@ def _cast(f: Fn, t: decl.ScalarType, node: ast.Call) -> Item:
     (item,) = arguments(f, node, f"{t.__name__}(x)", 1, 1) if node.args or node.keywords else (Py(0),)
     b, to = f.b, Int(t.bits, t.signed)
     item = resolve(f, item, node)
-    if isinstance(item, (Pointer, Ref)) and not text.is_text(item) or isinstance(item, Pointer):
+    if (isinstance(item, (Pointer, Ref)) and not text.is_text(item)) or isinstance(item, Pointer):
         refuse_maybe(f, item, node)
         ptr = item.v if isinstance(item, Pointer) else item.ptr
         f.escape(item)
@@ -196,8 +196,6 @@ def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
             f.fail(kw.value, "`**` can't unpack here", "write the fields one by one")
         expr.field_type(f, kind, kw.arg, kw.value)
         item = resolve(f, f.expr(kw.value), kw.value)
-        if constant(item) is None and isinstance(item, Py) is False and isinstance(item, Num):
-            item = Num(item.v)
         values.append((kw.arg, item, kw.value))
     slot = f.b.local(name, kind)
     ref = Ref(slot, fresh=f.make(slot, padding=True))
@@ -260,7 +258,11 @@ def _len(f: Fn, node: ast.Call) -> Item:
         return Num(text.length(f, item, node))
     if isinstance(item, Ref) and isinstance(item.type, Array):
         return Py(item.type.n)
-    advice = "count in a Global, or in Python" if isinstance(item, Py) and isinstance(item.obj, decl.MapDecl) else ""
+    advice = (
+        "count in a Global, or in Python"
+        if isinstance(item, Py) and isinstance(item.obj, decl.MapDecl)
+        else ""
+    )
     f.fail(node, f"{describe(item)} has no length in a program", advice)
 
 
@@ -295,7 +297,11 @@ def _range(f: Fn, node: ast.Call) -> Item:
     items = arguments(f, node, "range(start, stop, step)", 1, 3)
     numbers = [constant(i) for i in items]
     if any(n is None for n in numbers):
-        f.fail(node, "a range of run-time numbers stands in `for … in range(…)` only", "compare: `a <= x < b`")
+        f.fail(
+            node,
+            "a range of run-time numbers stands in `for … in range(…)` only",
+            "compare: `a <= x < b`",
+        )
     try:
         return Py(range(*(int(n) for n in numbers)))
     except ValueError as e:
@@ -333,7 +339,9 @@ def _hasattr(f: Fn, node: ast.Call) -> Item:
     elif isinstance(base, Entry):
         kind = base.type
     else:
-        f.fail(node, f"{describe(base)} has no fields to ask for", "ask a kernel pointer, or a struct by name")
+        f.fail(
+            node, f"{describe(base)} has no fields to ask for", "ask a kernel pointer, or a struct by name"
+        )
     if not isinstance(kind, Struct):
         f.fail(node, f"{kind!r} has no fields")
     if not kind.core:
@@ -394,7 +402,11 @@ def _stack(flags: int, name: str) -> Callable[[Fn, ast.Call], Item]:
         items = arguments(f, node, f"{name}(stacks[, flags])", 1, 2)
         stacks = items[0]
         if not isinstance(stacks, Py) or not isinstance(stacks.obj, decl.StackTrace):
-            f.fail(node, f"{name} takes a StackTrace map, not {describe(stacks)}", "declare `stacks = bp.StackTrace(1024)`")
+            f.fail(
+                node,
+                f"{name} takes a StackTrace map, not {describe(stacks)}",
+                "declare `stacks = bp.StackTrace(1024)`",
+            )
         more = number(f, items[1], node) if len(items) > 1 else f.b.const(0)
         amount = f.b.arith("|", more, f.b.const(flags))
         ctx = subprograms.context(f, node, name)
@@ -406,7 +418,11 @@ def _stack(flags: int, name: str) -> Callable[[Fn, ast.Call], Item]:
 def _tail_call(f: Fn, node: ast.Call) -> Item:
     programs, index = arguments(f, node, "tail_call(programs, index)", 2, 2)
     if not isinstance(programs, Py) or not isinstance(programs.obj, decl.ProgArray):
-        f.fail(node, f"tail_call takes a ProgArray, not {describe(programs)}", "declare `programs = bp.ProgArray(8)`")
+        f.fail(
+            node,
+            f"tail_call takes a ProgArray, not {describe(programs)}",
+            "declare `programs = bp.ProgArray(8)`",
+        )
     at = number(f, index, node)
     ctx = subprograms.context(f, node, "tail_call")
     return Num(f.b.helper("tail_call", ctx, ir.MapRef(f.unit.map(programs.obj)), at))
@@ -442,7 +458,9 @@ def _bp_cast(f: Fn, node: ast.Call) -> Item:
         else:
             with f.placed(node.args[0]):
                 to = f.unit.ktypes.struct(word)
-    elif isinstance(name, Py) and isinstance(name.obj, (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType)):
+    elif isinstance(name, Py) and isinstance(
+        name.obj, (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType)
+    ):
         to = decl.ir_type(name.obj)
     elif isinstance(name, Py) and (kernel := kernel_name(name.obj)):
         with f.placed(node.args[0]):
@@ -493,10 +511,24 @@ def _printf(f: Fn, node: ast.Call) -> Item:
 
 
 _UNSIGNED = frozenset(
-    """ktime_get_ns ktime_get_boot_ns ktime_get_coarse_ns ktime_get_tai_ns jiffies64 get_prandom_u32
-    get_smp_processor_id get_current_pid_tgid get_current_uid_gid get_current_cgroup_id get_current_ancestor_cgroup_id
-    get_current_task get_func_ip get_attach_cookie get_numa_node_id""".split()
-)
+    (
+        "ktime_get_ns",
+        "ktime_get_boot_ns",
+        "ktime_get_coarse_ns",
+        "ktime_get_tai_ns",
+        "jiffies64",
+        "get_prandom_u32",
+        "get_smp_processor_id",
+        "get_numa_node_id",
+        "get_current_pid_tgid",
+        "get_current_uid_gid",
+        "get_current_cgroup_id",
+        "get_current_ancestor_cgroup_id",
+        "get_current_task",
+        "get_func_ip",
+        "get_attach_cookie",
+    )
+)  # helpers whose result is a u64; that of the others is negative on failure
 _REFUSED_HELPERS = {
     "ringbuf_reserve": "write `with events.reserve() as e:`",
     "ringbuf_submit": "write `with events.reserve() as e:`",
@@ -514,7 +546,9 @@ def _helper(f: Fn, helper: builtins.Helper, node: ast.Call) -> Item:
     if name in _REFUSED_HELPERS:
         f.fail(node, f"bp.{name} is not called directly", _REFUSED_HELPERS[name])
     items = arguments(f, node, f"{name}(…)", 0, 5)
-    values = [_helper_argument(f, item, arg, i) for i, (item, arg) in enumerate(zip(items, node.args, strict=True))]
+    values = [
+        _helper_argument(f, item, arg, i) for i, (item, arg) in enumerate(zip(items, node.args, strict=True))
+    ]
     if name == "get_current_task_btf":
         return _task(f, node)
     if name == "map_lookup_elem" and isinstance(items[0], Py) and isinstance(items[0].obj, decl.MapDecl):
@@ -568,7 +602,7 @@ def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
     f.fail(
         node,
         f"text has no method {name} in a program",
-        "it can be assigned, compared with == and !=, measured with len(), and has .startswith(\"…\")",
+        'it can be assigned, compared with == and !=, measured with len(), and has .startswith("…")',
     )
 
 
@@ -631,5 +665,3 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "kernel_type_exists": _kernel_type_exists,
     "printf": _printf,
 }
-
-_ = BuiltinFunctionType, Opt, diag, far, literal, memory

@@ -1,4 +1,4 @@
-"""Conditions: branching, what a test says about None, and the values of `and`, `or`, `not`, `a if c else b`."""
+"""Conditions: branching, what a test says about None, the values of `and`, `or`, `not`, `a if b else c`."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ def as_value(f: Fn, node: ast.expr) -> Item:
 
 def _narrows(node: ast.expr) -> bool:
     """Does evaluating this test need branches?"""
-    return isinstance(node, (ast.BoolOp, ast.NamedExpr)) or (isinstance(node, ast.Compare) and len(node.ops) > 1)
+    return isinstance(node, (ast.BoolOp, ast.NamedExpr)) or (
+        isinstance(node, ast.Compare) and len(node.ops) > 1
+    )
 
 
 def choose(f: Fn, node: ast.IfExp) -> Item:
@@ -210,11 +212,15 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
             b.jump(end)
         f.enter(end, merge([flow for _, flow, _, _ in ends]))
         return first
-    if any(is_none(i) or isinstance(i, Opt) for i in items) and not any(isinstance(i, (Pointer, Ref)) for i in items):
+    if any(is_none(i) or isinstance(i, Opt) for i in items) and not any(
+        isinstance(i, (Pointer, Ref)) for i in items
+    ):
         return _join_optional(f, ends, end, node)
     values: list[ir.Value] = []
     tails: list[ir.Block] = []  # reading a value may have added blocks behind the one it started in
-    size = max((len(i.obj.encode()) for i in items if isinstance(i, Py) and isinstance(i.obj, str)), default=0)
+    size = max(
+        (len(i.obj.encode()) for i in items if isinstance(i, Py) and isinstance(i.obj, str)), default=0
+    )
     pointer = shared = False
     maybe = ""
     for block, flow, item, value in ends:
@@ -242,13 +248,16 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
     kinds = [v.type for v in values]
     pointers = [k for k in kinds if isinstance(k, Ptr)]
     if pointers:
-        kind: Int | Ptr = pointers[0]
+        target = pointers[0]
+        kind: Int | Ptr = target
         for (_, _, item, value), v in zip(ends, values, strict=True):
-            same_kind = isinstance(v.type, Ptr) and v.type.to == kind.to and v.type.space is kind.space
+            same_kind = isinstance(v.type, Ptr) and v.type.to == target.to and v.type.space is target.space
             null = isinstance(v, ir.Const) and v.value == 0
             if not (same_kind or null):
                 if isinstance(v.type, Ptr) and isinstance(v.type.to, Chars):
-                    f.fail(value, "texts in different places can't be chosen between", "assign them in an `if`")
+                    f.fail(
+                        value, "texts in different places can't be chosen between", "assign them in an `if`"
+                    )
                 f.fail(value, f"this is {describe(item)}, and the other choice is {describe(items[0])}")
     else:
         ints = [k for k in kinds if isinstance(k, Int)]
@@ -286,7 +295,9 @@ def _join_optional(f: Fn, ends: Sequence[End], end: ir.Block, node: ast.AST) -> 
             values.append((b.const(0, BOOL), b.const(0)))
         elif isinstance(item, Opt):
             if not isinstance(item.item, Num):
-                f.fail(value, f"{describe(item)} can't be one of several choices", "test it with `is None` first")
+                f.fail(
+                    value, f"{describe(item)} can't be one of several choices", "test it with `is None` first"
+                )
             values.append((item.present, item.item.v))
         else:
             values.append((b.const(1, BOOL), number(f, item, value)))
@@ -301,4 +312,3 @@ def _join_optional(f: Fn, ends: Sequence[End], end: ir.Block, node: ast.AST) -> 
         b.jump(end)
     f.enter(end, merge([flow for _, flow, _, _ in ends]))
     return Opt(b.load(there), Num(b.load(slot)), "the result")
-

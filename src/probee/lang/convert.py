@@ -10,7 +10,7 @@ from . import builtins, decl, ir
 from .builder import PROBED
 from .items import Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
-from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

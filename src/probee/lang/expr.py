@@ -22,14 +22,14 @@ from .convert import (
     var_value,
     wrap,
 )
-from .items import Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
+from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
 from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable
+    from typing import Any
 
 OPS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -83,7 +83,10 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.Lambda: ("a lambda can't run in the kernel", "write a function with `def` and call it"),
     ast.ListComp: ("there are no lists in the kernel", "write a `for` loop, or keep the values in a map"),
     ast.SetComp: ("there are no sets in the kernel", "write a `for` loop, or keep the values in a Hash map"),
-    ast.DictComp: ("there are no dicts in the kernel", "write a `for` loop, or keep the values in a Hash map"),
+    ast.DictComp: (
+        "there are no dicts in the kernel",
+        "write a `for` loop, or keep the values in a Hash map",
+    ),
     ast.GeneratorExp: ("there are no generators in the kernel", "write a `for` loop"),
     ast.List: ("there are no lists in the kernel", "use a struct with an array field, or an Array map"),
     ast.Set: ("there are no sets in the kernel", "use a Hash map; for a test, `x in (1, 2, 3)`"),
@@ -230,7 +233,7 @@ def field(f: Fn, base: Ref | Pointer, name: str, node: ast.AST) -> Item:
 
 
 def read_place(f: Fn, place: Ref) -> Item:
-    """What lies at an address: a number or pointer is read, a struct, array or text is the reference to it."""
+    """What lies at an address: a number or pointer is read; a struct, array or text is its own reference."""
     if isinstance(place.type, (Struct, Array, Chars)) or place.type is VOID:
         return place
     f.live.use(place.fresh, place.offset, place.type.size)
@@ -291,9 +294,8 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
         return mapops.subscript(f, base.obj, key_item(f, node.slice), node)
     index = evaluate(f, node.slice)
-    if isinstance(base, Py) and getattr(base.obj, "__name__", "") == "probee.kernel":
-        if isinstance(index, Py) and isinstance(index.obj, str):
-            return Py(KernelType(index.obj))
+    if is_kernel(base) and isinstance(index, Py) and isinstance(index.obj, str):
+        return Py(KernelType(index.obj))
     if isinstance(base, Py) and isinstance(base.obj, _INDEXED_TYPES) and isinstance(index, Py):
         try:
             return Py(base.obj[index.obj])
@@ -303,6 +305,11 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
 
 
 _INDEXED_TYPES = (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType, type(decl.Char))
+
+
+def is_kernel(item: Item) -> bool:
+    """`bp.kernel`, whose elements are the kernel's types."""
+    return isinstance(item, Py) and getattr(item.obj, "__name__", "") == "probee.kernel"
 
 
 class KernelType:
@@ -343,7 +350,11 @@ def element(f: Fn, base: Item, index: Item, node: ast.AST) -> Item:
         if not isinstance(place.type, (Int, Ptr)):
             return place
         return guarded(f, place, inside)
-    f.fail(node, f"{describe(base)} can't be indexed", "" if not isinstance(base, Num) else "test bits with & and >>")
+    f.fail(
+        node,
+        f"{describe(base)} can't be indexed",
+        "" if not isinstance(base, Num) else "test bits with & and >>",
+    )
 
 
 def guarded(f: Fn, place: Ref, inside: ir.Value) -> Item:
@@ -407,7 +418,11 @@ def _constant_element(f: Fn, obj: Any, index: Item, node: ast.AST) -> Item:
     try:
         return Py(obj[index.obj])
     except (LookupError, TypeError) as e:
-        f.fail(node, f"{describe_object(obj)} has no element {index.obj!r}", str(e) if isinstance(e, TypeError) else "")
+        f.fail(
+            node,
+            f"{describe_object(obj)} has no element {index.obj!r}",
+            str(e) if isinstance(e, TypeError) else "",
+        )
 
 
 # -- operators
@@ -421,18 +436,21 @@ def _binop(f: Fn, node: ast.BinOp) -> Item:
 def binary(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> Item:
     """`left op right`. Constants are computed exactly, as Python does; the rest in 64 bits."""
     if op == "/":
-        f.fail(node, "`/` gives a float, and the kernel has no floating point", "write `//`, which rounds down")
+        f.fail(
+            node, "`/` gives a float, and the kernel has no floating point", "write `//`, which rounds down"
+        )
     if op == "@":
         f.fail(node, "there is no matrix multiplication in the kernel")
     for side in (left, right):
         if isinstance(side, Group):
             f.fail(node, "tuples can't be computed with", "")
     a, b = constant(left), constant(right)
-    if isinstance(left, Py) and isinstance(right, Py) and op == "+" and isinstance(left.obj, str):
-        if isinstance(right.obj, str):
-            return Py(left.obj + right.obj)
+    if op == "+" and all(isinstance(side, Py) and isinstance(side.obj, str) for side in (left, right)):
+        assert isinstance(left, Py)
+        assert isinstance(right, Py)
+        return Py(left.obj + right.obj)
     if is_text_like(left) and not isinstance(left, Pointer):
-        advice = "format it in Python, or in print(f\"…\")" if op in "+%" else ""
+        advice = 'format it in Python, or in print(f"…")' if op in "+%" else ""
         f.fail(node, f"text can't be computed with `{op}`", advice)
     if op in ("<<", ">>") and b is not None and not 0 <= b < 64:
         f.fail(node, f"a shift by {b}: numbers have 64 bits", "shift by 0 to 63")
@@ -525,7 +543,9 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
     left, right = resolve(f, left, node), resolve(f, right, node)
     if isinstance(left, Py) and isinstance(right, Py):
         a, c = left.obj, right.obj
-        if isinstance(a, (int, str, bytes, type, enum.Enum)) and isinstance(c, (int, str, bytes, type, enum.Enum)):
+        if isinstance(a, (int, str, bytes, type, enum.Enum)) and isinstance(
+            c, (int, str, bytes, type, enum.Enum)
+        ):
             try:
                 return b.const(int(bool(_PYTHON[op](a, c))), BOOL)
             except TypeError as e:
@@ -533,7 +553,11 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
     refuse_maybe(f, left, node)
     refuse_maybe(f, right, node)
     lt, rt = is_text_like(left), is_text_like(right)
-    if (lt or rt) and not (isinstance(left, Pointer) and not rt) and not (isinstance(right, Pointer) and not lt):
+    if (
+        (lt or rt)
+        and not (isinstance(left, Pointer) and not rt)
+        and not (isinstance(right, Pointer) and not lt)
+    ):
         if op not in ("==", "!="):
             f.fail(node, f"text can't be compared with `{op}`", "texts know == and != only")
         for side, ok in ((left, lt), (right, rt)):
@@ -554,7 +578,8 @@ def _compare_pointers(f: Fn, op: str, left: Item, right: Item, node: ast.AST) ->
     if op not in ("==", "!="):
         f.fail(node, f"pointers can't be compared with `{op}`", "compare addresses as numbers: `u64(p)`")
     values = [
-        s.v if isinstance(s, Pointer) else s.ptr if isinstance(s, Ref) else number(f, s, node) for s in (left, right)
+        s.v if isinstance(s, Pointer) else s.ptr if isinstance(s, Ref) else number(f, s, node)
+        for s in (left, right)
     ]
     return f.b.compare(op, values[0], values[1])
 

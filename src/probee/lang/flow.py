@@ -17,9 +17,10 @@ Slot = tuple[object, Type]  # ("name", version) or a constant, and the type it i
 class Fresh:
     """Zeroed memory whose address only its makers know: a struct on the stack, a reserved record.
 
-    Writing zeroes to bytes that are assigned anyway is waste, so the zeroing is filled in when the function is
-    done: at `mark`, for the bytes in `need`, those that some way uses before it writes them. Sets of bytes are
-    integers, a bit for a byte. A stack struct is zeroed with its padding (it may be a map key), a record without.
+    Writing zeroes to bytes that are assigned anyway is waste, so the zeroing is filled in when the function
+    is done: at `mark`, for the bytes in `need`, those that some way uses before it writes them. Sets of bytes
+    are integers, a bit for a byte. A stack struct is zeroed with its padding (it may be a map key), a record
+    without.
     """
 
     __slots__ = ("align", "all", "base", "block", "mark", "need")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
 from .scope import Unit
@@ -22,7 +21,7 @@ def compile_module(
 ) -> ir.Module:
     """The module of the given programs, with the maps, globals and functions they use.
 
-    With `merge_syscalls`, the programs on `syscalls:` tracepoints share one program for enter and one for exit.
+    With `merge_syscalls`, programs on `syscalls:` tracepoints share one program for enter and one for exit.
     Raises CompileError at the place of what the language does not have.
     """
     module = ir.Module(license)

@@ -1,7 +1,7 @@
 """What an expression evaluates to while a program is compiled.
 
-Some of it exists at run time (numbers, references, pointers), some only in the compiler: Python objects such as
-constants, maps and functions, which programs use but the kernel never sees.
+Some of it exists at run time (numbers, references, pointers), some only in the compiler: Python objects such
+as constants, maps and functions, which programs use but the kernel never sees.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from .types import Ptr, Type
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
     from .flow import Fresh
     from .hooks import ContextObject
     from .ir import Value
@@ -49,14 +50,21 @@ class Py(Item):
 class Ref(Item):
     """A reference to a struct, array or text: `ptr` is its address.
 
-    `maybe` is the expression that may be None ("" when it can't be), `shared` says that other CPUs write there
-    too, `fresh` and `offset` tie it to the zeroed memory it lies in, as long as nobody else knows the address.
+    `maybe` is the expression that may be None ("" when it can't be), `shared` says that other CPUs write
+    there too, `fresh` and `offset` tie it to the zeroed memory it lies in, as long as nobody else knows the
+    address.
     """
 
     __slots__ = ("fresh", "maybe", "offset", "ptr", "shared")
 
     def __init__(
-        self, ptr: Value, *, maybe: str = "", shared: bool = False, fresh: Fresh | None = None, offset: int = 0
+        self,
+        ptr: Value,
+        *,
+        maybe: str = "",
+        shared: bool = False,
+        fresh: Fresh | None = None,
+        offset: int = 0,
     ) -> None:
         assert isinstance(ptr.type, Ptr)
         self.ptr = ptr

@@ -202,7 +202,11 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
     place = key_place(f, m, key, node)
     found = _lookup(f, m, place)
     if default is not None and not isinstance(value, Int):
-        f.fail(node, f"{m.name}.{word} takes a default for numbers only", "test the result with `is None` instead")
+        f.fail(
+            node,
+            f"{m.name}.{word} takes a default for numbers only",
+            "test the result with `is None` instead",
+        )
     if not isinstance(value, Int) and not delete:
         return Ref(found, maybe=name, shared=shared(m))
     wide: Type = value
@@ -217,7 +221,7 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
                     f.fail(
                         node,
                         f"the default {missing.value} is not a {value!r}, the value type of {m.name}",
-                        f"leave out the default and test with `is None`, or use one from 0 to {value!r}'s end",
+                        "leave out the default and test with `is None`, or use one that is not negative",
                     )
             default = Num(b.cast(b.widen(missing), wide))
         else:
@@ -317,7 +321,7 @@ ATOMIC = {"+": "add", "-": "add", "|": "or", "&": "and", "^": "xor"}
 
 
 def change(f: Fn, place: ir.Value, op: str, item: Item, node: ast.AST, *, atomic: bool) -> None:
-    """`*place op= item`, without losing what other CPUs do at the same time if `atomic` and the width allow."""
+    """`*place op= item`; if `atomic`, and the width allows it, without losing what other CPUs do."""
     b = f.b
     assert isinstance(place.type, Ptr)
     to = place.type.to
@@ -332,7 +336,14 @@ def change(f: Fn, place: ir.Value, op: str, item: Item, node: ast.AST, *, atomic
 
 
 def change_entry(
-    f: Fn, m: decl.MapDecl, key: Item, path: tuple[str | Item, ...], op: str, item: Item, node: ast.AST, type: Type
+    f: Fn,
+    m: decl.MapDecl,
+    key: Item,
+    path: tuple[str | Item, ...],
+    op: str,
+    item: Item,
+    node: ast.AST,
+    type: Type,
 ) -> None:
     """`m[k] op= v`, `m[k].field op= v`: a missing entry starts from zero."""
     needs_entries(f, m, node)
@@ -419,4 +430,3 @@ def reserve(f: Fn, m: decl.MapDecl, full: ir.Block, body: ir.Block) -> ir.Value:
 
 def submit(f: Fn, record: ir.Value, *, discard: bool = False) -> None:
     f.b.helper("ringbuf_discard" if discard else "ringbuf_submit", record, f.b.const(0))
-

@@ -1,6 +1,7 @@
 """`print(f"…")`: a line for the kernel's trace pipe, as bpf_trace_printk and bpf_trace_vprintk format it.
 
-The kernel knows `%d %u %x %c %s` with flags and a width, no precision (kernel/bpf/helpers.c, bpf_bprintf_prepare).
+The kernel knows `%d %u %x %c %s` with flags and a width, no precision (kernel/bpf/helpers.c,
+bpf_bprintf_prepare).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ast
 from . import ir, text
 from .convert import number, refuse_maybe, resolve
 from .items import Item, Num, Pointer, Py, Ref
-from .types import BOOL, I64, U64, Array, Int, Ptr, Space
+from .types import U64, Array, Int, Ptr, Space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class _Line:
             self._text(item, spec, node)
             return
         if isinstance(item, Pointer):
-            f.fail(node, "a pointer can't be printed as it is", "print its address, {u64(p):x}, or a field of it")
+            f.fail(
+                node, "a pointer can't be printed as it is", "print its address, {u64(p):x}, or a field of it"
+            )
         if isinstance(item, Py) and isinstance(item.obj, int) and not isinstance(item.obj, bool):
             try:
                 self.literal(format(int(item.obj), spec), node)
@@ -64,7 +67,9 @@ class _Line:
         else:
             letter = kind if kind in ("x", "X") else "d" if value.type.signed else "u"
             if prefix and width:
-                self.f.fail(node, "`#` with a width is not in the kernel's format", "write 0x before the brace")
+                self.f.fail(
+                    node, "`#` with a width is not in the kernel's format", "write 0x before the brace"
+                )
             self.format += f"{prefix}%{flags}{width}ll{letter}"
         self.args.append(value)
 
@@ -170,6 +175,3 @@ def _emit(f: Fn, line: _Line, node: ast.Call) -> None:
     for i, arg in enumerate(line.args):
         b.write(b.index(values, i), arg if isinstance(arg.type, Int) else b.recast(arg, U64))
     b.helper("trace_vprintk", where, size, values, b.const(8 * len(line.args)))
-
-
-_ = BOOL, I64

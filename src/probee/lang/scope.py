@@ -1,7 +1,7 @@
 """The function and the module being compiled: names, locals, blocks, errors.
 
-`Unit` is one object file in the making; `Fn` one function in it, together with what is known at the place that is
-being compiled. The modules that know the syntax (`expr`, `stmt`, `calls`…) are functions over `Fn`.
+`Unit` is one object file in the making; `Fn` one function in it, together with what is known at the place
+that is being compiled. The modules that know the syntax (`expr`, `stmt`, `calls`…) are functions over `Fn`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
     from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
 
     from .ktypes import KernelTypes
 
@@ -232,7 +232,7 @@ class Fn:
     # -- memory
 
     def temp(self, role: str, type: Type) -> ir.Local:
-        """A slot for something that a helper takes by address; the next use of the same role overwrites it."""
+        """A slot for what a helper takes by address; the next use of the same role overwrites it."""
         slot = self.temps.get((role, type))
         if slot is None:
             slot = self.temps[role, type] = self.b.local(role, type)
@@ -272,7 +272,9 @@ class Fn:
         var = self.vars.get(name)
         if var is None or name not in self.live.set:
             if var is None and name not in self.versions:
-                self.fail(node, f"{name} is read before it is assigned", "assign it on every path that leads here")
+                self.fail(
+                    node, f"{name} is read before it is assigned", "assign it on every path that leads here"
+                )
             self.fail(
                 node,
                 f"{name} may be read before it is assigned",
@@ -352,8 +354,10 @@ class Fn:
     def bind(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> None:
         """`name = item`. `type` is an annotation's."""
         var = self.vars.get(name)
-        if isinstance(item, Py) and isinstance(item.obj, (decl.Const, decl.Global)) and isinstance(
-            item.obj.type, decl.ScalarType
+        if (
+            isinstance(item, Py)
+            and isinstance(item.obj, (decl.Const, decl.Global))
+            and isinstance(item.obj.type, decl.ScalarType)
         ):
             from .convert import number
 
@@ -416,7 +420,9 @@ class Fn:
             b.write(var.slot, item.v)
             return
         if isinstance(var, PtrVar):
-            if is_none(item) or (isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value == 0):
+            if is_none(item) or (
+                isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value == 0
+            ):
                 b.store(var.slot, ir.Const(var.slot.of, 0))
                 return
             ptr = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
@@ -458,7 +464,8 @@ class Fn:
             self.fail(
                 node,
                 f"{name} stands for {describe(var.item)}, known at compile time, and can't become another",
-                "use another name" + (", or a Char[n] local" if isinstance(item, Py) and isinstance(item.obj, str) else ""),
+                "use another name"
+                + (", or a Char[n] local" if isinstance(item, Py) and isinstance(item.obj, str) else ""),
             )
         if isinstance(item, Opt) and isinstance(var, IntVar):
             self.fail(

@@ -13,8 +13,8 @@ from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable
+    from typing import Any
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.FunctionDef: (
@@ -29,7 +29,10 @@ _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
         [getattr(ast, name) for name in ("TypeAlias",) if hasattr(ast, name)],
         ("a type can't be named inside a program", "name it in the module"),
     ),
-    ast.Raise: ("there are no exceptions in the kernel", "`return`, or send a record that says what happened"),
+    ast.Raise: (
+        "there are no exceptions in the kernel",
+        "`return`, or send a record that says what happened",
+    ),
     ast.Global: (
         "`global` can't be used: Python's globals are not in the kernel",
         "declare `total = bp.Global[u64](0)` in the module and use total.value",
@@ -81,9 +84,7 @@ def assign(f: Fn, target: ast.expr, item: Item, node: ast.AST) -> None:
         bind(f, target.id, item, node)
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(f, target, item, node)
-    elif isinstance(target, ast.Attribute):
-        place(f, target).write(f, item, node)
-    elif isinstance(target, ast.Subscript):
+    elif isinstance(target, (ast.Attribute, ast.Subscript)):
         place(f, target).write(f, item, node)
     elif isinstance(target, ast.Starred):
         f.fail(target, "`*` can't unpack here", "write the targets one by one")
@@ -142,7 +143,7 @@ def annotation(f: Fn, node: ast.expr) -> Any:
     if isinstance(node, ast.Subscript):
         base = f.expr(node.value)
         index = f.expr(node.slice)
-        if isinstance(base, Py) and getattr(base.obj, "__name__", "") == "probee.kernel":
+        if expr.is_kernel(base):
             found = f.expr(node)
             return found.obj if isinstance(found, Py) else None
         if isinstance(base, Py) and isinstance(index, Py):
@@ -159,7 +160,9 @@ def annotation(f: Fn, node: ast.expr) -> Any:
     if obj is bool:
         return BOOL
     if obj is float:
-        f.fail(node, "the kernel has no floating point", "use a scaled integer, for example microseconds in u64")
+        f.fail(
+            node, "the kernel has no floating point", "use a scaled integer, for example microseconds in u64"
+        )
     return obj
 
 
@@ -292,7 +295,9 @@ def _field_place(f: Fn, target: ast.Attribute) -> Place:
     if isinstance(base, Py) and isinstance(base.obj, decl.Var):
         var = base.obj
         if isinstance(var, decl.Const):
-            f.fail(target, f"{var.name} is a Const: programs can only read it", "use bp.Global to change it here")
+            f.fail(
+                target, f"{var.name} is a Const: programs can only read it", "use bp.Global to change it here"
+            )
         if name != "value":
             f.fail(target, f"{describe(base)} has no attribute {name!r}", f"write {var.name}.value")
         return MemoryPlace(Ref(ir.GlobalRef(f.unit.var(var)), shared=True))
@@ -307,7 +312,7 @@ def _field_place(f: Fn, target: ast.Attribute) -> Place:
         found = expr.field_place(f, base, name, target)
         _writable(f, found, target)
         return MemoryPlace(found)
-    if isinstance(base, Py) and isinstance(base.obj, (type, decl.MapDecl)) or (
+    if (isinstance(base, Py) and isinstance(base.obj, (type, decl.MapDecl))) or (
         isinstance(base, Py) and hasattr(base.obj, "__dict__")
     ):
         f.fail(
@@ -344,13 +349,19 @@ def _writable(f: Fn, ref: Ref, node: ast.AST) -> None:
     where = ref.ptr.type
     assert isinstance(where, Ptr)
     if where.space is Space.USER:
-        f.fail(node, "user memory is written with a helper", "write bp.probe_write_user(address, value, size)")
+        f.fail(
+            node, "user memory is written with a helper", "write bp.probe_write_user(address, value, size)"
+        )
     if far(where):
         f.fail(node, "kernel memory can only be read", "keep the value in a local, a map or a record")
     if where.space is Space.CONTEXT:
         f.fail(node, "the program's argument can't be changed", "keep the value in a local")
     if isinstance(ref.ptr, ir.GlobalRef) and ref.ptr.var.const:
-        f.fail(node, f"{ref.ptr.var.name} is a Const: programs can only read it", "use bp.Global to change it here")
+        f.fail(
+            node,
+            f"{ref.ptr.var.name} is a Const: programs can only read it",
+            "use bp.Global to change it here",
+        )
 
 
 def _delete(f: Fn, node: ast.Delete) -> None:
@@ -402,7 +413,8 @@ def _assigned_in(*nodes: ast.AST) -> set[str]:
         n.id if isinstance(n, ast.Name) else n.name or ""
         for top in nodes
         for n in ast.walk(top)
-        if (isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)) or isinstance(n, (ast.MatchAs, ast.MatchStar))
+        if (isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        or isinstance(n, (ast.MatchAs, ast.MatchStar))
     }
 
 
@@ -441,7 +453,11 @@ def _for(f: Fn, node: ast.For) -> None:
             _for_range(f, node, node.iter)
             return
         if isinstance(callee, Py) and callee.obj in (enumerate, zip, reversed, sorted, map, filter):
-            f.fail(node.iter, f"{callee.obj.__name__}() can't be looped over here", "loop over `range(n)` and index")
+            f.fail(
+                node.iter,
+                f"{callee.obj.__name__}() can't be looped over here",
+                "loop over `range(n)` and index",
+            )
     item = f.expr(node.iter)
     if isinstance(item, Py) and isinstance(item.obj, range):
         r = item.obj
@@ -462,7 +478,9 @@ def _for(f: Fn, node: ast.For) -> None:
     if isinstance(item, Py) and isinstance(item.obj, decl.MapDecl):
         f.fail(node.iter, "a program can't loop over a map", "look up its keys, or loop over it in Python")
     f.fail(
-        node.iter, f"{describe(item)} can't be looped over", "loop over `range(n)` or over an array field of a struct"
+        node.iter,
+        f"{describe(item)} can't be looped over",
+        "loop over `range(n)` or over an array field of a struct",
     )
 
 
@@ -514,21 +532,27 @@ def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref |
     b.branch(go, body, out)
     after = f.live.copy()
     f.enter(body, f.flow)
-    if isinstance(go, ir.Const):
-        if not go.value:
-            f.flow = None
     loop = Loop(following, end, len(f.cleanups))
     f.loops.append(loop)
     if f.flow is not None:
         if over is None:
             assign(f, node.target, Num(b.load(counter)), node)
         else:
-            assign(f, node.target, expr.read_place(f, Ref(b.index(over.ptr, b.load(counter)), shared=over.shared)), node)
+            assign(
+                f,
+                node.target,
+                expr.read_place(f, Ref(b.index(over.ptr, b.load(counter)), shared=over.shared)),
+                node,
+            )
         block(f, node.body)
     f.loops.pop()
     f.join(following, loop.continues)
     if f.flow is not None:
-        if isinstance(first, ir.Const) and isinstance(last, ir.Const) and (last.value - first.value) * step > 0:
+        if (
+            isinstance(first, ir.Const)
+            and isinstance(last, ir.Const)
+            and (last.value - first.value) * step > 0
+        ):
             after.set |= f.flow.set  # at least one round
         b.loc = f.loc(node)
         b.store(counter, b.arith("+", b.load(counter), b.const(step, kind)))
@@ -595,7 +619,11 @@ def _with(f: Fn, node: ast.With) -> None:
     head = node.items[0]
     call = head.context_expr
     advice = "`with` is for ring buffers: `with events.reserve() as e:`"
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "reserve":
+    if (
+        not isinstance(call, ast.Call)
+        or not isinstance(call.func, ast.Attribute)
+        or call.func.attr != "reserve"
+    ):
         f.fail(call, "this can't stand in a `with` of a program", advice)
     base = f.expr(call.func.value)
     if not isinstance(base, Py) or not isinstance(base.obj, decl.RingBuf):
@@ -701,7 +729,11 @@ def _pattern(f: Fn, pattern: ast.pattern, subject: Item) -> ir.Value:
         ast.MatchStar: "star",
         ast.MatchSingleton: "None",
     }.get(type(pattern), type(pattern).__name__)
-    f.fail(pattern, f"{what} patterns are not supported", "match numbers: literals, constants, `|`, guards and `_`")
+    f.fail(
+        pattern,
+        f"{what} patterns are not supported",
+        "match numbers: literals, constants, `|`, guards and `_`",
+    )
 
 
 # -- the rest

@@ -1,7 +1,7 @@
 """Functions: programs on their hooks, and the plain Python functions they call.
 
-A called function is compiled once for each combination of argument types. What the compiler knows of an argument
-(a map, a text, a struct class) is part of the combination and is not passed at run time.
+A called function is compiled once for each combination of argument types. What the compiler knows of an
+argument (a map, a text, a struct class) is part of the combination and is not passed at run time.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _match(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[
     if len(node.args) > len(positional):
         f.fail(
             node,
-            f"{name} takes {len(positional)} argument{'' if len(positional) == 1 else 's'}, not {len(node.args)}",
+            f"{name} takes {len(positional)} argument{'s'[: len(positional) != 1]}, not {len(node.args)}",
         )
     found: dict[str, tuple[Item, ast.AST]] = {}
     for word, arg in zip(positional, node.args, strict=False):
@@ -273,7 +273,7 @@ def body(g: Fn) -> None:
 
 
 def _returns(g: Fn) -> Any:
-    """Write the returns of a subprogram, now that all are known. Gives what makes an item of a call's value."""
+    """Write the returns of a subprogram, now that all are known. Gives what makes an item of its result."""
     b, out, node = g.b, g.out, g.source.node
     items = [i for _, i, _ in g.returns]
     want = stmt.annotation(g, node.returns) if node.returns is not None else Ellipsis
@@ -288,7 +288,7 @@ def _returns(g: Fn) -> Any:
         g.fail(where, f"{out.name} is annotated to return None", "drop the value, or the annotation")
     first = given[0]
     if isinstance(first, Num):
-        for block, item, where in g.returns:
+        for _, item, where in g.returns:
             if item is None:
                 g.fail(
                     where,
@@ -315,7 +315,7 @@ def _returns(g: Fn) -> Any:
             b.ret(b.cast(b.widen(b.cast(item.v, narrow) if narrow is not None else item.v), kind))
         return Num
     kinds: list[Ptr] = []
-    for block, item, where in g.returns:
+    for _, item, where in g.returns:
         ptr = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
         if item is not None and ptr is None:
             g.fail(where, f"this returns {describe(item)}, and other ways return {describe(first)}")

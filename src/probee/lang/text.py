@@ -136,7 +136,7 @@ def equal(f: Fn, left: Item, right: Item, node: ast.AST) -> ir.Value:
 
 
 def starts_with(f: Fn, text: Ref, data: bytes, *, whole: bool) -> ir.Value:
-    """Does the text begin with the bytes (and end there, if `whole`)? By words as wide as its place allows."""
+    """Does the text begin with the bytes (and end there, if `whole`)? Compared by words."""
     b = f.b
     assert isinstance(text.type, Chars)
     n = text.type.n
@@ -159,7 +159,8 @@ def starts_with(f: Fn, text: Ref, data: bytes, *, whole: bool) -> ir.Value:
         place = b.offset(text.ptr, at, Ptr(word, text.ptr.type.space))
         want = int.from_bytes(data[at : at + width], "little")
         loaded = b.widen(b.load(place))
-        here = b.binary("xor", loaded, b.const(want, loaded.type))  # type: ignore[arg-type]
+        assert isinstance(loaded.type, Int)
+        here = b.binary("xor", loaded, b.const(want, loaded.type))
         differs = here if differs is None else b.binary("or", differs, here)
         at += width
     assert differs is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import lang_module
 import pytest
 
+import lang_module
 from probee.errors import CompileError
 
 # body of a program; the text under the caret; words of the message; words of the advice
@@ -26,7 +26,7 @@ CASES = [
     ("x = number << 64", "number << 64", "shift by 64", "0 to 63"),
     ("x = number >> -1", "number >> -1", "shift by -1", "0 to 63"),
     ("x = 1 << 70", "1 << 70", "shift by 70", "0 to 63"),
-    ("x = 0x1_0000_0000_0000_0000 + number", "0x1_0000_0000_0000_0000 + number", "does not fit into 64 bits", ""),
+    ("x = (1 << 63) * 2 + number", "(1 << 63) * 2", "does not fit into 64 bits", ""),
     ("x = float(number)", "float(number)", "float()", "floating point"),
     ("x = round(number)", "round(number)", "round()", "`//`"),
     ("x: float = number", "float", "floating point", "scaled"),
@@ -66,7 +66,7 @@ CASES = [
     ("e = rb.reserve()", "rb.reserve()", "`with`", "with rb.reserve() as e"),
     ("del number", "number", "entries of maps only", "del m[key]"),
     ("assert number > 1", "number > 1", "compile time", "return"),
-    ("assert bp.sizeof(Point) == 9, 'size'", "assert bp.sizeof(Point) == 9, 'size'", "does not hold: size", ""),
+    ("assert N == 9, 'size'", "assert N == 9, 'size'", "does not hold: size", ""),
     ("number == 3", "number == 3", "not used", "`=`"),
     ("number", "number", "not used", "()"),
     ("7", "7", "not used", "pass"),
@@ -120,7 +120,7 @@ CASES = [
     ("x = counts.get(1) + 1", "counts.get(1) + 1", "may be None", "default"),
     ("v = counts.get(1)\nx = v + 1", "v + 1", "v may be None", "if v is None"),
     ("v = counts.get(1)\nprint(f'{v}')", "v", "v may be None", "if v is None"),
-    ("v = counts.get(1)\nif number:\n    v = counts.get(2)\nif v is not None:\n    pass\nx = v + 1", "v + 1", "v may be", ""),
+    ("v = counts.get(1)\nif v is not None:\n    pass\nx = v + 1", "v + 1", "v may be None", ""),
     ("p = points.get(1)\nx = p.x", "p.x", "p may be None", "if p is None"),
     ("p = points.get(1)\np.x += 1", "p.x", "p may be None", "if p is None"),
     ("p = points.get(1)\nif p or number:\n    x = p.x", "p.x", "p may be None", ""),
@@ -163,7 +163,7 @@ CASES = [
     ("e = Exec()\nx = e.comm < 'b'", "e.comm < 'b'", "compared with `<`", "=="),
     ("e = Exec()\nx = e.comm + 'b'", "e.comm + 'b'", "can't be computed", "print"),
     ("e = Exec()\ne.comm = number", "e.comm = number", "text is needed", "user_str"),
-    ("e = Exec()\ne.comm = 'a name with too many letters'", "e.comm = 'a name with too many letters'", "does not fit", ""),
+    ("e = Exec()\ne.comm = '01234567890123456'", "e.comm = '01234567890123456'", "does not fit", ""),
     ("e = Exec()\ne.comm = 'a\\0b'", "e.comm = 'a\\0b'", "NUL", ""),
     ("e = Exec()\nx = e.comm == 3", "e.comm == 3", "text can't be compared", ""),
     ("e = Exec()\nx = 'a' in e.comm", "'a' in e.comm", "searched", "startswith"),
@@ -337,9 +337,18 @@ def test_every_kind_of_syntax_is_known():
 
     for base, modules in ((ast.stmt, stmt), (ast.expr, expr)):
         for kind in base.__subclasses__():
-            if kind.__name__ in ("FormattedValue", "TemplateStr", "Interpolation") or kind.__module__ != "ast":
+            if (
+                kind.__name__ in ("FormattedValue", "TemplateStr", "Interpolation")
+                or kind.__module__ != "ast"
+            ):
                 continue
-            if getattr(kind, "__doc__", "") and kind.__name__ in ("Num", "Str", "Bytes", "NameConstant", "Ellipsis"):
+            if getattr(kind, "__doc__", "") and kind.__name__ in (
+                "Num",
+                "Str",
+                "Bytes",
+                "NameConstant",
+                "Ellipsis",
+            ):
                 continue
             assert kind in modules._HANDLERS or kind in modules._REFUSED, kind
 
@@ -378,7 +387,9 @@ def test_parameters(ktypes, tmp_path):
 
 
 def test_unknown_hook_points_at_the_decorator(ktypes, tmp_path):
-    module = lang_module.make(lang_module.program("pass", hook='raw_tracepoint("sys_entr")', params=""), tmp_path)
+    module = lang_module.make(
+        lang_module.program("pass", hook='raw_tracepoint("sys_entr")', params=""), tmp_path
+    )
     with pytest.raises(CompileError) as caught:
         lang_module.to_ir(module, ktypes)
     e = caught.value
