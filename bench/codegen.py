@@ -44,6 +44,8 @@ def main() -> int:
         if options.show:
             show(name, ours, theirs)
     rows.append(("total", sum(r[1] for r in rows), sum(r[2] for r in rows)))
+    if not options.json:
+        print(f"{'pair':<14} {'probee':>6} {compilers[0][:9]:>9} {'ratio':>7}")
     for name, our_size, their_size in rows:
         ratio = our_size / their_size
         if options.json:
@@ -53,7 +55,7 @@ def main() -> int:
                 )
             )
         else:
-            print(f"{name:<14} {our_size:>6} {their_size:>6} {ratio:>7.3f}")
+            print(f"{name:<14} {our_size:>6} {their_size:>9} {ratio:>7.3f}")
     return int(rows[-1][1] / rows[-1][2] > REACH)
 
 

@@ -79,8 +79,11 @@ class Compiler:
             self._fds.remove(fd)
             os.close(fd)
 
-    def compile(self, text: str) -> bytes:
-        """The object of a module in LLVM's language. Once only."""
+    def compile(self, text: str, places: dict[str, tuple[str, int]] | None = None) -> bytes:
+        """The object of a module in LLVM's language. Once only.
+
+        `places` are files and lines of functions, for errors that LLVM itself cannot place.
+        """
         if self._job not in self._fds:
             raise ValueError("this compiler was used or closed")
         data = text.encode()
@@ -98,7 +101,7 @@ class Compiler:
         said = os.pread(self._errors, 1 << 20, 0).decode("utf-8", "replace")
         status = self._status
         self.close()
-        raise _error(said, status)
+        raise _error(said, status, places or {})
 
     def _wait(self) -> None:
         if self._pid:
@@ -264,7 +267,18 @@ class _Llvm:
         return ctypes.string_at(start, size)
 
 
-def _error(said: str, status: int | None) -> CompileError:
+# What to write instead of that of which LLVM says this
+_ADVICE = {
+    "stack limit": "keep large values in a PerCpuArray of one element, or fill a ring buffer record in place",
+    "signed division": "convert to an unsigned type first",
+    "stack arguments": "pass a struct that holds them",
+    "__multi3": "keep products within 64 bits",
+    "memset": "zero a fixed number of bytes",
+    "memcpy": "copy a fixed number of bytes",
+}
+
+
+def _error(said: str, status: int | None, places: dict[str, tuple[str, int]]) -> CompileError:
     """What LLVM said, as an error; about code it says `error: FILE:LINE:COLUMN: in function NAME …`."""
     lines = [line for line in said.splitlines() if line.strip()]
     for line in lines:
@@ -275,9 +289,11 @@ def _error(said: str, status: int | None) -> CompileError:
         file, row, column = _place(place)
         name, _, message = message.partition(" ")
         message = message.rpartition("): ")[2] or message
-        return CompileError(
-            f"LLVM cannot compile {name}(): {message.strip()}", file=file, line=row, column=max(0, column - 1)
-        )
+        if not row:  # it is about the function as a whole
+            (file, row), column = places.get(name, ("", 0)), 0
+        advice = next((a for words, a in _ADVICE.items() if words in message), "")
+        message = f"LLVM cannot compile {name}(): {message.strip()}"
+        return CompileError(message, file=file, line=row, column=max(0, column - 1), advice=advice)
     if not lines and status is not None and os.WIFSIGNALED(status):
         import signal
 

@@ -51,10 +51,11 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
     """
     check(module)
     text = to_text(module)
+    places = {fn.name: (fn.file, fn.line) for fn in module.functions}
     if compiler is not None:
-        return compiler.compile(text)
+        return compiler.compile(text, places)
     with Compiler(cpu) as fresh:
-        return fresh.compile(text)
+        return fresh.compile(text, places)
 
 
 def to_text(module: ir.Module) -> str:

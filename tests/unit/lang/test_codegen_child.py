@@ -95,6 +95,16 @@ def test_error_of_the_back_end_has_its_place() -> None:
     assert str(error).startswith("/home/prog.py:12:9: LLVM cannot compile f(): ")
 
 
+def test_error_about_a_whole_function_has_its_line() -> None:
+    body = "  %a = alloca [600 x i8]\n  %r = call i64 inttoptr (i64 6 to ptr)(ptr %a)\n  ret i64 %r\n"
+    with codegen.Compiler() as compiler, pytest.raises(CompileError) as caught:
+        compiler.compile(HEAD + "define i64 @big() {\n" + body + "}\n", {"big": ("prog.py", 7)})
+    assert str(caught.value).startswith(
+        "prog.py:7:1: LLVM cannot compile big(): Looks like the BPF stack limit"
+    )
+    assert "PerCpuArray" in caught.value.advice
+
+
 def test_text_that_is_not_llvms() -> None:
     with pytest.raises(CompileError, match="expected"):
         codegen.compile_text(HEAD + "define nonsense")
