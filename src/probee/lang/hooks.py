@@ -10,7 +10,6 @@ Errors are CompileErrors without a place: whoever compiles the function knows it
 from __future__ import annotations
 
 from ..errors import CompileError
-from ..isa.syscalls import SYSCALLS, TRACEPOINT_NAMES
 from . import ir
 from .builder import Builder
 from .decl import ProgramDecl, ScalarType
@@ -386,6 +385,8 @@ class SyscallHook(Hook):
     @staticmethod
     def make(decl: ProgramDecl, ktypes: KernelTypes) -> SyscallHook | None:
         """The hook, or None if this system call, architecture or kernel can't be merged."""
+        from ..isa.syscalls import SYSCALLS, TRACEPOINT_NAMES
+
         tp = ktypes.tracepoint(*decl.args)
         enter, _, name = tp.event.removeprefix("sys_").partition("_")
         nr = SYSCALLS.get(ktypes.arch, {}).get(TRACEPOINT_NAMES.get(name, name))
@@ -462,7 +463,8 @@ def merge(module: ir.Module, programs: Sequence[tuple[Hook, ir.Function]]) -> li
     for enter in (True, False):
         chosen = [(h, fn) for h, fn in programs if isinstance(h, SyscallHook) and h.enter is enter]
         if chosen:
-            taken = {x.name for x in (*module.functions, *module.maps, *module.globals)}
+            taken = {fn.name for fn in module.functions}
+            taken |= {m.name for m in module.maps} | {g.name for g in module.globals}
             name = "syscalls_enter" if enter else "syscalls_exit"
             while name in taken:
                 name += "_"

@@ -97,7 +97,8 @@ class KernelTypes:
         self._events = events or _live_events
         self._by_id: dict[int, Type] = {}
         self._tracepoints: dict[tuple[str, str], Tracepoint] = {}
-        self._systems: list[str] | None = None
+        self._known_events: list[str] | None = None
+        self._records: list[str] | None = None  # all names of records, when they had to be listed
 
     # ---- types ----
 
@@ -257,12 +258,12 @@ class KernelTypes:
         return Tracepoint(group, event, struct, out)
 
     def _all_events(self) -> list[str]:
-        if self._systems is None:
+        if self._known_events is None:
             try:
-                self._systems = self._events()
+                self._known_events = self._events()
             except (ProbeeError, OSError):
-                self._systems = []
-        return self._systems
+                self._known_events = []
+        return self._known_events
 
     def _without_format(self, group: str, event: str) -> Tracepoint:
         """What BTF alone says: enough unless several events share one record."""
@@ -283,15 +284,21 @@ class KernelTypes:
 
     def _record(self, event: str, fields: list[FormatField]) -> Struct | None:
         """The BTF struct with just these fields at these places: the event's own, or that of its class."""
-        exact = self.find(f"struct trace_event_raw_{event}")
-        if exact is not None and _matches(exact, fields):
-            return exact
-        names = sorted(self._names("trace_event_raw_"), key=lambda n: (-_alike(n, event), n))
-        for name in names:
+        for name in self._classes(event):
             struct = self.find(f"struct trace_event_raw_{name}")
             if struct is not None and _matches(struct, fields):
                 return struct
         return None
+
+    def _classes(self, event: str) -> Iterator[str]:
+        """Event classes that `event` may be of, the likeliest first."""
+        words = event.split("_")
+        for n in range(len(words), 0, -1):
+            start = "_".join(words[:n])
+            yield from (start, f"{start}_template", f"{start}_class")
+        if self._records is None:
+            self._records = list(self._names("trace_event_raw_"))
+        yield from sorted(self._records, key=lambda name: (-_alike(name, event), name))
 
     def _fixed(self, event: str, fields: list[FormatField]) -> Struct:
         """A struct made of the format alone: its offsets hold on this kernel only."""
