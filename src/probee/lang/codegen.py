@@ -185,13 +185,16 @@ def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tupl
     """What the child does; it never returns."""
     code = 1
     try:
-        reset = ctypes.CDLL(None).signal
+        libc = ctypes.CDLL(None)
         for number in _DEADLY:
-            reset(number, None)
+            libc.signal(number, None)
         for fd in others:
             os.close(fd)
         os.dup2(errors, 2)
         llvm = _Llvm(path, cpu)
+        # On an error LLVM calls exit(), and what other libraries of the parent want done at exit, such as
+        # joining threads that are not here, might never end: leave first.
+        libc.on_exit(libc._exit, None)
         size = int.from_bytes(_read_exactly(job, _LENGTH), "little")
         text = _read_exactly(job, size)
         if text and len(text) == size:

@@ -181,6 +181,26 @@ def test_llvm_is_not_loaded_here() -> None:
     assert "libllvmlite" not in Path("/proc/self/maps").read_text()
 
 
+HANGS_AT_EXIT = """
+import ctypes, os, sys
+from probee import CompileError
+from probee.lang import codegen
+libc = ctypes.CDLL(None)
+libc.on_exit(libc.pause, None)
+try:
+    codegen.compile_text(sys.stdin.read())
+except CompileError as error:
+    os.write(1, str(error).encode())
+    os._exit(0)
+"""
+
+
+def test_what_other_libraries_do_at_exit_is_not_done_in_the_child() -> None:
+    command = [sys.executable, "-c", HANGS_AT_EXIT]
+    done = subprocess.run(command, input=MANY_ARGS.encode(), capture_output=True, timeout=30)
+    assert done.stdout.startswith(b"/home/prog.py:12:9: LLVM cannot compile f()")
+
+
 PUBLIC = """
 import sys
 from llvmlite import binding
