@@ -5,8 +5,6 @@ Source: libbpf's program types page (the kernel's `Documentation/bpf/libbpf/prog
 
 from __future__ import annotations
 
-from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
-
 # Flags of a section.
 EXTRAS = 1  # "name/rest" is allowed: what to attach to
 SLEEPABLE = 4  # loaded with BPF_F_SLEEPABLE
@@ -14,121 +12,115 @@ ATTACH_BTF = 8  # the rest names a BTF function or type: attach_btf_id
 XDP_FRAGS = 16  # loaded with BPF_F_XDP_HAS_FRAGS
 ATTACH_TYPE_OPTIONAL = 32  # kernels before expected_attach_type take the program too
 
-_P = {name: number for name, (number, _) in PROG_TYPES.items()}
-_A = {name: number for name, (number, _) in ATTACH_TYPES.items()}
-
-_KPROBE, _TRACING, _XDP, _CGROUP_ADDR = _P["kprobe"], _P["tracing"], _P["xdp"], _P["cgroup_sock_addr"]
-_TRACEPOINT, _RAW_TP, _LSM = _P["tracepoint"], _P["raw_tracepoint"], _P["lsm"]
-_RAW_TP_W, _SCHED_CLS, _SK_SKB = _P["raw_tracepoint_writable"], _P["sched_cls"], _P["sk_skb"]
-_CGROUP_SOCK, _CGROUP_SKB, _SOCKOPT = _P["cgroup_sock"], _P["cgroup_skb"], _P["cgroup_sockopt"]
 _BTF = EXTRAS | ATTACH_BTF
 _OPT = ATTACH_TYPE_OPTIONAL
 
-# Section name (before the first "/" that starts the target) -> (program type, attach type, flags).
+# Section name (before the "/" that starts the target) -> (program type, attach type, flags). The numbers are
+# those of `tables`, which is not imported here: starting a program has no other need of it.
 SECTIONS: dict[str, tuple[int, int, int]] = {
-    "socket": (_P["socket_filter"], 0, 0),
-    "sk_reuseport/migrate": (_P["sk_reuseport"], _A["sk_reuseport_select_or_migrate"], 0),
-    "sk_reuseport": (_P["sk_reuseport"], _A["sk_reuseport_select"], 0),
-    "kprobe": (_KPROBE, 0, EXTRAS),
-    "kretprobe": (_KPROBE, 0, EXTRAS),
-    "uprobe": (_KPROBE, 0, EXTRAS),
-    "uprobe.s": (_KPROBE, 0, EXTRAS | SLEEPABLE),
-    "uretprobe": (_KPROBE, 0, EXTRAS),
-    "uretprobe.s": (_KPROBE, 0, EXTRAS | SLEEPABLE),
-    "kprobe.multi": (_KPROBE, _A["trace_kprobe_multi"], EXTRAS),
-    "kretprobe.multi": (_KPROBE, _A["trace_kprobe_multi"], EXTRAS),
-    "kprobe.session": (_KPROBE, _A["trace_kprobe_session"], EXTRAS),
-    "uprobe.multi": (_KPROBE, _A["trace_uprobe_multi"], EXTRAS),
-    "uretprobe.multi": (_KPROBE, _A["trace_uprobe_multi"], EXTRAS),
-    "uprobe.session": (_KPROBE, _A["trace_uprobe_session"], EXTRAS),
-    "uprobe.multi.s": (_KPROBE, _A["trace_uprobe_multi"], EXTRAS | SLEEPABLE),
-    "uretprobe.multi.s": (_KPROBE, _A["trace_uprobe_multi"], EXTRAS | SLEEPABLE),
-    "uprobe.session.s": (_KPROBE, _A["trace_uprobe_session"], EXTRAS | SLEEPABLE),
-    "ksyscall": (_KPROBE, 0, EXTRAS),
-    "kretsyscall": (_KPROBE, 0, EXTRAS),
-    "usdt": (_KPROBE, 0, EXTRAS),
-    "usdt.s": (_KPROBE, 0, EXTRAS | SLEEPABLE),
-    "tcx/ingress": (_SCHED_CLS, _A["tcx_ingress"], 0),
-    "tcx/egress": (_SCHED_CLS, _A["tcx_egress"], 0),
-    "tc/ingress": (_SCHED_CLS, _A["tcx_ingress"], _OPT),
-    "tc/egress": (_SCHED_CLS, _A["tcx_egress"], _OPT),
-    "tc": (_SCHED_CLS, 0, 0),
-    "classifier": (_SCHED_CLS, 0, 0),
-    "action": (_P["sched_act"], 0, 0),
-    "netkit/primary": (_SCHED_CLS, _A["netkit_primary"], 0),
-    "netkit/peer": (_SCHED_CLS, _A["netkit_peer"], 0),
-    "tracepoint": (_TRACEPOINT, 0, EXTRAS),
-    "tp": (_TRACEPOINT, 0, EXTRAS),
-    "raw_tracepoint": (_RAW_TP, 0, EXTRAS),
-    "raw_tp": (_RAW_TP, 0, EXTRAS),
-    "raw_tracepoint.w": (_RAW_TP_W, 0, EXTRAS),
-    "raw_tp.w": (_RAW_TP_W, 0, EXTRAS),
-    "tp_btf": (_TRACING, _A["trace_raw_tp"], _BTF),
-    "fentry": (_TRACING, _A["trace_fentry"], _BTF),
-    "fentry.s": (_TRACING, _A["trace_fentry"], _BTF | SLEEPABLE),
-    "fmod_ret": (_TRACING, _A["modify_return"], _BTF),
-    "fmod_ret.s": (_TRACING, _A["modify_return"], _BTF | SLEEPABLE),
-    "fexit": (_TRACING, _A["trace_fexit"], _BTF),
-    "fexit.s": (_TRACING, _A["trace_fexit"], _BTF | SLEEPABLE),
-    "freplace": (_P["ext"], 0, _BTF),
-    "lsm": (_LSM, _A["lsm_mac"], _BTF),
-    "lsm.s": (_LSM, _A["lsm_mac"], _BTF | SLEEPABLE),
-    "lsm_cgroup": (_LSM, _A["lsm_cgroup"], _BTF),
-    "iter": (_TRACING, _A["trace_iter"], _BTF),
-    "iter.s": (_TRACING, _A["trace_iter"], _BTF | SLEEPABLE),
-    "syscall": (_P["syscall"], 0, SLEEPABLE),
-    "xdp.frags/devmap": (_XDP, _A["xdp_devmap"], XDP_FRAGS),
-    "xdp/devmap": (_XDP, _A["xdp_devmap"], 0),
-    "xdp.frags/cpumap": (_XDP, _A["xdp_cpumap"], XDP_FRAGS),
-    "xdp/cpumap": (_XDP, _A["xdp_cpumap"], 0),
-    "xdp.frags": (_XDP, _A["xdp"], XDP_FRAGS),
-    "xdp": (_XDP, _A["xdp"], _OPT),
-    "perf_event": (_P["perf_event"], 0, EXTRAS),
-    "lwt_in": (_P["lwt_in"], 0, 0),
-    "lwt_out": (_P["lwt_out"], 0, 0),
-    "lwt_xmit": (_P["lwt_xmit"], 0, 0),
-    "lwt_seg6local": (_P["lwt_seg6local"], 0, 0),
-    "sockops": (_P["sock_ops"], _A["cgroup_sock_ops"], _OPT),
-    "sk_skb/stream_parser": (_SK_SKB, _A["sk_skb_stream_parser"], _OPT),
-    "sk_skb/stream_verdict": (_SK_SKB, _A["sk_skb_stream_verdict"], _OPT),
-    "sk_skb/verdict": (_SK_SKB, _A["sk_skb_verdict"], _OPT),
-    "sk_skb": (_SK_SKB, 0, 0),
-    "sk_msg": (_P["sk_msg"], _A["sk_msg_verdict"], _OPT),
-    "lirc_mode2": (_P["lirc_mode2"], _A["lirc_mode2"], _OPT),
-    "flow_dissector": (_P["flow_dissector"], _A["flow_dissector"], _OPT),
-    "cgroup_skb/ingress": (_CGROUP_SKB, _A["cgroup_inet_ingress"], _OPT),
-    "cgroup_skb/egress": (_CGROUP_SKB, _A["cgroup_inet_egress"], _OPT),
-    "cgroup/skb": (_CGROUP_SKB, 0, 0),
-    "cgroup/sock_create": (_CGROUP_SOCK, _A["cgroup_inet_sock_create"], 0),
-    "cgroup/sock_release": (_CGROUP_SOCK, _A["cgroup_inet_sock_release"], 0),
-    "cgroup/sock": (_CGROUP_SOCK, _A["cgroup_inet_sock_create"], _OPT),
-    "cgroup/post_bind4": (_CGROUP_SOCK, _A["cgroup_inet4_post_bind"], 0),
-    "cgroup/post_bind6": (_CGROUP_SOCK, _A["cgroup_inet6_post_bind"], 0),
-    "cgroup/bind4": (_CGROUP_ADDR, _A["cgroup_inet4_bind"], 0),
-    "cgroup/bind6": (_CGROUP_ADDR, _A["cgroup_inet6_bind"], 0),
-    "cgroup/connect4": (_CGROUP_ADDR, _A["cgroup_inet4_connect"], 0),
-    "cgroup/connect6": (_CGROUP_ADDR, _A["cgroup_inet6_connect"], 0),
-    "cgroup/connect_unix": (_CGROUP_ADDR, _A["cgroup_unix_connect"], 0),
-    "cgroup/sendmsg4": (_CGROUP_ADDR, _A["cgroup_udp4_sendmsg"], 0),
-    "cgroup/sendmsg6": (_CGROUP_ADDR, _A["cgroup_udp6_sendmsg"], 0),
-    "cgroup/sendmsg_unix": (_CGROUP_ADDR, _A["cgroup_unix_sendmsg"], 0),
-    "cgroup/recvmsg4": (_CGROUP_ADDR, _A["cgroup_udp4_recvmsg"], 0),
-    "cgroup/recvmsg6": (_CGROUP_ADDR, _A["cgroup_udp6_recvmsg"], 0),
-    "cgroup/recvmsg_unix": (_CGROUP_ADDR, _A["cgroup_unix_recvmsg"], 0),
-    "cgroup/getpeername4": (_CGROUP_ADDR, _A["cgroup_inet4_getpeername"], 0),
-    "cgroup/getpeername6": (_CGROUP_ADDR, _A["cgroup_inet6_getpeername"], 0),
-    "cgroup/getpeername_unix": (_CGROUP_ADDR, _A["cgroup_unix_getpeername"], 0),
-    "cgroup/getsockname4": (_CGROUP_ADDR, _A["cgroup_inet4_getsockname"], 0),
-    "cgroup/getsockname6": (_CGROUP_ADDR, _A["cgroup_inet6_getsockname"], 0),
-    "cgroup/getsockname_unix": (_CGROUP_ADDR, _A["cgroup_unix_getsockname"], 0),
-    "cgroup/sysctl": (_P["cgroup_sysctl"], _A["cgroup_sysctl"], 0),
-    "cgroup/getsockopt": (_SOCKOPT, _A["cgroup_getsockopt"], 0),
-    "cgroup/setsockopt": (_SOCKOPT, _A["cgroup_setsockopt"], 0),
-    "cgroup/dev": (_P["cgroup_device"], _A["cgroup_device"], _OPT),
-    "struct_ops": (_P["struct_ops"], 0, EXTRAS),
-    "struct_ops.s": (_P["struct_ops"], 0, EXTRAS | SLEEPABLE),
-    "sk_lookup": (_P["sk_lookup"], _A["sk_lookup"], 0),
-    "netfilter": (_P["netfilter"], _A["netfilter"], 0),
+    "socket": (1, 0, 0),  # socket_filter
+    "sk_reuseport/migrate": (21, 40, 0),  # sk_reuseport, sk_reuseport_select_or_migrate
+    "sk_reuseport": (21, 39, 0),  # sk_reuseport, sk_reuseport_select
+    "kprobe": (2, 0, EXTRAS),  # kprobe
+    "kretprobe": (2, 0, EXTRAS),  # kprobe
+    "uprobe": (2, 0, EXTRAS),  # kprobe
+    "uprobe.s": (2, 0, EXTRAS | SLEEPABLE),  # kprobe
+    "uretprobe": (2, 0, EXTRAS),  # kprobe
+    "uretprobe.s": (2, 0, EXTRAS | SLEEPABLE),  # kprobe
+    "kprobe.multi": (2, 42, EXTRAS),  # kprobe, trace_kprobe_multi
+    "kretprobe.multi": (2, 42, EXTRAS),  # kprobe, trace_kprobe_multi
+    "kprobe.session": (2, 56, EXTRAS),  # kprobe, trace_kprobe_session
+    "uprobe.multi": (2, 48, EXTRAS),  # kprobe, trace_uprobe_multi
+    "uretprobe.multi": (2, 48, EXTRAS),  # kprobe, trace_uprobe_multi
+    "uprobe.session": (2, 57, EXTRAS),  # kprobe, trace_uprobe_session
+    "uprobe.multi.s": (2, 48, EXTRAS | SLEEPABLE),  # kprobe, trace_uprobe_multi
+    "uretprobe.multi.s": (2, 48, EXTRAS | SLEEPABLE),  # kprobe, trace_uprobe_multi
+    "uprobe.session.s": (2, 57, EXTRAS | SLEEPABLE),  # kprobe, trace_uprobe_session
+    "ksyscall": (2, 0, EXTRAS),  # kprobe
+    "kretsyscall": (2, 0, EXTRAS),  # kprobe
+    "usdt": (2, 0, EXTRAS),  # kprobe
+    "usdt.s": (2, 0, EXTRAS | SLEEPABLE),  # kprobe
+    "tcx/ingress": (3, 46, 0),  # sched_cls, tcx_ingress
+    "tcx/egress": (3, 47, 0),  # sched_cls, tcx_egress
+    "tc/ingress": (3, 46, _OPT),  # sched_cls, tcx_ingress
+    "tc/egress": (3, 47, _OPT),  # sched_cls, tcx_egress
+    "tc": (3, 0, 0),  # sched_cls
+    "classifier": (3, 0, 0),  # sched_cls
+    "action": (4, 0, 0),  # sched_act
+    "netkit/primary": (3, 54, 0),  # sched_cls, netkit_primary
+    "netkit/peer": (3, 55, 0),  # sched_cls, netkit_peer
+    "tracepoint": (5, 0, EXTRAS),  # tracepoint
+    "tp": (5, 0, EXTRAS),  # tracepoint
+    "raw_tracepoint": (17, 0, EXTRAS),  # raw_tracepoint
+    "raw_tp": (17, 0, EXTRAS),  # raw_tracepoint
+    "raw_tracepoint.w": (24, 0, EXTRAS),  # raw_tracepoint_writable
+    "raw_tp.w": (24, 0, EXTRAS),  # raw_tracepoint_writable
+    "tp_btf": (26, 23, _BTF),  # tracing, trace_raw_tp
+    "fentry": (26, 24, _BTF),  # tracing, trace_fentry
+    "fentry.s": (26, 24, _BTF | SLEEPABLE),  # tracing, trace_fentry
+    "fmod_ret": (26, 26, _BTF),  # tracing, modify_return
+    "fmod_ret.s": (26, 26, _BTF | SLEEPABLE),  # tracing, modify_return
+    "fexit": (26, 25, _BTF),  # tracing, trace_fexit
+    "fexit.s": (26, 25, _BTF | SLEEPABLE),  # tracing, trace_fexit
+    "freplace": (28, 0, _BTF),  # ext
+    "lsm": (29, 27, _BTF),  # lsm, lsm_mac
+    "lsm.s": (29, 27, _BTF | SLEEPABLE),  # lsm, lsm_mac
+    "lsm_cgroup": (29, 43, _BTF),  # lsm, lsm_cgroup
+    "iter": (26, 28, _BTF),  # tracing, trace_iter
+    "iter.s": (26, 28, _BTF | SLEEPABLE),  # tracing, trace_iter
+    "syscall": (31, 0, SLEEPABLE),  # syscall
+    "xdp.frags/devmap": (6, 33, XDP_FRAGS),  # xdp, xdp_devmap
+    "xdp/devmap": (6, 33, 0),  # xdp, xdp_devmap
+    "xdp.frags/cpumap": (6, 35, XDP_FRAGS),  # xdp, xdp_cpumap
+    "xdp/cpumap": (6, 35, 0),  # xdp, xdp_cpumap
+    "xdp.frags": (6, 37, XDP_FRAGS),  # xdp, xdp
+    "xdp": (6, 37, _OPT),  # xdp, xdp
+    "perf_event": (7, 0, EXTRAS),  # perf_event
+    "lwt_in": (10, 0, 0),  # lwt_in
+    "lwt_out": (11, 0, 0),  # lwt_out
+    "lwt_xmit": (12, 0, 0),  # lwt_xmit
+    "lwt_seg6local": (19, 0, 0),  # lwt_seg6local
+    "sockops": (13, 3, _OPT),  # sock_ops, cgroup_sock_ops
+    "sk_skb/stream_parser": (14, 4, _OPT),  # sk_skb, sk_skb_stream_parser
+    "sk_skb/stream_verdict": (14, 5, _OPT),  # sk_skb, sk_skb_stream_verdict
+    "sk_skb/verdict": (14, 38, _OPT),  # sk_skb, sk_skb_verdict
+    "sk_skb": (14, 0, 0),  # sk_skb
+    "sk_msg": (16, 7, _OPT),  # sk_msg, sk_msg_verdict
+    "lirc_mode2": (20, 16, _OPT),  # lirc_mode2, lirc_mode2
+    "flow_dissector": (22, 17, _OPT),  # flow_dissector, flow_dissector
+    "cgroup_skb/ingress": (8, 0, _OPT),  # cgroup_skb, cgroup_inet_ingress
+    "cgroup_skb/egress": (8, 1, _OPT),  # cgroup_skb, cgroup_inet_egress
+    "cgroup/skb": (8, 0, 0),  # cgroup_skb
+    "cgroup/sock_create": (9, 2, 0),  # cgroup_sock, cgroup_inet_sock_create
+    "cgroup/sock_release": (9, 34, 0),  # cgroup_sock, cgroup_inet_sock_release
+    "cgroup/sock": (9, 2, _OPT),  # cgroup_sock, cgroup_inet_sock_create
+    "cgroup/post_bind4": (9, 12, 0),  # cgroup_sock, cgroup_inet4_post_bind
+    "cgroup/post_bind6": (9, 13, 0),  # cgroup_sock, cgroup_inet6_post_bind
+    "cgroup/bind4": (18, 8, 0),  # cgroup_sock_addr, cgroup_inet4_bind
+    "cgroup/bind6": (18, 9, 0),  # cgroup_sock_addr, cgroup_inet6_bind
+    "cgroup/connect4": (18, 10, 0),  # cgroup_sock_addr, cgroup_inet4_connect
+    "cgroup/connect6": (18, 11, 0),  # cgroup_sock_addr, cgroup_inet6_connect
+    "cgroup/connect_unix": (18, 49, 0),  # cgroup_sock_addr, cgroup_unix_connect
+    "cgroup/sendmsg4": (18, 14, 0),  # cgroup_sock_addr, cgroup_udp4_sendmsg
+    "cgroup/sendmsg6": (18, 15, 0),  # cgroup_sock_addr, cgroup_udp6_sendmsg
+    "cgroup/sendmsg_unix": (18, 50, 0),  # cgroup_sock_addr, cgroup_unix_sendmsg
+    "cgroup/recvmsg4": (18, 19, 0),  # cgroup_sock_addr, cgroup_udp4_recvmsg
+    "cgroup/recvmsg6": (18, 20, 0),  # cgroup_sock_addr, cgroup_udp6_recvmsg
+    "cgroup/recvmsg_unix": (18, 51, 0),  # cgroup_sock_addr, cgroup_unix_recvmsg
+    "cgroup/getpeername4": (18, 29, 0),  # cgroup_sock_addr, cgroup_inet4_getpeername
+    "cgroup/getpeername6": (18, 30, 0),  # cgroup_sock_addr, cgroup_inet6_getpeername
+    "cgroup/getpeername_unix": (18, 52, 0),  # cgroup_sock_addr, cgroup_unix_getpeername
+    "cgroup/getsockname4": (18, 31, 0),  # cgroup_sock_addr, cgroup_inet4_getsockname
+    "cgroup/getsockname6": (18, 32, 0),  # cgroup_sock_addr, cgroup_inet6_getsockname
+    "cgroup/getsockname_unix": (18, 53, 0),  # cgroup_sock_addr, cgroup_unix_getsockname
+    "cgroup/sysctl": (23, 18, 0),  # cgroup_sysctl, cgroup_sysctl
+    "cgroup/getsockopt": (25, 21, 0),  # cgroup_sockopt, cgroup_getsockopt
+    "cgroup/setsockopt": (25, 22, 0),  # cgroup_sockopt, cgroup_setsockopt
+    "cgroup/dev": (15, 6, _OPT),  # cgroup_device, cgroup_device
+    "struct_ops": (27, 0, EXTRAS),  # struct_ops
+    "struct_ops.s": (27, 0, EXTRAS | SLEEPABLE),  # struct_ops
+    "sk_lookup": (30, 36, 0),  # sk_lookup, sk_lookup
+    "netfilter": (32, 45, 0),  # netfilter, netfilter
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from probee.btf.kinds import ARRAY, DATASEC, ENUM, ENUM64, FUNC_PROTO, PTR, STRUCT, UNION, VAR
 from probee.errors import ObjectError
-from probee.isa.tables import MAP_TYPES
 from probee.obj.spec import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, GlobalSpec, MapSpec
 
 TYPE_CHECKING = False
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
     from probee.btf.parser import Btf, BtfType
     from probee.obj.elf import Section
 
-_ARRAY = MAP_TYPES["array"][0]
-_PROG_ARRAY = MAP_TYPES["prog_array"][0]
-_MAPS_OF_MAPS = (MAP_TYPES["array_of_maps"][0], MAP_TYPES["hash_of_maps"][0])
+_ARRAY, _PROG_ARRAY = 2, 3  # enum bpf_map_type
+_MAPS_OF_MAPS = (12, 13)
 _U32 = 1 << 32
 _PIN_VALUES = (0, 1)  # LIBBPF_PIN_NONE, LIBBPF_PIN_BY_NAME
 _NAME_LEN = 16  # BPF_OBJ_NAME_LEN, the NUL included

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 
@@ -10,6 +11,7 @@ import pytest
 from probee.btf import kernel_btf
 from probee.btf.kinds import ENUM
 from probee.errors import ProbeeError
+from probee.isa import sections
 from probee.isa.sections import SECTIONS, match
 from probee.isa.syscalls import SYSCALLS, number
 from probee.isa.tables import ATTACH_TYPES, HELPERS, MAP_TYPES, PROG_TYPES, name_of
@@ -65,12 +67,13 @@ def test_name_of() -> None:
     assert name_of(HELPERS, 100_000) == ""
 
 
-def test_every_section_names_types_that_exist() -> None:
-    programs = {n for n, _ in PROG_TYPES.values()}
-    attach = {n for n, _ in ATTACH_TYPES.values()}
-    for name, (program, attach_type, _) in SECTIONS.items():
-        assert program in programs, name
-        assert attach_type in attach, name
+def test_sections_have_the_numbers_of_the_names_beside_them() -> None:
+    source = inspect.getsource(sections)
+    rows = re.findall(r'^    "(.*)": \((\d+), (\d+), .*\),  # (\w+)(?:, (\w+))?$', source, re.MULTILINE)
+    assert len(rows) == len(SECTIONS)
+    for name, program, attach, program_name, attach_name in rows:
+        assert PROG_TYPES[program_name][0] == int(program), name
+        assert (ATTACH_TYPES[attach_name][0] if attach_name else 0) == int(attach), name
         assert match(name) == (name, "")
 
 
