@@ -192,6 +192,7 @@ class Walk:
                 names.update(dict.fromkeys(_words(written)))
             self.value(written)
         self.value(fn.__defaults__)
+        self.value(fn.__kwdefaults__)
         for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
             try:
                 self._named(fn, names, name, cell.cell_contents)
@@ -233,16 +234,21 @@ class Walk:
         for const in code.co_consts:
             if isinstance(const, type(code)):
                 self._code(const)
-            elif isinstance(const, frozenset):
-                self.add(*sorted(map(repr, const)))
             else:
-                self.add(repr(const))
+                self.add(_stable(const))
         text = self._texts.get(file)
         if text is None:
             data = _text(file)
             self.add(data)
             text = self._texts[file] = data.decode("utf-8", "replace").splitlines()
         return text
+
+
+def _stable(const: Any) -> str:
+    """repr() of a constant, with sets in an order that does not change from run to run."""
+    if isinstance(const, frozenset):
+        return f"frozenset({sorted(map(_stable, const))})"
+    return f"({', '.join(map(_stable, const))})" if isinstance(const, tuple) else repr(const)
 
 
 def _text(file: str) -> bytes:
