@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_objects import object_from_c
 
+from c_objects import object_from_c
 from probee.errors import MapError
 from probee.kernel import batch, walk
 from probee.kernel import maps as m_
@@ -32,8 +32,10 @@ MAP(9, 64, u32, u64) recent SEC(".maps");
 ARRAY(slots, struct stat, 8);
 MAP(5, 64, u32, u32) cpu_hash SEC(".maps");
 MAP(6, 4, u32, struct stat) cpu_slots SEC(".maps");
-struct { __uint(type, 7); __uint(max_entries, 64); __uint(key_size, 4); __uint(value_size, 64); } stacks SEC(".maps");
-struct { __uint(type, 3); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 4); } jumps SEC(".maps");
+#define SIZED(t, n, v) struct { \\
+    __uint(type, t); __uint(max_entries, n); __uint(key_size, 4); __uint(value_size, v); }
+SIZED(7, 64, 64) stacks SEC(".maps");
+SIZED(3, 4, 4) jumps SEC(".maps");
 
 u64 total; s32 last = -5; char name[8]; struct stat kept; const volatile u32 step = 3; u64 stack_id;
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_objects import object_from_c
 
 import probee.lang.decl as bp
+from c_objects import object_from_c
 from probee.errors import MapError
 from probee.kernel.load import Collection, load
 from probee.kernel.maps import RINGBUF, Map
@@ -43,8 +43,9 @@ SEC("syscall") int emit(void *ctx) {
     return 0;
 }
 char bytes[64];
-SEC("syscall") int output(void *ctx) { u32 n = size; return n > 64 ? -1 : ringbuf_output(&raw, bytes, n, 0); }
-SEC("syscall") int shorter(void *ctx) { u32 n = size; return n > 64 ? -1 : ringbuf_output(&events, bytes, n, 0); }
+#define OUTPUT(rb) u32 n = size; return n > 64 ? -1 : ringbuf_output(&rb, bytes, n, 0)
+SEC("syscall") int output(void *ctx) { OUTPUT(raw); }
+SEC("syscall") int shorter(void *ctx) { OUTPUT(events); }
 """
 
 
