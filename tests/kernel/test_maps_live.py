@@ -32,7 +32,7 @@ MAP(9, 64, u32, u64) recent SEC(".maps");
 ARRAY(slots, struct stat, 8);
 MAP(5, 64, u32, u32) cpu_hash SEC(".maps");
 MAP(6, 4, u32, struct stat) cpu_slots SEC(".maps");
-#define SIZED(t, n, v) struct { \\
+#define SIZED(t, n, v) struct { \
     __uint(type, t); __uint(max_entries, n); __uint(key_size, 4); __uint(value_size, v); }
 SIZED(7, 64, 64) stacks SEC(".maps");
 SIZED(3, 4, 4) jumps SEC(".maps");
