@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from .errors import ProbeeError
+from .errors import ObjectError, ProbeeError
 from .lang.decl import MapDecl, ProgramDecl, RingBuf, Struct, Var, programs_in
 
 TYPE_CHECKING = False
@@ -89,6 +89,7 @@ class Session:
         "_dropped",
         "_epoll",
         "_held",
+        "_pids",
         "closed",
         "collections",
         "links",
@@ -110,6 +111,7 @@ class Session:
         self._held: dict[str, list[Any]] = {}  # taken by `events` and not yet given out, the last first
         self._dropped: dict[str, int] = {}
         self._epoll: epoll | None = None
+        self._pids: dict[str, int] = {}  # programs that look at one process only
 
     # ---- start ----
 
@@ -139,6 +141,7 @@ class Session:
                 for of in (decl.key, decl.value):
                     if isinstance(of, type) and issubclass(of, Struct):
                         classes[of.__name__] = of
+        self._pids.update({p.name: p.pid for program in programs for p in program.expand() if p.pid})
         collection = self._load(data, programs[0].fn.__module__, values, classes)
         for decl in decls:
             live = collection.globals if isinstance(decl, Var) else collection.maps.get(decl.name)
@@ -152,7 +155,10 @@ class Session:
                 data = file.read()
         except OSError as error:
             raise ProbeeError(f"can't read {path}: {error.strerror}") from None
-        self._load(data, os.path.basename(path).partition(".")[0], {}, {})
+        try:
+            self._load(data, os.path.basename(path).partition(".")[0], {}, {})
+        except ObjectError as error:
+            raise ObjectError(f"{path}: {error}") from None
 
     def _load(self, data: bytes, name: str, values: dict[str, bytes], classes: dict[str, type]) -> Collection:
         from .kernel.load import load
@@ -170,7 +176,8 @@ class Session:
         began = time.monotonic_ns()
         for collection in self.collections:
             for program in collection.programs.values():
-                self.links.append(program.attach())
+                pid = self._pids.get(program.name)
+                self.links.append(program.attach(pid=pid) if pid else program.attach())
         self.stats["attach_ns"] = time.monotonic_ns() - began
 
     # ---- reading ----
@@ -256,11 +263,29 @@ class Session:
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._events_async()
 
+    def printed(self, duration: float | None = None) -> Iterator[str]:
+        """The lines that programs print from now on, until `duration` seconds are over.
+
+        The kernel has one stream for all programs, so lines of other sessions come too.
+        """
+        from select import select
+
+        from .tracepipe import TracePipe
+
+        end = time.monotonic() + duration if duration is not None else None
+        with TracePipe() as pipe:
+            while not self.closed:
+                yield from pipe.read()
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                select([pipe], [], [], left)
+
     def fileno(self) -> int:
         """A descriptor that is readable while any ring buffer has records: for select, epoll, asyncio."""
+        if self.closed:
+            raise ProbeeError("the session is closed")
         if self._epoll is None:
-            if self.closed:
-                raise ProbeeError("the session is closed")
             from select import EPOLLIN, epoll
 
             self._epoll = epoll()

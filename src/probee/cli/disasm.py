@@ -6,7 +6,7 @@ import argparse
 import os
 import struct
 
-from ..errors import ProbeeError
+from ..errors import ObjectError, ProbeeError
 from ..isa.disasm import disassemble_insns
 from ..isa.insn import decode
 from ..isa.tables import HELPERS
@@ -41,7 +41,10 @@ def main(argv: list[str]) -> int:
     else:
         with open(opts.file, "rb") as file:
             data = file.read()
-    spec = read_object(data, os.path.basename(opts.file))
+    try:
+        spec = read_object(data, os.path.basename(opts.file))
+    except ObjectError as error:
+        raise ObjectError(f"{opts.file}: {error}") from None
     unknown = [name for name in opts.program if name not in spec.programs]
     if unknown:
         raise ProbeeError(f"{opts.file} has no program {unknown[0]!r}; it has {', '.join(spec.programs)}")

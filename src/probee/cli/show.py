@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import ExitStack
+from select import EPOLLIN, epoll
 
+from ..tracepipe import TracePipe, used_by
 from .style import bold, dim
 
 TYPE_CHECKING = False
@@ -13,76 +15,43 @@ if TYPE_CHECKING:
 
     from ..session import Session
 
-TRACE_PRINTK, TRACE_VPRINTK = 6, 177  # helper numbers (linux/bpf.h)
-CALL = 0x85
 MOST = 20  # entries of a map that are shown
 
 
 def show(session: Session, *, json: bool) -> None:
-    """Print until Ctrl-C, then the maps."""
-    pipe = open_trace_pipe() if prints(session) else -1
-    if not json:
-        hooks = ", ".join(dict.fromkeys(link.hook for link in session.links))
-        print(dim(f"attached to {hooks}; Ctrl-C to end"), flush=True)
-    try:
-        _loop(session, pipe, json)
-    except KeyboardInterrupt:
+    """Print until Ctrl-C, then the globals and maps."""
+    with ExitStack() as stack:
+        codes = (program.spec.link().insns for program in session.programs.values())
+        pipe = stack.enter_context(TracePipe()) if used_by(codes) else None
         if not json:
-            print()
-            show_globals(session)
-            show_maps(session)
-    finally:
-        if pipe >= 0:
-            os.close(pipe)
+            hooks = ", ".join(dict.fromkeys(link.hook for link in session.links))
+            print(dim(f"attached to {hooks}; Ctrl-C to end"), flush=True)
+        try:
+            _loop(session, pipe, json)
+        except KeyboardInterrupt:
+            if not json:
+                print()
+                show_globals(session)
+                show_maps(session)
 
 
-def _loop(session: Session, pipe: int, json: bool) -> None:
-    from select import EPOLLIN, epoll
-
+def _loop(session: Session, pipe: TracePipe | None, json: bool) -> None:
     rings = [m for m in session.maps.values() if hasattr(m, "consume")]
     several = len(rings) > 1
     with epoll() as wait:
         if rings:
             wait.register(session.fileno(), EPOLLIN)
-        if pipe >= 0:
-            wait.register(pipe, EPOLLIN)
+        if pipe is not None:
+            wait.register(pipe.fileno(), EPOLLIN)
         while True:
             for ring in rings:
                 for record in ring.consume():
                     name = ring.name if several or json else ""
                     print(as_json(name, record) if json else line(name, record))
-            if pipe >= 0:
-                for text in read_pipe(pipe):
-                    print(as_json("print", text) if json else text)
+            for text in pipe.read() if pipe is not None else ():
+                print(as_json("print", text) if json else text)
             sys.stdout.flush()
             wait.poll()
-
-
-def prints(session: Session) -> bool:
-    """Does a program write to the trace pipe? Reading takes lines from other readers: it must be worth it."""
-    for program in session.programs.values():
-        code = program.spec.link().insns
-        for at in range(0, len(code), 8):
-            helper = int.from_bytes(code[at + 4 : at + 8], sys.byteorder)
-            if code[at] == CALL and not code[at + 1] >> 4 and helper in (TRACE_PRINTK, TRACE_VPRINTK):
-                return True
-    return False
-
-
-def open_trace_pipe() -> int:
-    from ..sys import tracefs
-
-    return os.open(tracefs.root() + "/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def read_pipe(pipe: int) -> list[str]:
-    """What programs printed since the last time, without ftrace's prefix of task, CPU and time."""
-    try:
-        data = os.read(pipe, 1 << 16)
-    except BlockingIOError:
-        return []
-    lines = data.decode(errors="replace").splitlines()
-    return [text.partition("bpf_trace_printk: ")[2] for text in lines if "bpf_trace_printk: " in text]
 
 
 def line(name: str, record: Any) -> str:
