@@ -53,6 +53,10 @@ def link(obj: ObjectSpec, main: Function) -> LinkedProgram:
     linker = _Linker(obj, main.name)
     linker.append(main)
     linker.follow()
+    callback = obj.exception_callbacks.get(main.name)
+    if callback is not None:
+        linker.append_named(callback)
+        linker.follow()
     return linker.finish()
 
 
@@ -81,6 +85,15 @@ class _Linker:
         self.starts.append((f, start))
         self.out.functions.append((start, f.name))
         self.todo.append((f, start, 0))
+
+    def append_named(self, name: str) -> None:
+        """Append a subprogram that nothing calls, unless it is there already."""
+        for f in self.text:
+            if f.name == name:
+                if id(f) not in self.place:
+                    self.append(f)
+                return
+        raise ObjectError(f"the exception callback {name} of {self.out.name} is no subprogram")
 
     def follow(self) -> None:
         """Look at every instruction of the appended functions; the newest function first."""

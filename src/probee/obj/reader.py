@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from probee.btf.ext import BtfExt
-from probee.btf.kinds import DATASEC, FUNC, VAR
+from probee.btf.kinds import DATASEC, DECL_TAG, FUNC, VAR
 from probee.btf.parser import Btf
 from probee.errors import ObjectError
 from probee.isa.insn import CALL_IMM, LD_IMM64, PSEUDO_CALL
@@ -42,7 +43,7 @@ R_BPF_64_64, R_BPF_64_ABS64, R_BPF_64_ABS32, R_BPF_64_NODYLD32, R_BPF_64_32 = 1,
 CALL_TARGET = 0  # kind of a Reloc that is resolved by linking: a call of a subprogram
 FUNC_ADDRESS = -1  # the same: the address of a subprogram (a callback)
 
-_U64 = 1 << 64
+_EXCEPTION_CALLBACK = b"exception_callback:"  # begins the tag of a program that names its callback
 
 
 def read_object(data: bytes | bytearray | memoryview | str | os.PathLike[str], name: str = "") -> ObjectSpec:
@@ -64,6 +65,16 @@ def read_object(data: bytes | bytearray | memoryview | str | os.PathLike[str], n
     return _Reader(e_.Elf(content), name or "object").read()
 
 
+def _exception_callbacks(btf: Btf) -> dict[str, str]:
+    """Which subprogram handles a program's `bpf_throw`, by the names of both."""
+    prefix = _EXCEPTION_CALLBACK.decode()
+    found = {}
+    for t in btf.own_types():
+        if t.kind == DECL_TAG and t.name.startswith(prefix) and btf.type(t.type).kind == FUNC:
+            found[btf.type(t.type).name] = t.name[len(prefix) :]
+    return found
+
+
 class _Reader:
     """One pass over a file. Holds what the steps share."""
 
@@ -74,6 +85,7 @@ class _Reader:
             raise ObjectError(f"an ELF file of type {elf.type}; BPF objects are relocatable files (type 1)")
         self.elf = elf
         self.spec = ObjectSpec(name, elf.endian)
+        self.number = struct.Struct("<i" if elf.endian == "little" else ">i")
         self.by_name: dict[str, Section] = {}
         self.globals: dict[tuple[int, str], Symbol] = {}
         self.map_offsets: dict[int, str] = {}
@@ -127,8 +139,7 @@ class _Reader:
         if version is not None:
             if version.size != 4 or len(version.data) != 4:
                 raise ObjectError(f"section version has {version.size} bytes instead of 4")
-            order: str = self.spec.endian
-            self.spec.kernel_version = int.from_bytes(version.data, "little" if order == "little" else "big")
+            self.spec.kernel_version = self.number.unpack(version.data)[0] & 0xFFFFFFFF
 
     def _read_functions(self) -> None:
         spec = self.spec
@@ -174,6 +185,8 @@ class _Reader:
         self._read_externs(btf)
         hidden = {f.name for f in spec.functions if f.hidden}
         spec.btf = complete(btf, self.by_name, self.globals, spec.externs, hidden)
+        if _EXCEPTION_CALLBACK in btf.raw:
+            spec.exception_callbacks = _exception_callbacks(btf)
         ext = self.by_name.get(".BTF.ext")
         if ext is not None:
             spec.btf_ext = BtfExt.parse(bytes(ext.data), spec.btf)
@@ -290,8 +303,7 @@ class _Reader:
         spec = self.spec
         where = f"instruction {offset // 8} of {target.name}"
         opcode = code[offset]
-        order = "little" if spec.endian == "little" else "big"
-        imm = int.from_bytes(code[offset + 4 : offset + 8], order, signed=True)  # type: ignore[arg-type]
+        (imm,) = self.number.unpack_from(code, offset + 4)
         if opcode == LD_IMM64:
             if offset + 16 > len(code):
                 raise ObjectError(f"{where}: a wide immediate is cut off")
@@ -311,7 +323,7 @@ class _Reader:
         if symbol.shndx >= e_.SHN_LORESERVE:
             raise ObjectError(f"{where} names {symbol.name}, which is in no section")
         if opcode == CALL_IMM:
-            source = code[offset + 1] >> 4 if order == "little" else code[offset + 1] & 15
+            source = code[offset + 1] >> 4 if spec.endian == "little" else code[offset + 1] & 15
             if source != PSEUDO_CALL:
                 raise ObjectError(f"{where}: a call of {symbol.name} that is not one of a subprogram")
             if symbol.shndx != spec.text_index or symbol.value % 8:
@@ -332,7 +344,7 @@ class _Reader:
         if section.name not in spec.maps or section is not self.by_name[section.name]:
             raise ObjectError(f"{where} refers to section {section.name}, which is neither data nor code")
         # Where a static variable is, is in the instruction; where a global one is, in the symbol.
-        return Reloc(MAP_VALUE, section.name, (symbol.value + imm) % _U64 & 0xFFFFFFFF)
+        return Reloc(MAP_VALUE, section.name, (symbol.value + imm) & 0xFFFFFFFF)
 
     def _read_slots(self, table: Section) -> None:
         """Maps and programs stored statically in a map of maps or a program array."""

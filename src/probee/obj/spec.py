@@ -278,6 +278,7 @@ class ObjectSpec:
         "btf_ext",
         "code",
         "endian",
+        "exception_callbacks",
         "externs",
         "functions",
         "globals",
@@ -306,6 +307,7 @@ class ObjectSpec:
         self.code: dict[int, bytes] = {}
         self.relocs: dict[int, dict[int, Reloc]] = {}
         self.text_index = -1
+        self.exception_callbacks: dict[str, str] = {}  # program -> subprogram (Linux 6.7)
 
     def __repr__(self) -> str:
         return f"ObjectSpec({self.name!r}, programs={list(self.programs)}, maps={list(self.maps)})"

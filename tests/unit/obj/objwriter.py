@@ -62,6 +62,9 @@ class BtfWriter:
     def var(self, name: str, type: int, linkage: int = 1) -> int:
         return self._add(name, 14, 0, type, linkage)
 
+    def decl_tag(self, name: str, type: int) -> int:
+        return self._add(name, 17, 0, type, 0xFFFFFFFF)
+
     def datasec(self, name: str, entries: list[tuple[int, int, int]]) -> int:
         """Entries are (variable, offset, size). The section's own size is left open, as compilers do."""
         return self._add(name, 15, len(entries), 0, *[w for e in entries for w in e])

@@ -349,6 +349,22 @@ def test_static_maps_are_found_by_the_place_in_the_instruction() -> None:
     assert disassemble(linked.insns)[0] == "r1 = map_fd(0x0, 0x0) ll"
 
 
+def test_exception_callbacks_come_last() -> None:
+    w = ElfWriter()
+    text = w.code(".text", assemble("r0 = 1\nexit\nr0 = 2\nexit"))
+    main = w.code("tc", assemble("call pc-1\nexit"))
+    b = BtfWriter()
+    prog = b.func("prog", b.proto())
+    b.decl_tag("exception_callback:on_throw", prog)
+    w.section(".BTF", b.build())
+    w.symbol("on_throw", text, 0, 16)
+    called = w.symbol("called", text, 16, 16)
+    w.symbol("prog", main, 0, 16)
+    w.relocations(main, [(0, CALL_32, called)])
+    linked = read_object(w.build()).programs["prog"].link()
+    assert linked.functions == [(0, "prog"), (2, "called"), (4, "on_throw")]
+
+
 def test_hidden_functions_become_static_in_btf() -> None:
     w = ElfWriter()
     text = w.code(".text", assemble("exit"))
