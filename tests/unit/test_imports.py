@@ -37,7 +37,7 @@ ALLOWED = {
     "sys": {"isa"},
     "symbols": {"isa", "sys"},
     "kernel": {"isa", "btf", "obj", "verifier", "sys", "symbols"},
-    "lang": {"isa", "btf", "obj"},
+    "lang": {"isa", "btf", "obj", "sys"},
     "session": {"isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "lang", "cache"},
 }
 
