@@ -88,6 +88,7 @@ _KEYWORDS = frozenset(
 # Compilers know this type, but not all as the one the BTF means.
 _RENAMED = {"__builtin_va_list": "__kernel_va_list"}
 _ENUM_MODES = {1: "QI", 2: "HI", 8: "DI"}
+_GAP_MAX = 8192  # bits
 _GAP_TYPES = ((64, "long"), (32, "int"), (16, "short"), (8, "char"))
 _NESTING = 100  # types that need each other, and anonymous structs in each other
 
@@ -108,6 +109,9 @@ class _Writer:
         self._layouts = Layouts(btf)
         self._state: dict[int, bool] = {}  # False: being written, True: written
         self._declared: set[str] = set()
+        self._met: set[tuple[int, bool]] = set()
+        self._inner: set[int] = set()
+        self._room = 4 * len(btf) + 4096  # types that may yet be written in place: see `_in_place`
         self._tags: dict[str, list[tuple[int, int]]] = {}  # tag -> (kind, id of the definition or 0) in order
         self._names: dict[int, str] = {}
         self._used: dict[str, int] = {}  # ordinary identifiers: how often
@@ -165,6 +169,8 @@ class _Writer:
 
     def need(self, id: int, *, whole: bool, depth: int = 0) -> None:
         """Write what a use of the type needs: its definition if `whole`, else a declaration."""
+        if (id, whole) in self._met:
+            return
         if depth > _NESTING:
             raise ObjectError(f"broken BTF: types nested too deep at type {id}")
         depth += 1
@@ -186,8 +192,7 @@ class _Writer:
                 self.need(t.type, whole=True, depth=depth)
         elif kind in COMPOSITES:
             if not t.name:
-                for m in t.members:
-                    self.need(m.type, whole=True, depth=depth)
+                self._members_need(t, depth)
             elif whole:
                 self._composite(t, depth)
             else:
@@ -200,6 +205,7 @@ class _Writer:
             self._declare(t)
         elif kind in (INT, FLOAT):
             self._base(t)
+        self._met.add((id, whole))
 
     def _declare(self, t: BtfType) -> None:
         text = self._spelled(t)
@@ -251,9 +257,11 @@ class _Writer:
             inner = self.btf.type(self.btf.strip(m.type))
             if not m.name and inner.kind in COMPOSITES:
                 # Written in place even if it has a name of its own (-fms-extensions).
-                if depth > _NESTING:
-                    raise ObjectError(f"broken BTF: types nested too deep at type {t.id}")
-                self._members_need(inner, depth + 1)
+                if inner.id not in self._inner:
+                    if depth > _NESTING:
+                        raise ObjectError(f"broken BTF: types nested too deep at type {t.id}")
+                    self._members_need(inner, depth + 1)
+                    self._inner.add(inner.id)
             else:
                 self.need(m.type, whole=True, depth=depth)
 
@@ -310,9 +318,14 @@ class _Writer:
     def _joined(words: list[str]) -> str:
         return " ".join(w for w in words if w)
 
+    def _in_place(self, t: BtfType, depth: int) -> None:
+        """Count a type that is written where it is used. If each holds the next twice, they never end."""
+        self._room -= 1
+        if depth > _NESTING or self._room < 0:
+            raise ObjectError(f"broken BTF: types without a name nested too deep at type {t.id}")
+
     def _params(self, t: BtfType, indent: str, depth: int) -> str:
-        if depth > _NESTING:
-            raise ObjectError(f"broken BTF: function types nested too deep at type {t.id}")
+        self._in_place(t, depth)
         params = t.params
         if not params:
             return "void"
@@ -327,8 +340,7 @@ class _Writer:
 
     def _body(self, t: BtfType, indent: str, depth: int = 0) -> str:
         """What stands after `struct name`."""
-        if depth > _NESTING:
-            raise ObjectError(f"broken BTF: types nested too deep at type {t.id}")
+        self._in_place(t, depth)
         layout = self._layouts.of(t)
         inside = indent + "\t"
         lines = ["{"]
@@ -403,9 +415,17 @@ class _Writer:
 
 
 def _gap(indent: str, start: int, bits: int, align: int) -> list[str]:
-    """Unnamed bitfields of together `bits` bits at bit `start`, none larger than the struct's alignment."""
+    """Unnamed bitfields of together `bits` bits at bit `start`, none larger than the struct's alignment.
+
+    Whole bytes of a large gap are an array instead.
+    """
     lines = []
     while bits:
+        if bits > _GAP_MAX and start % 8 == 0:
+            lines.append(f"{indent}char __pad_{start // 8}[{bits // 8}];")
+            start += bits // 8 * 8
+            bits %= 8
+            continue
         unit, name = next((u, n) for u, n in _GAP_TYPES if u <= 8 * align or u == 8)
         size = min(bits, unit - start % unit)
         lines.append(f"{indent}{name}: {size};")

@@ -38,16 +38,23 @@ _LONGEST_ARRAY = 1 << 20  # elements; the most a `Struct` takes
 _Line = tuple[int, int, int, str, str, str]
 
 
-def _identifier(name: str, used: set[str]) -> str:
-    """A name for Python that is not in `used`; no two leading underscores, which a class would mangle."""
+def _identifier(name: str, used: dict[str, int]) -> str:
+    """A name for Python that is not in `used`; no two leading underscores, which a class would mangle.
+
+    `used` counts how often each name was asked for, so that the next one is found at once.
+    """
     name = re.sub(r"\W", "_", name)
     if name.startswith("__"):
         name = "_" + name.lstrip("_")
     if not name or name[0].isdigit():
         name = f"_{name}"
-    while name in used or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
         name += "_"
-    used.add(name)
+    base = name
+    while name in used:
+        used[base] += 1
+        name = f"{base}_{used[base]}"
+    used[name] = 1
     return name
 
 
@@ -63,9 +70,10 @@ class _Writer:
         self.btf = btf
         self.parts: list[str] = []
         self.needs: set[str] = set()
-        self._used = set(_IMPORTED)
+        self._used = dict.fromkeys(_IMPORTED, 1)
         self._classes: dict[int, tuple[str, int]] = {}  # struct -> name of its class, alignment
         self._open: set[int] = set()
+        self._room = 4 * len(btf) + 4096  # anonymous structs that may yet be taken apart
 
     def _use(self, text: str) -> str:
         self.needs.update(name for name in re.findall(r"\w+", text) if name in _IMPORTED)
@@ -116,14 +124,14 @@ class _Writer:
         self._open.add(t.id)
         name = _identifier(name, self._used)
         lines: list[_Line] = []
-        self._lines(t, 0, name, lines, set(), depth)
+        self._lines(t, 0, name, lines, {}, depth)
         comment = f"struct {t.name}" if t.name else "An anonymous struct"
         out = [f"class {name}({self._use('Struct')}):", f'    """{comment}, {t.size} bytes."""', ""]
         pos = 0
         align = 1
         # All offsets and the size must suit the alignments, or else everything is bytes.
         loose = any(at % a or t.size % a for at, _, a, _, _, _ in lines)
-        used = {line[3] for line in lines}
+        used = {line[3]: 1 for line in lines}
         for at, size, own, field, text, remark in lines:
             if at < pos or at + size > t.size:
                 raise ObjectError(f"broken BTF: members of struct {name!r} (type {t.id}) overlap")
@@ -145,10 +153,11 @@ class _Writer:
         return name, align
 
     def _lines(
-        self, t: BtfType, base: int, owner: str, lines: list[_Line], used: set[str], depth: int
+        self, t: BtfType, base: int, owner: str, lines: list[_Line], used: dict[str, int], depth: int
     ) -> None:
         """The fields of a struct at byte `base` of the class; anonymous structs are part of it."""
-        if depth > _NESTING:
+        self._room -= 1
+        if depth > _NESTING or self._room < 0:
             raise ObjectError(f"broken BTF: struct {owner!r} (type {t.id}) contains itself")
         btf = self.btf
         run: list[tuple[BtfMember, int, int]] = []
@@ -180,7 +189,7 @@ class _Writer:
         self._flush(run, lines, used)
 
     @staticmethod
-    def _flush(run: list[tuple[BtfMember, int, int]], lines: list[_Line], used: set[str]) -> None:
+    def _flush(run: list[tuple[BtfMember, int, int]], lines: list[_Line], used: dict[str, int]) -> None:
         """One field for a run of bitfields."""
         if not run:
             return
@@ -197,7 +206,7 @@ class _Writer:
         for name, value in t.enumerators:
             name = re.sub(r"\W", "_", name)
             if name not in self._used and not keyword.iskeyword(name) and name.isidentifier():
-                self._used.add(name)
+                self._used[name] = 1
                 lines.append(f"{name} = {value}")
         if len(lines) > 1:
             self.parts.append("\n".join(lines) + "\n")

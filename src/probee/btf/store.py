@@ -50,10 +50,10 @@ def _folder(root: str, *, create: bool) -> int | None:
     try:
         if create:
             os.makedirs(root, 0o700, exist_ok=True)
-            if not os.path.isdir(path):
-                os.mkdir(path, 0o700)
         if not _ours(os.stat(root)):
             return None
+        if create and not os.path.isdir(path):
+            os.mkdir(path, 0o700)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
