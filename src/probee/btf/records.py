@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ..errors import ObjectError
 from .kinds import COMPOSITES, INT, UNION
-from .values import Codec, checked
+from .values import Codec, TextCodec, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,6 +142,23 @@ def _same(mine: Any, theirs: Any) -> bool:
     return bool(mine == theirs)
 
 
+def _text(record: Any) -> str:
+    raw: bytes = record._slot.partition(b"\0")[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "replace")
+
+
+def _reading(attribute: str) -> Callable[[Any], str]:
+    """`_text` with another attribute for `_slot`: the fastest way to a tuple's item from Python code."""
+    code = _text.__code__
+    names = tuple([attribute if name == "_slot" else name for name in code.co_names])
+    function_type: Any = type(_text)
+    function: Callable[[Any], str] = function_type(code.replace(co_names=names), globals())
+    return function
+
+
 class Field:
     """A field of a record: `codec` reads the bytes `start` to `end` of the struct.
 
@@ -163,8 +180,8 @@ class Field:
         self.shared = False
         self.inside = 0
 
-    def getter(self) -> Callable[[tuple[Any, ...]], Any]:
-        """A function from the raw tuple to the field's value."""
+    def getter(self, raw: str) -> Callable[[Any], Any]:
+        """A function from the record to the field's value. `raw` + slot is the attribute with an item."""
         slot, codec, inside = self.slot, self.codec, self.inside
         if slot < 0:
             nothing = codec.unpack(b"")
@@ -175,6 +192,8 @@ class Field:
             return lambda record: codec.unpack(_item(record, slot), inside)
         if codec.plain:
             return lambda record: _item(record, slot)
+        if isinstance(codec, TextCodec):
+            return _reading(f"{raw}{slot}")
         load = codec.load
         return lambda record: load(_item(record, slot))
 
@@ -214,8 +233,11 @@ class StructCodec(Codec):
         self.names = tuple(self.fields)
         self._items = _arrange(fields, size)
         self._struct = self._stream(0, 0)
-        self.getters = [f.getter() for f in fields]
-        self.record: type[Record] = _record_class(self, base)
+        raw = "_slot"
+        while any(name.startswith(raw) for name in self.names):
+            raw += "_"
+        self.getters = [f.getter(raw) for f in fields]
+        self.record: type[Record] = _record_class(self, base, raw)
 
     def load(self, slot: bytes) -> Record:
         record: Record = self.record(self._struct.unpack(slot))
@@ -376,7 +398,7 @@ def _arrange(fields: list[Field], size: int) -> str:
     return "".join(codes)
 
 
-def _record_class(codec: StructCodec, base: type | None) -> Any:
+def _record_class(codec: StructCodec, base: type | None, raw: str) -> Any:
     """The class of a struct's records, deriving from the user's class if it has the same fields."""
     space: dict[str, Any] = {"__slots__": (), "_codec": codec, "_fields": codec.names}
     name = codec.name.rpartition(" ")[2]
@@ -397,5 +419,7 @@ def _record_class(codec: StructCodec, base: type | None) -> Any:
         if word in _RESERVED or (word.startswith("__") and word.endswith("__")):
             continue  # reached through _asdict()
         alone = f.slot >= 0 and not f.shared and f.codec.plain
+        if isinstance(f.codec, TextCodec) and f.slot >= 0 and not f.shared:
+            space[f"{raw}{f.slot}"] = _tuplegetter(f.slot, "")
         space[word] = _tuplegetter(f.slot, f.codec.name) if alone else property(get, doc=f.codec.name)
     return type(bases[-1])(name if name.isidentifier() else "record", bases, space)

@@ -232,7 +232,11 @@ class FloatCodec(Codec):
 
 def text(slot: bytes) -> str:
     """What a `char` array says: up to the first NUL, as UTF-8."""
-    return slot.split(b"\0", 1)[0].decode("utf-8", "replace")
+    raw = slot.partition(b"\0")[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "replace")
 
 
 class TextCodec(Codec):
@@ -244,7 +248,7 @@ class TextCodec(Codec):
         super().__init__(name, size, order, f"{size}s")
 
     def load(self, slot: bytes) -> str:
-        return slot.split(b"\0", 1)[0].decode("utf-8", "replace")
+        return text(slot)
 
     def dump(self, value: Any) -> bytes:
         return sized(value, self.name, self.size)
