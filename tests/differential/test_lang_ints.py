@@ -84,7 +84,7 @@ RULES = {"U": U, "S": S, "W": W, "FD": FD, "MD": MD, "SHL": SHL, "SHR": SHR}
 
 @dataclass(frozen=True)
 class Expr:
-    """`text` is the program's, `model` Python's; `kind` is S, U or B (i64, u64, bool); `value` a literal's."""
+    """`text` is the program's, `model` Python's; `kind`: S, U or B (i64, u64, bool); `value` a literal's."""
 
     text: str
     model: str
