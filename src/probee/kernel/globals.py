@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .maps import Map
 
 _KEY = bytes(4)  # data maps are arrays of one entry
-_DROPS = "__dropped_"  # what programs count lost records of a ring buffer in
 
 
 class _Section:
@@ -79,9 +78,6 @@ class Globals:
         if codecs is None and spec.btf is not None:
             codecs = Codecs(spec.btf)
         object.__setattr__(self, "_", _State(maps, spec, codecs))
-        for name, m in maps.items():
-            if _DROPS + name in spec.globals and hasattr(m, "count_drops"):
-                m.count_drops(lambda counter=_DROPS + name: self[counter])
 
     def __getitem__(self, name: str) -> Any:
         state: _State = self._
@@ -121,7 +117,7 @@ class Globals:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _close(self)
+        close(self)
 
     def __repr__(self) -> str:
         return f"<globals {', '.join(self)}>"
@@ -154,10 +150,8 @@ class _State:
         return found
 
 
-def _close(variables: Globals) -> None:
+def close(variables: Globals) -> None:
+    """Let go of the memory. A function, since a method would take a name from the program's variables."""
     state = variables._
     state.known.clear()
     state.sections.clear()
-
-
-close = _close  # `close(globals)`: the method's name would be one that a program can't use for a variable

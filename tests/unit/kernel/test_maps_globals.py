@@ -39,11 +39,10 @@ def program() -> ObjectSpec:
     s.maps[".rodata"] = MapSpec(
         ".rodata", map_type=m_.ARRAY, key_size=4, value_size=8, max_entries=1, initial=b""
     )
-    s.maps["events"] = MapSpec("events", map_type=m_.RINGBUF, max_entries=4096)
     s.globals["total"] = GlobalSpec("total", ".bss", 0, 8, u64, False)
     s.globals["name"] = GlobalSpec("name", ".bss", 8, 16, text, False)
     s.globals["at"] = GlobalSpec("at", ".bss", 24, 16, point, False)
-    s.globals["__dropped_events"] = GlobalSpec("__dropped_events", ".bss", 40, 8, u64, False)
+    s.globals["_hidden"] = GlobalSpec("_hidden", ".bss", 40, 8, u64, False)
     s.globals["limit"] = GlobalSpec("limit", ".rodata", 0, 4, 0, True)
     s.globals["spec"] = GlobalSpec("spec", ".rodata", 4, 4, 0, True)
     return s
@@ -72,7 +71,7 @@ def test_variables_are_attributes(live: tuple[Globals, dict[str, Any]]) -> None:
     whole = maps[".bss"][0]
     assert whole[:8] == (7).to_bytes(8, "little")
     assert whole[8:13] == b"bash\0"
-    assert list(g) == ["total", "name", "at", "__dropped_events", "limit", "spec"]
+    assert list(g) == ["total", "name", "at", "_hidden", "limit", "spec"]
     assert len(g) == 6
     assert "total" in g
     assert "other" not in g
@@ -99,13 +98,6 @@ def test_constants_are_read_only(live: tuple[Globals, dict[str, Any]], fake: Fak
     assert (g.limit, g.spec) == (7, 8)
     with pytest.raises(MapError, match="limit is a constant"):
         g.limit = 3
-
-
-def test_drops_of_ring_buffers_are_found_by_name(live: tuple[Globals, dict[str, Any]]) -> None:
-    g, maps = live
-    assert maps["events"].dropped == 0
-    g["__dropped_events"] = 12
-    assert maps["events"].dropped == 12
 
 
 def test_kernels_that_do_not_map_them(live: tuple[Globals, dict[str, Any]], fake: FakeKernel) -> None:

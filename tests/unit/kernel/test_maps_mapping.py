@@ -364,6 +364,11 @@ def test_a_map_that_exists_gets_types_from_a_spec(fake: FakeKernel) -> None:
     again.close()
 
 
+def test_perf_event_arrays_have_an_entry_for_each_cpu(fake: FakeKernel) -> None:
+    with Map.create(spec(m_.PERF_EVENT_ARRAY, value=4, n=0)) as m:
+        assert m.max_entries == 3
+
+
 def test_untyped_sizes_are_integers_or_bytes(fake: FakeKernel) -> None:
     with Map.create(spec(m_.HASH, 6, 3)) as m:
         m[b"abcdef"] = b"xyz"
