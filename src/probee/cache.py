@@ -100,10 +100,10 @@ def _open_folder(*, create: bool) -> int | None:
     try:
         if create:
             os.makedirs(root, 0o700, exist_ok=True)
-            if not os.path.isdir(path):
-                os.mkdir(path, 0o700)
         if not _ours(os.stat(root)):
             return None
+        if create and not os.path.isdir(path):
+            os.mkdir(path, 0o700)
         fd = os.open(path, flags | os.O_NOFOLLOW)
     except OSError:
         return None

@@ -44,6 +44,8 @@ def kernel_btf() -> Btf:
                 feature="kernel BTF",
                 since="5.4",
             ) from None
+        except ObjectError as e:
+            raise ObjectError(f"{path}: {e}") from None
     return _kernel
 
 

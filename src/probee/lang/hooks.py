@@ -55,6 +55,18 @@ _HIDDEN = {
 }
 
 
+_NAMELESS = ["__syscall_nr", "args"]  # a system call's record as BTF alone knows it
+
+
+def _nameless() -> str:
+    from ..sys.caps import sudo_line
+
+    return (
+        "the arguments' names are in tracefs, which can't be read here: write args.args[0] for the first, "
+        f"or run it as root: {sudo_line()}"
+    )
+
+
 class ContextObject:
     """A parameter with attributes (`args`, `ctx`). `names` are the attributes it has."""
 
@@ -79,6 +91,8 @@ class ContextObject:
             advice = nearest(name, self.names) or f"it has {', '.join(self.names) or 'none'}"
             if name in _HIDDEN:
                 advice = f"the kernel hides the record's common fields from programs{_HIDDEN[name]}"
+            elif self.names == _NAMELESS:
+                advice = _nameless()
             raise CompileError(f"{self.what} has no field {name}", advice=advice)
         return self._attr(b, name)
 

@@ -8,6 +8,8 @@ import sys
 from probee.errors import PermissionDenied
 
 # include/uapi/linux/capability.h
+CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
 CAP_SYS_RESOURCE = 24
@@ -15,11 +17,18 @@ CAP_PERFMON = 38
 CAP_BPF = 39
 
 _NAMES = {
+    CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH",
     CAP_NET_ADMIN: "CAP_NET_ADMIN",
     CAP_SYS_ADMIN: "CAP_SYS_ADMIN",
     CAP_SYS_RESOURCE: "CAP_SYS_RESOURCE",
     CAP_PERFMON: "CAP_PERFMON",
     CAP_BPF: "CAP_BPF",
+}
+# What stands for a capability, as in the kernel.
+_COVERED_BY = {
+    CAP_BPF: CAP_SYS_ADMIN,
+    CAP_PERFMON: CAP_SYS_ADMIN,
+    CAP_DAC_READ_SEARCH: CAP_DAC_OVERRIDE,
 }
 _WHOLE_RANGE = "4294967295"  # a user namespace that maps every id is the initial one
 
@@ -41,15 +50,12 @@ def effective() -> int:
 
 
 def missing(*needed: int) -> list[str]:
-    """The names of the `needed` capabilities that this process lacks.
-
-    CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as in the kernel.
-    """
+    """The names of the `needed` capabilities that this process lacks."""
     have = effective()
     lacks = []
     for capability in needed:
-        covered = have >> CAP_SYS_ADMIN & 1 and capability in (CAP_BPF, CAP_PERFMON)
-        if not (have >> capability & 1 or covered):
+        wider = _COVERED_BY.get(capability, capability)
+        if not (have >> capability & 1 or have >> wider & 1):
             lacks.append(_NAMES[capability])
     return lacks
 

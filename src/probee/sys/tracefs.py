@@ -48,7 +48,7 @@ def root() -> str:
         try:
             os.stat(path + "/events")
         except PermissionError as error:
-            raise _denied("reading tracefs", error) from None
+            raise _unreadable(error) from None
         except OSError:
             continue
         _found = path
@@ -65,7 +65,9 @@ def _mount() -> str:
         native.mount("tracefs", path, "tracefs")
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise _denied("mounting tracefs", error) from None
+            from probee.sys import caps
+
+            raise caps.denied("mounting tracefs", caps.CAP_SYS_ADMIN, error=error.errno) from None
         raise Unsupported(
             f"this kernel has no tracefs at {path} (it needs CONFIG_TRACING; in a container, mount "
             f"/sys/kernel/tracing into it): {error}",
@@ -77,10 +79,11 @@ def _mount() -> str:
     return path
 
 
-def _denied(what: str, error: OSError) -> PermissionDenied:
+def _unreadable(error: OSError) -> PermissionDenied:
+    """tracefs is for root's eyes as files are: by their mode, not by a capability of tracing."""
     from probee.sys import caps
 
-    return caps.denied(what, caps.CAP_SYS_ADMIN, error=error.errno or 0)
+    return caps.denied("reading tracefs", caps.CAP_DAC_READ_SEARCH, error=error.errno or 0)
 
 
 def _read(group: str, event: str, file: str) -> str:
@@ -88,7 +91,7 @@ def _read(group: str, event: str, file: str) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
-        raise _denied("reading tracefs", error) from None
+        raise _unreadable(error) from None
     except (OSError, ValueError):
         raise unknown(group, event) from None
     try:
