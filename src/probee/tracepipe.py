@@ -1,7 +1,7 @@
 """What programs print: lines of `bpf_trace_printk`, read from ftrace without taking them from other readers.
 
-A pipe has one reader at a time, so each reader makes a tracefs instance of its own (`instances/probee-PID-N`),
-with only the event `bpf_trace:bpf_trace_printk` switched on (Linux 5.9). Where that fails it reads the system's.
+A pipe has one reader at a time, so each reader makes a tracefs instance of its own (`instances/probee-PID-N`)
+with only the event `bpf_trace:bpf_trace_printk` on (Linux 5.9). Where that fails it reads the system's pipe.
 """
 
 from __future__ import annotations

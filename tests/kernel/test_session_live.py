@@ -1,4 +1,4 @@
-"""A session in the running kernel: what can be attached, ways to read, and that nothing is left afterwards."""
+"""A session in the running kernel: what can be attached, ways to read, nothing left behind."""
 
 from __future__ import annotations
 
