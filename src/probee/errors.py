@@ -84,7 +84,7 @@ class VerifierError(LoadError):
         super().__init__(message, errno=errno)
 
 
-class PermissionDenied(LoadError, PermissionError):
+class PermissionDenied(LoadError, PermissionError):  # type: ignore[misc]  # errno: never None here
     """A capability or privilege is missing. `capability` names it (for example `CAP_BPF`)."""
 
     def __init__(self, message: str, *, errno: int = 1, capability: str = "") -> None:
