@@ -444,7 +444,8 @@ def _skip_qualifiers(btf: Btf, id: int) -> int:
 
 
 def _string(text: str) -> str:
-    return '"' + re.sub(r'[\\"]|[^ -~]', lambda m: f"\\{ord(m[0]) & 0xFF:03o}", text) + '"'
+    """A string literal of an attribute; in those there are no escapes for control characters."""
+    return '"' + re.sub(r'[\\"]', r"\\\g<0>", re.sub(r"[\x00-\x1f\x7f]", "?", text)) + '"'
 
 
 def _is_c_type(name: str) -> bool:
