@@ -66,14 +66,14 @@ def _name_table(strings: bytes, offsets: list[int]) -> list[int]:
     """The sorted table of names; `offsets` are the types' names, in order of their ids."""
     find = strings.find
     crc = zlib.crc32
-    # One expression for all and no call of ours in it: this is most of what building costs.
-    table = [crc(strings[at : find(0, at)]) << 32 | id for id, at in enumerate(offsets, 1) if at]
-    flavoured = _flavoured(strings)
-    if flavoured:
-        table = [
-            entry if at not in flavoured else flavoured[at] << 32 | entry & 0xFFFFFFFF
-            for entry, at in zip(table, filter(None, offsets), strict=True)
-        ]
+    other = _flavoured(strings)
+    # One expression and no call of a function of ours in it: this is most of what building costs.
+    table = [
+        crc(strings[at : find(0, at)]) << 32 | id
+        for id, at in enumerate(offsets, 1)
+        if at and at not in other
+    ]
+    table += [other[at] << 32 | id for id, at in enumerate(offsets, 1) if at in other]
     table.sort()
     return table
 
