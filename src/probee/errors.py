@@ -1,4 +1,7 @@
-"""Every error probee raises on purpose. Each holds its facts as attributes; `str()` is one line with a next step."""
+"""Every error probee raises on purpose: facts as attributes, and a message that names a next step.
+
+What is not among them, and comes from inside probee, is a defect.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,7 @@ class PermissionDenied(LoadError, PermissionError):  # type: ignore[misc]  # err
     def __init__(self, message: str, *, errno: int = 1, capability: str = "") -> None:
         self.capability = capability
         LoadError.__init__(self, message, errno=errno)
+        self.errno = errno  # OSError's constructor, among the bases, has cleared it
 
 
 class AttachError(ProbeeError):
