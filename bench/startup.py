@@ -2,10 +2,10 @@
 
 `python bench/startup.py [ROUNDS]`
 
-"Attached" is the first line that tells of an event, while another process opens a file every half millisecond: it
-does not depend on what a program says about itself. Memory is the peak of a process and its children (getrusage). The
-rounds of all rivals take turns, so that a busy moment hits all of them. bpftrace 0.27 is Debian sid's package,
-unpacked beside the system.
+"Attached" is the first line that tells of an event, while another process opens a file every half
+millisecond: it does not depend on what a program says about itself. Memory is the peak of a process and its
+children (getrusage). The rivals take turns, so that a busy moment hits all of them. bpftrace 0.27 is Debian
+sid's package, unpacked beside the system.
 """
 
 from __future__ import annotations
@@ -92,9 +92,8 @@ def table(title: str, results: dict[str, Result], targets: list[tuple[str, str, 
             verdict = "ok" if ratio <= most else "MISSED"
             print(f"  {ours}, {what} / {theirs}: {ratio:.3f}, to reach {most}: {verdict}")
         elif not theirs:
-            print(
-                f"  {ours}, {what}: {mine:.1f} {units[what]}, to reach {most}: {'ok' if mine <= most else 'MISSED'}"
-            )
+            verdict = "ok" if mine <= most else "MISSED"
+            print(f"  {ours}, {what}: {mine:.1f} {units[what]}, to reach {most}: {verdict}")
 
 
 def compare(

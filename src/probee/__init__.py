@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .lang.decl import tracepoint as tracepoint
     from .lang.decl import uprobe as uprobe
     from .lang.decl import uretprobe as uretprobe
+    from .session import Session as Session
+    from .session import attach as attach
 
     # A value of these types is an int, and that is what a type checker should see.
     i8: TypeAlias = int

@@ -235,6 +235,22 @@ def test_disasm_shows_source_lines_and_names() -> None:
     assert "; execs" in done.stdout
 
 
+def test_disasm_of_a_tool() -> None:
+    done = run("disasm", "runqlat", "on_switch")
+    assert done.returncode == 0
+    assert done.stdout.startswith("on_switch  tp_btf/sched_switch")
+    refused(run("disasm", "runqlat", "on_swich"), "it has on_wakeup")
+
+
+def test_a_copied_tool_runs(tmp_path: Path) -> None:
+    shutil.copy(REPO / "src/probee/tools/runqlat.py", tmp_path / "mine.py")
+    for words in (probee("run"), [sys.executable]):
+        command = [*words, str(tmp_path / "mine.py"), "-d", "0.2"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "run-queue latency" in done.stdout
+
+
 # ---- bad input ----
 
 

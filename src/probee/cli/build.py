@@ -8,6 +8,7 @@ import os
 from ..errors import ProbeeError
 from ..lang.decl import ProgramDecl, programs_in
 from ..session import import_file
+from ..tools import TOOLS
 
 EXAMPLES = """\
 examples:
@@ -22,11 +23,11 @@ CO-RE relocations, so it also fits other kernels than this one.
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="probee build",
-        description="Compile the programs of a Python file to a BPF object.",
+        description="Compile the programs of a Python file, or of one of probee's tools, to a BPF object.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE.py")
+    parser.add_argument("file", metavar="FILE.py|TOOL")
     parser.add_argument("-o", "--output", metavar="OBJECT.o", help="default: FILE.bpf.o, here")
     opts = parser.parse_args(argv)
     output = opts.output or os.path.basename(opts.file).removesuffix(".py") + ".bpf.o"
@@ -49,6 +50,9 @@ def compile_file(path: str) -> bytes:
 
 
 def programs_of(path: str) -> list[ProgramDecl]:
+    """The programs of a file, or of one of the tools."""
+    if path in TOOLS:
+        return programs_in(vars(__import__(f"probee.tools.{path}", fromlist=["*"])))
     if not os.path.isfile(path):
         raise ProbeeError(f"there is no file {path}")
     programs = programs_in(vars(import_file(path)))

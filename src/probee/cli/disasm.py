@@ -11,6 +11,7 @@ from ..isa.disasm import disassemble_insns
 from ..isa.insn import decode
 from ..isa.tables import HELPERS
 from ..obj import ObjectSpec, ProgramSpec, read_object
+from ..tools import TOOLS
 from .style import bold, dim
 
 CALL = 0x85  # RFC 9669, section 4.3: CALL by static id, in class JMP
@@ -19,25 +20,26 @@ EXAMPLES = """\
 examples:
   probee disasm examples/execsnoop.py
   probee disasm execsnoop.bpf.o on_exec
+  probee disasm runqlat
 """
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="probee disasm",
-        description="Show the instructions of a Python file's programs, or of a BPF object. Needs no root.",
+        description="The instructions of a Python file's programs, a tool's, or an object's. Needs no root.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE.py|OBJECT.o")
+    parser.add_argument("file", metavar="FILE.py|TOOL|OBJECT.o")
     parser.add_argument("program", nargs="*", help="only these programs")
     opts = parser.parse_args(argv)
-    if not os.path.isfile(opts.file):
-        raise ProbeeError(f"there is no file {opts.file}")
-    if opts.file.endswith(".py"):
+    if opts.file.endswith(".py") or opts.file in TOOLS:
         from .build import compile_file
 
         data = compile_file(opts.file)
+    elif not os.path.isfile(opts.file):
+        raise ProbeeError(f"there is no file {opts.file}")
     else:
         with open(opts.file, "rb") as file:
             data = file.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .. import __version__
@@ -66,7 +67,8 @@ def main(argv: list[str]) -> int:
     if name == "tools":
         for tool, text in TOOLS.items():
             print(f"{bold(f'{tool:<12}')} {text}")
-        print("\n`probee TOOL --help` explains one. Each is one file to read and copy: probee/tools/TOOL.py")
+        folder = os.path.dirname(sys.modules["probee.tools"].__file__ or "")
+        print(f"\n`probee TOOL --help` explains one. Each is one file to read and to copy: {folder}/TOOL.py")
         return 0
     return wrong(name)
 

@@ -20,10 +20,11 @@ Examples:
 
 from __future__ import annotations
 
+import sys
+
 import probee as bp
 from probee import u32, u64
-
-from ._common import DURATION, INTERVAL, JSON, Log2, Option, announce, parse, rounds
+from probee.tools._common import DURATION, INTERVAL, JSON, Log2, Option, announce, parse, rounds
 
 READ, WRITE = 0, 1  # REQ_OP_READ, REQ_OP_WRITE: the low byte of a request's flags
 
@@ -89,7 +90,12 @@ def main(argv: list[str]) -> int:
         announce(opts, "Timing block I/O... Ctrl-C to end.")
         for _ in rounds(opts.interval, opts.duration):
             for histogram, maps in histograms:
-                histogram.show(
-                    [[sum(cpus) for cpus in slot] for slot in zip(*(m.values() for m in maps), strict=True)]
-                )
+                slots = zip(
+                    *(m.values() for m in maps), strict=True
+                )  # each a list of counts by CPU, for each map
+                histogram.show([map(sum, slot) for slot in slots])
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -16,11 +16,12 @@ Examples:
 
 from __future__ import annotations
 
+import sys
+
 import probee as bp
 from probee import Char, u8, u32, u64
-
-from ._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, positive, stream
-from ._filter import choose, wanted
+from probee.tools._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, positive, stream
+from probee.tools._filter import choose, wanted
 
 ARGS = 256
 
@@ -90,3 +91,7 @@ def main(argv: list[str]) -> int:
                 args=words(e),
             )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

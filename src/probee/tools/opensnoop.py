@@ -16,13 +16,13 @@ Examples:
 
 from __future__ import annotations
 
+import sys
 from errno import errorcode
 
 import probee as bp
 from probee import Char, i32, u32, u64
-
-from ._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, stream
-from ._filter import choose, wanted
+from probee.tools._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, stream
+from probee.tools._filter import choose, wanted
 
 
 class Started(bp.Struct):
@@ -126,3 +126,7 @@ def main(argv: list[str]) -> int:
                 path=e.path,
             )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

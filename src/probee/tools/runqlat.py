@@ -19,11 +19,12 @@ Examples:
 
 from __future__ import annotations
 
+import sys
+
 import probee as bp
 from probee import u32, u64
-
-from ._common import COMM, DURATION, INTERVAL, JSON, PID, UID, Log2, announce, parse, rounds
-from ._filter import ANYBODY, choose, only_comm, only_pid, only_uid
+from probee.tools._common import COMM, DURATION, INTERVAL, JSON, PID, UID, Log2, announce, parse, rounds
+from probee.tools._filter import ANYBODY, choose, only_comm, only_pid, only_uid
 
 TASK_RUNNING = 0
 
@@ -76,3 +77,7 @@ def main(argv: list[str]) -> int:
         for _ in rounds(opts.interval, opts.duration):
             histogram.show(waits.values())
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -18,19 +18,32 @@ Examples:
 from __future__ import annotations
 
 import os
+import sys
 
 import probee as bp
 from probee import Char, u32, u64
 from probee.isa.syscalls import SYSCALLS
-
-from ._common import COMM, DURATION, INTERVAL, JSON, PID, UID, Option, Rows, announce, parse, positive, rounds
-from ._filter import choose, wanted
+from probee.tools._common import (
+    COMM,
+    DURATION,
+    INTERVAL,
+    JSON,
+    PID,
+    UID,
+    Option,
+    Rows,
+    announce,
+    parse,
+    positive,
+    rounds,
+)
+from probee.tools._filter import choose, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._common import Options
+    from probee.tools._common import Options
 
 CALLS = 1024  # more than any architecture has
 
@@ -164,3 +177,7 @@ def main(argv: list[str]) -> int:
         for _ in rounds(opts.interval, opts.duration):
             report(opts, seen)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

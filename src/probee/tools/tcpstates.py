@@ -17,10 +17,11 @@ Examples:
 
 from __future__ import annotations
 
+import sys
+
 import probee as bp
 from probee import Char, u8, u16, u32, u64
-
-from ._common import DURATION, JSON, Option, Rows, parse, positive, stream
+from probee.tools._common import DURATION, JSON, Option, Rows, parse, positive, stream
 
 STATES = (
     "?",
@@ -128,3 +129,7 @@ def main(argv: list[str]) -> int:
                 ms=(e.time_ns - e.since_ns) / 1e6 if e.since_ns else None,
             )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
