@@ -231,7 +231,8 @@ def _extreme(op: str, name: str) -> Callable[[Fn, ast.Call], Item]:
     def handler(f: Fn, node: ast.Call) -> Item:
         if len(node.args) == 1 and not node.keywords:
             item = f.expr(node.args[0])
-            if isinstance(item, Py) and isinstance(item.obj, (tuple, list, range)) and item.obj:
+            numbers = item.obj if isinstance(item, Py) and isinstance(item.obj, (tuple, list, range)) else ()
+            if isinstance(item, Py) and numbers and all(isinstance(n, int) for n in numbers):
                 return Py(max(item.obj) if name == "max" else min(item.obj))
             f.fail(node, f"{name}() needs two values or more", f"write {name}(a, b)")
         items = arguments(f, node, f"{name}(a, b, …)", 2, 16)

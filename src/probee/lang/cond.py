@@ -121,10 +121,8 @@ def _chain(f: Fn, node: ast.Compare, yes: ir.Block, no: ir.Block) -> Flows:
 def as_value(f: Fn, node: ast.expr) -> Item:
     """A condition as a bool."""
     if isinstance(node, ast.UnaryOp) and not _narrows(node.operand):
-        item = expr.evaluate(f, node.operand)
-        if isinstance(item, Py):
-            return Py(not item.obj) if not callable(item.obj) else Num(f.b.not_(truth(f, item, node)))
-        return Num(f.b.not_(truth(f, item, node.operand)))
+        value = f.b.not_(truth(f, expr.evaluate(f, node.operand), node.operand))
+        return Py(bool(value.value)) if isinstance(value, ir.Const) else Num(value)
     b = f.b
     yes, no = b.new_block("true"), b.new_block("false")
     y, n = branch(f, node, yes, no)

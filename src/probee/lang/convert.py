@@ -323,7 +323,8 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
             if len(values) > to.n:
                 f.fail(node, f"{len(values)} elements do not fit into {to!r}")
             for i in range(to.n):
-                f.b.write(f.b.index(ptr, i), literal(f, values[i] if i < len(values) else 0, node))
+                value = number(f, Py(values[i] if i < len(values) else 0), node)
+                f.b.write(f.b.index(ptr, i), value)
             return
         if source is not None and isinstance(source.type, Ptr):
             here = source.type.to

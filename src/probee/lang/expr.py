@@ -409,7 +409,7 @@ def elem_place(f: Fn, base: Ref, index: Item, node: ast.AST) -> tuple[Ref, ir.Va
 
 
 def _constant_element(f: Fn, obj: Any, index: Item, node: ast.AST) -> Item:
-    if not isinstance(index, Py):
+    if not isinstance(index, Py) or isinstance(index.obj, decl.Var):
         f.fail(
             node,
             f"{describe_object(obj)} can be indexed with a constant only",
@@ -607,7 +607,7 @@ def contains(f: Fn, needle: Item, hay: Item, node: ast.AST) -> ir.Value:
     if isinstance(hay, Group):
         values = hay.items
     elif isinstance(hay, Py) and isinstance(hay.obj, (tuple, list, set, frozenset, dict)):
-        values = [Py(v) for v in (sorted(hay.obj) if isinstance(hay.obj, (set, frozenset)) else hay.obj)]
+        values = [Py(v) for v in (sorted(hay.obj, key=repr) if isinstance(hay.obj, (set, frozenset)) else hay.obj)]
     elif is_text_like(hay):
         f.fail(node, "text can't be searched in the kernel", "compare it with ==, or use .startswith()")
     else:
@@ -632,7 +632,7 @@ def operand(f: Fn, node: ast.expr, op: ast.cmpop) -> Item:
 
 def _tuple(f: Fn, node: ast.Tuple) -> Item:
     items = [evaluate(f, e) for e in node.elts]
-    if items and all(isinstance(i, Py) for i in items):
+    if items and all(isinstance(i, Py) and not isinstance(i.obj, (decl.Var, decl.MapDecl)) for i in items):
         return Py(tuple(i.obj for i in items if isinstance(i, Py)))
     return Group(items)
 

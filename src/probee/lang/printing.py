@@ -155,7 +155,7 @@ def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
                     spec += str(piece.value)
                 else:
                     item = f.expr(piece.value) if isinstance(piece, ast.FormattedValue) else None
-                    if not isinstance(item, Py):
+                    if not isinstance(item, Py) or not isinstance(item.obj, (int, str)):
                         f.fail(part.value, "a format must be known at compile time", _ADVICE)
                     spec += str(item.obj)
         line.value(f.expr(part.value), spec, part.value)
