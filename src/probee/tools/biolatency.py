@@ -90,10 +90,8 @@ def main(argv: list[str]) -> int:
         announce(opts, "Timing block I/O... Ctrl-C to end.")
         for _ in rounds(opts.interval, opts.duration):
             for histogram, maps in histograms:
-                slots = zip(
-                    *(m.values() for m in maps), strict=True
-                )  # each a list of counts by CPU, for each map
-                histogram.show([map(sum, slot) for slot in slots])
+                slots = zip(*(m.values() for m in maps), strict=True)
+                histogram.show([map(sum, slot) for slot in slots])  # of each map the sum over all CPUs
     return 0
 
 
