@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .kernel.program import Program
 
 RINGBUF = 27  # enum bpf_map_type (linux/bpf.h)
+_INTERRUPTS = (2, 15)  # SIGINT, SIGTERM
 _DROPPED = "__dropped_"  # the compiler's counter of records that found a ring buffer full
 
 # Called with each session once it is attached, and once it has closed. The command line listens.
@@ -177,7 +178,9 @@ class Session:
         for collection in self.collections:
             for program in collection.programs.values():
                 pid = self._pids.get(program.name)
-                self.links.append(program.attach(pid=pid) if pid else program.attach())
+                _uninterrupted(
+                    lambda: self.links.append(program.attach(pid=pid) if pid else program.attach())  # noqa: B023
+                )
         self.stats["attach_ns"] = time.monotonic_ns() - began
 
     # ---- reading ----
@@ -327,9 +330,11 @@ class Session:
     # ---- end ----
 
     def close(self) -> None:
-        """Detach and close everything. Doing it again does nothing."""
-        if self.closed:
-            return
+        """Detach and close everything. Doing it again does nothing. Ctrl-C takes effect after it."""
+        if not self.closed:
+            _uninterrupted(self._close)
+
+    def _close(self) -> None:
         try:
             for link in reversed(self.links):
                 link.close()
@@ -350,12 +355,41 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        self.close()
+        try:
+            self.close()
+        except KeyboardInterrupt:  # another Ctrl-C
+            self.close()
+            if not self._catch_interrupt or kind not in (None, KeyboardInterrupt):
+                raise
+            return True
         return self._catch_interrupt and kind is KeyboardInterrupt
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self.links)} attached"
         return f"<probee session: {', '.join(self.programs)} ({state})>"
+
+
+def _uninterrupted(work: Callable[[], object]) -> None:
+    """Do `work`, which must not end half done. Ctrl-C that comes meanwhile is delivered after it."""
+    import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which takes 5 ms
+
+    came: list[tuple[int, Any]] = []
+    handlers = {number: _signal.getsignal(number) for number in _INTERRUPTS}
+    try:
+        for number, handler in handlers.items():
+            if callable(handler):
+                _signal.signal(number, lambda *signal: came.append(signal))
+    except ValueError:  # not the main thread, which is where signals are delivered
+        work()
+        return
+    try:
+        work()
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                _signal.signal(number, handler)
+        if came:
+            handlers[came[0][0]](*came[0])
 
 
 def _check_privilege() -> None:
@@ -417,7 +451,14 @@ def import_file(path: str, name: str = "") -> ModuleType:
             text = file.read()
     except OSError as error:
         raise ProbeeError(f"can't read {path}: {error.strerror}") from None
-    code = compile(text, path, "exec")
+    try:
+        code = compile(text, path, "exec")
+    except (MemoryError, RecursionError):
+        raise ProbeeError(f"Python can't compile {path}: it is nested too deeply") from None
+    except (SyntaxError, ValueError) as error:
+        if getattr(error, "filename", None):
+            raise
+        raise ProbeeError(f"{path} is no Python file: {error}") from None
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
     sys.path.insert(0, folder)

@@ -9,6 +9,7 @@ from ..errors import ProbeeError
 from ..lang.decl import ProgramDecl, programs_in
 from ..session import import_file
 from ..tools import TOOLS
+from .run import check_file
 
 EXAMPLES = """\
 examples:
@@ -53,8 +54,7 @@ def programs_of(path: str) -> list[ProgramDecl]:
     """The programs of a file, or of one of the tools."""
     if path in TOOLS:
         return programs_in(vars(__import__(f"probee.tools.{path}", fromlist=["*"])))
-    if not os.path.isfile(path):
-        raise ProbeeError(f"there is no file {path}")
+    check_file(path)
     programs = programs_in(vars(import_file(path)))
     if not programs:
         raise ProbeeError(f"{path} has no programs; decorate a function, for example with @bp.tracepoint(…)")

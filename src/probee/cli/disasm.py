@@ -12,6 +12,7 @@ from ..isa.insn import decode
 from ..isa.tables import HELPERS
 from ..obj import ObjectSpec, ProgramSpec, read_object
 from ..tools import TOOLS
+from .run import check_file
 from .style import bold, dim
 
 CALL = 0x85  # RFC 9669, section 4.3: CALL by static id, in class JMP
@@ -38,11 +39,13 @@ def main(argv: list[str]) -> int:
         from .build import compile_file
 
         data = compile_file(opts.file)
-    elif not os.path.isfile(opts.file):
-        raise ProbeeError(f"there is no file {opts.file}")
     else:
-        with open(opts.file, "rb") as file:
-            data = file.read()
+        check_file(opts.file)
+        try:
+            with open(opts.file, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise ProbeeError(f"can't read {opts.file}: {error.strerror}") from None
     try:
         spec = read_object(data, os.path.basename(opts.file))
     except ObjectError as error:

@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
         if option in ("-h", "--help"):
             print(HELP)
             return 0
+        if option == "--":
+            break
         if option == "--json":
             json = True
         elif option in ("-v", "--verbose"):
@@ -45,8 +47,7 @@ def main(argv: list[str]) -> int:
         print(f"probee run: which file?\n\n{HELP}", file=sys.stderr)
         return 2
     path = argv[0]
-    if not os.path.isfile(path):
-        raise ProbeeError(f"there is no file {path}")
+    check_file(path)
     if path.endswith(".py"):
         return run_python(path, argv, json)
     from ..session import attach
@@ -58,6 +59,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def check_file(path: str) -> None:
+    """Raise ProbeeError, with the reason, if there is no such file."""
+    if os.path.isfile(path):
+        return
+    if os.path.isdir(path):
+        raise ProbeeError(f"{path} is a directory; give a file")
+    if os.path.exists(path):
+        raise ProbeeError(f"{path} is no regular file")
+    raise ProbeeError(f"there is no file {path}")
+
+
 def run_python(path: str, argv: list[str], json: bool) -> int:
     from .. import session
     from ..lang.decl import programs_in
@@ -67,6 +79,8 @@ def run_python(path: str, argv: list[str], json: bool) -> int:
     sys.argv = argv
     module = session.import_file(path, "__main__")
     programs = [] if attached else programs_in(vars(module))
+    if not programs and not attached:
+        print(f"probee: {path} has no programs, and has attached none", file=sys.stderr)
     if programs:
         with session.attach(*programs, catch_interrupt=True) as live:
             from .show import show

@@ -6,7 +6,9 @@ import sys
 from contextlib import ExitStack
 from select import EPOLLIN, epoll
 
+from ..tools._common import visible
 from ..tracepipe import TracePipe, used_by
+from .main import one_interrupt
 from .style import bold, dim
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ MOST = 20  # entries of a map that are shown
 
 def show(session: Session, *, json: bool) -> None:
     """Print until Ctrl-C, then the globals and maps."""
+    one_interrupt()
     with ExitStack() as stack:
         codes = (program.spec.link().insns for program in session.programs.values())
         pipe = stack.enter_context(TracePipe()) if used_by(codes) else None
@@ -49,7 +52,7 @@ def _loop(session: Session, pipe: TracePipe | None, json: bool) -> None:
                     name = ring.name if several or json else ""
                     print(as_json(name, record) if json else line(name, record))
             for text in pipe.read() if pipe is not None else ():
-                print(as_json("print", text) if json else text)
+                print(as_json("print", text) if json else visible(text))
             sys.stdout.flush()
             wait.poll()
 
@@ -60,7 +63,7 @@ def line(name: str, record: Any) -> str:
     fields = getattr(record, "_asdict", None)
     if fields is None:
         return head + (record.hex(" ") if isinstance(record, bytes) else repr(record))
-    return head + "  ".join(f"{dim(key + '=')}{value}" for key, value in fields().items())
+    return head + "  ".join(f"{dim(key + '=')}{visible(str(value))}" for key, value in fields().items())
 
 
 def as_json(name: str, record: Any) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ..session import Session
 
 
+NOBODY = 0xFFFF_FFFF  # no user has this id: it means "no change" to chown(2)
+
+
 class Option:
     """An option of a tool. `convert` makes a value of its text or raises ValueError; None: it is a flag."""
 
@@ -46,16 +49,24 @@ class Options:
 
 
 def positive(text: str) -> int:
-    """A whole number above zero."""
-    value = int(text)
+    """A whole number above zero, of the kernel's 31 bits."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
     if value <= 0:
         raise ValueError(f"{text} is not above zero")
+    if value >= 1 << 31:
+        raise ValueError(f"{text} is too large")
     return value
 
 
 def seconds(text: str) -> float:
     """A time in seconds, above zero."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e9:
         raise ValueError(f"{text} is not a time in seconds above zero")
     return value
@@ -64,6 +75,8 @@ def seconds(text: str) -> float:
 def user(text: str) -> int:
     """A user id, or the id of the user of that name."""
     if text.isdecimal():
+        if len(text) > 10 or int(text) >= NOBODY:
+            raise ValueError(f"{text} is no user id: they are below {NOBODY}")
         return int(text)
     import pwd
 
@@ -75,6 +88,8 @@ def user(text: str) -> int:
 
 def command(text: str) -> str:
     """A thread's name as the kernel keeps it: at most 15 bytes."""
+    if not text:
+        raise ValueError("a name is needed")
     return text.encode()[:15].decode(errors="ignore")
 
 
@@ -162,8 +177,15 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list):
         from shlex import join
 
-        return join(value)
-    return value
+        return visible(join(value))
+    return visible(value) if isinstance(value, str) else value
+
+
+def visible(text: str) -> str:
+    """`text` with escapes for what would move the cursor or forge a line: file names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
 
 
 class _Word(str):
