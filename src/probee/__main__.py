@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from .cli.main import main
+try:
+    from .cli.main import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # while importing
+    code = 130
+sys.exit(code)
