@@ -415,11 +415,12 @@ def test_what_programs_print() -> None:
 
     with bp.attach(hello) as session:
         lines, again = session.printed(0), session.printed(0.5)
-        assert list(lines) == []
+        assert f"hello {os.getpid()}" not in list(lines)
         for got in (again, session.printed()):
             timer = threading.Timer(0.1, make, [2])
             timer.start()
-            assert next(got) == next(got) == f"hello {os.getpid()}"
+            mine = (line for line in got if line == f"hello {os.getpid()}")  # others may print, too
+            assert next(mine) == next(mine)
             timer.join()
             got.close()
     instances = Path("/sys/kernel/tracing/instances")

