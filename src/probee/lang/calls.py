@@ -18,7 +18,7 @@ from .convert import (
     truth,
 )
 from .items import Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
-from .scope import Fn, is_none
+from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
 
 TYPE_CHECKING = False
@@ -196,9 +196,14 @@ def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
             f.fail(kw.value, "`**` can't unpack here", "write the fields one by one")
         expr.field_type(f, kind, kw.arg, kw.value)
         item = resolve(f, f.expr(kw.value), kw.value)
+        if isinstance(item, Ref) and item.origin and f.loops and not item.maybe:
+            held = f.b.local("held", item.type)  # what this place made in the round before is overwritten now
+            f.escape(item)
+            f.b.copy_into(held, item.ptr)
+            item = Ref(held)
         values.append((kw.arg, item, kw.value))
     slot = f.b.local(name, kind)
-    ref = Ref(slot, fresh=f.make(slot, padding=True))
+    ref = Ref(slot, fresh=f.make(slot, padding=True), origin=frozenset((Site(name, f.loops),)))
     for field, item, where in values:
         place = expr.field_place(f, ref, field, where)
         store(f, place.ptr, item, where)

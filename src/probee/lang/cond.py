@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from . import expr, ir
-from .convert import describe, number, truth
+from .convert import constant, describe, number, truth
 from .flow import Flow, merge
 from .items import Context, Item, Num, Opt, Pointer, Py, Ref
 from .scope import Fn, is_none, same
@@ -127,9 +127,9 @@ def as_value(f: Fn, node: ast.expr) -> Item:
     yes, no = b.new_block("true"), b.new_block("false")
     y, n = branch(f, node, yes, no)
     ends: list[End] = []
-    for block, flow, value in ((yes, y, True), (no, n, False)):
+    for block, flow, holds in ((yes, y, True), (no, n, False)):
         if flow is not None:
-            ends.append((block, flow, Num(b.const(int(value), BOOL)), node))
+            ends.append((block, flow, Num(b.const(int(holds), BOOL)), node))
     return join(f, ends, node)
 
 
@@ -175,7 +175,7 @@ def and_or(f: Fn, node: ast.BoolOp) -> Item:
             elif not both and isinstance(out, Opt):
                 out = out.item
             elif not both and isinstance(out, Ref) and out.maybe:
-                out = Ref(out.ptr, shared=out.shared)
+                out = Ref(out.ptr, shared=out.shared, origin=out.origin)
         stop, on = (n, y) if both else (y, n)
         if stop is not None:
             ends.append((decided, stop, out, value))
@@ -221,6 +221,9 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
     )
     pointer = shared = False
     maybe = ""
+    others = [
+        i for i in items if isinstance(i, (Ref, Pointer)) or (isinstance(i, Py) and isinstance(i.obj, str))
+    ]
     for block, flow, item, value in ends:
         f.enter(block, flow)
         if isinstance(item, Py) and isinstance(item.obj, str):
@@ -240,6 +243,8 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
             maybe = maybe or "the result"
         elif isinstance(item, Context):
             f.fail(value, f"{describe(item)} can't be chosen at run time")
+        elif others and (isinstance(item, Num) or constant(item)):
+            f.fail(value, f"this is {describe(item)}, and the other choice is {describe(others[0])}")
         else:
             values.append(number(f, item, value))
         tails.append(b.block)
@@ -278,7 +283,8 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
     elif pointer:
         result = Pointer(loaded)
     else:
-        result = Ref(loaded, shared=shared, maybe=maybe)
+        origin = frozenset().union(*(i.origin for i in items if isinstance(i, Ref)))
+        result = Ref(loaded, shared=shared, maybe=maybe, origin=origin)
     return result
 
 

@@ -313,6 +313,13 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
         item = resolve(f, item, node)
         refuse_maybe(f, item, node)
         source = address(f, item)
+        if isinstance(to, Array) and isinstance(to.elem, Int) and isinstance(item, Group):
+            if len(item.items) > to.n:
+                f.fail(node, f"{len(item.items)} elements do not fit into {to!r}")
+            given = [integer(f, i, to.elem, node) for i in item.items]
+            for i in range(to.n):
+                f.b.write(f.b.index(ptr, i), given[i] if i < len(given) else f.b.const(0))
+            return
         if (
             isinstance(to, Array)
             and isinstance(item, Py)

@@ -88,7 +88,10 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
         "write a `for` loop, or keep the values in a Hash map",
     ),
     ast.GeneratorExp: ("there are no generators in the kernel", "write a `for` loop"),
-    ast.List: ("there are no lists in the kernel", "use a struct with an array field, or an Array map"),
+    ast.List: (
+        "there are no lists in the kernel",
+        "use a struct with an array field, or an Array map; a tuple can be assigned to an array field",
+    ),
     ast.Set: ("there are no sets in the kernel", "use a Hash map; for a test, `x in (1, 2, 3)`"),
     ast.Dict: ("there are no dicts in the kernel", "use a Hash map declared in the module"),
     ast.Await: ("a program can't await", "it runs to its end when its hook fires"),
@@ -223,7 +226,7 @@ def field_place(f: Fn, base: Ref | Pointer, name: str, node: ast.AST) -> Ref:
         fresh, offset = base.fresh, base.offset
         if fresh is not None:
             offset += field_offset(to, name)
-        return Ref(place, shared=base.shared, fresh=fresh, offset=offset)
+        return Ref(place, shared=base.shared, fresh=fresh, offset=offset, origin=base.origin)
     return Ref(place)
 
 
@@ -398,14 +401,15 @@ def elem_place(f: Fn, base: Ref, index: Item, node: ast.AST) -> tuple[Ref, ir.Va
         elif at < 0:
             f.fail(node, f"index {at} is outside of {of!r}")
         place = b.index(base.ptr, int(at))
-        return Ref(place, shared=base.shared, fresh=base.fresh, offset=base.offset + size * int(at)), None
+        offset = base.offset + size * int(at)
+        return Ref(place, shared=base.shared, fresh=base.fresh, offset=offset, origin=base.origin), None
     f.escape(base)
     inside = None
     if of.n:
         as_unsigned = b.cast(value, Int(64, False))
         inside = b.compare("<", as_unsigned, b.const(of.n, Int(64, False)))
         value = as_unsigned
-    return Ref(b.index(base.ptr, value), shared=base.shared), inside
+    return Ref(b.index(base.ptr, value), shared=base.shared, origin=base.origin), inside
 
 
 def _constant_element(f: Fn, obj: Any, index: Item, node: ast.AST) -> Item:
@@ -607,7 +611,8 @@ def contains(f: Fn, needle: Item, hay: Item, node: ast.AST) -> ir.Value:
     if isinstance(hay, Group):
         values = hay.items
     elif isinstance(hay, Py) and isinstance(hay.obj, (tuple, list, set, frozenset, dict)):
-        values = [Py(v) for v in (sorted(hay.obj, key=repr) if isinstance(hay.obj, (set, frozenset)) else hay.obj)]
+        unordered = isinstance(hay.obj, (set, frozenset))
+        values = [Py(v) for v in (sorted(hay.obj, key=repr) if unordered else hay.obj)]
     elif is_text_like(hay):
         f.fail(node, "text can't be searched in the kernel", "compare it with ==, or use .startswith()")
     else:

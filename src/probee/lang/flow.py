@@ -98,7 +98,6 @@ class Flow:
     def forget(self, names: Iterable[str]) -> None:
         """Before a loop: what is known of locals that the loop assigns holds in its first round only."""
         for name in names:
-            self.known.discard(name)
             self.unbind(name)
             self.drop_slots(name)
 

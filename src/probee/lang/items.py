@@ -52,10 +52,10 @@ class Ref(Item):
 
     `maybe` is the expression that may be None ("" when it can't be), `shared` says that other CPUs write
     there too, `fresh` and `offset` tie it to the zeroed memory it lies in, as long as nobody else knows the
-    address.
+    address. `origin` holds the locals it was read from and the `Site`s that made it.
     """
 
-    __slots__ = ("fresh", "maybe", "offset", "ptr", "shared")
+    __slots__ = ("fresh", "maybe", "offset", "origin", "ptr", "shared")
 
     def __init__(
         self,
@@ -65,8 +65,10 @@ class Ref(Item):
         shared: bool = False,
         fresh: Fresh | None = None,
         offset: int = 0,
+        origin: frozenset[object] = frozenset(),
     ) -> None:
         assert isinstance(ptr.type, Ptr)
+        self.origin = origin
         self.ptr = ptr
         self.maybe = maybe
         self.shared = shared

@@ -8,7 +8,7 @@ from . import decl, expr, ir
 from .convert import integer, literal, memory, number, refuse_maybe, store
 from .flow import merge
 from .items import Entry, Item, Num, Opt, Py, Ref
-from .scope import Fn, is_none
+from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
@@ -247,7 +247,12 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
         b.helper("map_delete_elem", ir.MapRef(f.unit.map(m)), place)
     b.jump(end)
     b.at(end)
-    item: Item = Num(b.load(slot)) if isinstance(wide, Int) else Ref(slot)
+    item: Item
+    if isinstance(wide, Int):
+        item = Num(b.load(slot))
+    else:
+        made = Site(value.name if isinstance(value, Struct) else "entry", f.loops)
+        item = Ref(slot, origin=frozenset((made,)))
     return item if default is not None else Opt(b.load(present), item, name)
 
 

@@ -146,8 +146,7 @@ def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
             line.literal(str(part.value), node)
             continue
         assert isinstance(part, ast.FormattedValue)
-        if part.conversion != -1:
-            f.fail(part.value, f"`!{chr(part.conversion)}` is not in the kernel's format", _ADVICE)
+        conversion = chr(part.conversion) if part.conversion != -1 else ""
         spec = ""
         if isinstance(part.format_spec, ast.JoinedStr):
             for piece in part.format_spec.values:
@@ -158,7 +157,10 @@ def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
                     if not isinstance(item, Py) or not isinstance(item.obj, (int, str)):
                         f.fail(part.value, "a format must be known at compile time", _ADVICE)
                     spec += str(item.obj)
-        line.value(f.expr(part.value), spec, part.value)
+        item = f.expr(part.value)
+        if conversion and (conversion != "s") and (conversion != "r" or text.is_text(item)):
+            f.fail(part.value, f"`!{conversion}` is not in the kernel's format", _ADVICE)
+        line.value(item, spec, part.value)
 
 
 def _emit(f: Fn, line: _Line, node: ast.Call) -> None:

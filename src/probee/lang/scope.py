@@ -90,16 +90,39 @@ class PyVar(Var):
 
 
 class Loop:
-    """The innermost loops. `breaks` and `continues` collect what is known where they jump from."""
+    """The innermost loops. `breaks` and `continues` collect what is known where they jump from.
 
-    __slots__ = ("breaks", "cleanups", "continues", "end", "next")
+    `before` are the locals that have a value when a round begins, None for a loop that is unrolled.
+    """
 
-    def __init__(self, next: ir.Block, end: ir.Block, cleanups: int) -> None:
+    __slots__ = ("before", "breaks", "cleanups", "continues", "end", "next")
+
+    def __init__(
+        self, next: ir.Block, end: ir.Block, cleanups: int, before: frozenset[str] | None = None
+    ) -> None:
+        self.before = before
         self.next = next
         self.end = end
         self.cleanups = cleanups
         self.breaks: list[Flow | None] = []
         self.continues: list[Flow | None] = []
+
+
+class Site:
+    """A place that makes a struct on the stack: in each round of the loops around it, in the same memory."""
+
+    __slots__ = ("loops", "name")
+
+    def __init__(self, name: str, loops: list[Loop]) -> None:
+        self.name = name
+        self.loops = [loop for loop in loops if loop.before is not None]
+
+
+class Again(Exception):
+    """Compile the function again: these locals may be None in a later round of a loop."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
 
 
 class Unit:
@@ -116,12 +139,12 @@ class Unit:
         self.names: set[str] = set()
         self.keep: list[Any] = []  # keeps ids valid
 
-    def unique(self, name: str) -> str:
+    def unique(self, name: str, separator: str = "_") -> str:
         """A symbol that nothing else in the object has."""
         out, n = name, 1
         while out in self.names:
             n += 1
-            out = f"{name}_{n}"
+            out = f"{name}{separator}{n}"
         self.names.add(out)
         return out
 
@@ -167,7 +190,14 @@ class Unit:
 class Fn:
     """The function being compiled, and the place in it."""
 
-    def __init__(self, unit: Unit, fn: FunctionType, src: source.Source, out: ir.Function) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        fn: FunctionType,
+        src: source.Source,
+        out: ir.Function,
+        doubtful: set[str] | None = None,
+    ) -> None:
         self.unit = unit
         self.python = fn
         self.source = src
@@ -177,11 +207,17 @@ class Fn:
         self.vars: dict[str, Var] = {}
         self.versions: dict[str, int] = {}
         code = fn.__code__
+        self.loaded = {
+            n.id for n in ast.walk(src.node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+        }
         self.local_names = {*code.co_varnames, *code.co_cellvars}
         self.loops: list[Loop] = []
+        self.doubtful = doubtful or set()  # locals that a loop may set to None, though they are not before it
+        self.aliases: list[tuple[str, frozenset[object], ast.AST]] = []  # locals and what they refer to
         self.cleanups: list[Callable[[], None]] = []
         self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
         self.fresh: list[Fresh] = []
+        self.notes: dict[str, tuple[str, str]] = {}  # why a name has no value: a message and advice
         self.temps: dict[tuple[str, Type], ir.Local] = {}
         self.ctx: ir.Value | None = None  # the program's context
         self.program: decl.ProgramDecl | None = None
@@ -251,10 +287,45 @@ class Fn:
 
     def finish(self) -> None:
         """Fill in what was left open until all uses are known."""
+        self._check_aliases()
         for fresh in self.fresh:
             ops = fresh.block.ops
             at = next(i for i, op in enumerate(ops) if op is fresh.mark)
             ops[at : at + 1] = zeroing(fresh, fresh.mark.loc)
+
+    def _check_aliases(self) -> None:
+        """Refuse two names for a struct that each round of a loop makes anew, when one outlives the round.
+
+        In Python they would be two objects then; here they are the same memory.
+        """
+        reach: dict[str, set[Site]] = {}
+        names: dict[str, set[str]] = {}
+        changed = True
+        while changed:
+            changed = False
+            for name, origin, _ in self.aliases:
+                sites, others = reach.setdefault(name, set()), names.setdefault(name, set())
+                before = len(sites) + len(others)
+                for root in origin:
+                    if isinstance(root, Site):
+                        sites.add(root)
+                    elif isinstance(root, str):
+                        sites |= reach.get(root, set())
+                        others |= {root} | names.get(root, set())
+                changed = changed or len(sites) + len(others) != before
+        for name, origin, node in self.aliases:
+            for root in origin:
+                if not isinstance(root, str) or root == name:
+                    continue
+                held = {name, root} | names.get(root, set())
+                for site in reach.get(root, ()):
+                    if any(held & (loop.before or frozenset()) for loop in site.loops):
+                        self.fail(
+                            node,
+                            f"each round of the loop makes this {site.name} in the same place, "
+                            f"so {name} would change when {root} does",
+                            f"copy what must stay: `{name} = {site.name}(…)` with the fields of {root}",
+                        )
 
     def returned(self, item: Item, node: ast.AST) -> Item:
         from .subprograms import returned
@@ -271,7 +342,18 @@ class Fn:
     def read_local(self, name: str, node: ast.AST) -> Item:
         var = self.vars.get(name)
         if var is None or name not in self.live.set:
-            if var is None and name not in self.versions:
+            if name in self.notes:
+                self.fail(node, *self.notes[name])
+            if name not in self.versions:
+                hidden = self.python.__globals__.get(name)
+                if isinstance(hidden, (decl.Var, decl.MapDecl)):
+                    word = "value" if isinstance(hidden, decl.Var) else "entries"
+                    use = f"{name}.value" if isinstance(hidden, decl.Var) else f"{name}[key]"
+                    self.fail(
+                        node,
+                        f"{name} is assigned in this function, so it is a local here, not the module's",
+                        f"its {word} {'is' if word == 'value' else 'are'} {use}; give the local another name",
+                    )
                 self.fail(
                     node, f"{name} is read before it is assigned", "assign it on every path that leads here"
                 )
@@ -290,11 +372,12 @@ class Fn:
         if isinstance(var, PtrVar):
             fresh = self.live.bound.get(name)
             if fresh is not None:
-                return Ref(fresh.base, shared=var.shared, fresh=fresh)
+                return Ref(fresh.base, shared=var.shared, fresh=fresh, origin=frozenset((name,)))
             value = self.b.load(var.slot)
             if var.pointer:
                 return Pointer(value)
-            return Ref(value, maybe="" if known else name, shared=var.shared)
+            maybe = "" if known else name
+            return Ref(value, maybe=maybe, shared=var.shared, origin=frozenset((name,)))
         if isinstance(var, TextVar):
             return Ref(var.slot)
         if isinstance(var, OptVar):
@@ -310,7 +393,7 @@ class Fn:
         if isinstance(inner, IntVar):
             return Num(self.b.widen(self.b.load(inner.slot)))
         assert isinstance(inner, PtrVar)
-        return Ref(self.b.load(inner.slot), shared=inner.shared)
+        return Ref(self.b.load(inner.slot), shared=inner.shared, origin=frozenset((inner.name,)))
 
     def lookup(self, name: str, node: ast.AST) -> Any:
         """The Python object behind a name that is no local."""
@@ -346,6 +429,7 @@ class Fn:
     def assigned(self, name: str) -> None:
         """A local has a new value."""
         self.versions[name] = self.versions.get(name, 0) + 1
+        self.notes.pop(name, None)
         self.live.set.add(name)
         self.live.unbind(name)
         self.live.drop_slots(name)
@@ -369,6 +453,9 @@ class Fn:
         if var is None:
             var = self.new_var(name, item, node, type)
             self.vars[name] = var
+        held = item.item if isinstance(item, Opt) else item
+        if isinstance(held, Ref) and held.origin and not isinstance(var, TextVar):
+            self.aliases.append((name, held.origin, node))
         fresh = item.fresh if isinstance(item, Ref) else None
         whole = fresh is not None and isinstance(item, Ref) and item.ptr is fresh.base
         if fresh is not None and not (whole and fresh not in self.live.bound.values()):

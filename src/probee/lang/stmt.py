@@ -8,7 +8,7 @@ from . import cond, decl, expr, ir, mapops, text
 from .convert import constant, describe, far, integer, literal, number, refuse_maybe, store
 from .flow import Flow, merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
-from .scope import Fn, Loop, is_none
+from .scope import Again, Fn, Loop, PyVar, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
@@ -93,6 +93,13 @@ def assign(f: Fn, target: ast.expr, item: Item, node: ast.AST) -> None:
 
 
 def bind(f: Fn, name: str, item: Item, node: ast.AST) -> None:
+    hidden = f.python.__globals__.get(name)
+    if isinstance(hidden, decl.Global) and name not in f.loaded:
+        f.fail(
+            node,
+            f"this makes a local {name}, and the module's Global {name} stays as it is",
+            f"write `{name}.value = …`, or give the local another name",
+        )
     if isinstance(item, Entry):
         if not isinstance(item.type, Chars):
             m = item.map.name
@@ -118,8 +125,28 @@ def _unpack(f: Fn, target: ast.Tuple | ast.List, item: Item, node: ast.AST) -> N
         f.fail(target, "`*` can't unpack here", "write the targets one by one")
     if len(items) != len(target.elts):
         f.fail(target, f"{len(items)} values for {len(target.elts)} targets")
+    if isinstance(item, Group):
+        rest = zip(items[1:], target.elts[1:], strict=True)
+        items = [*items[:1], *(_settled(f, i, t, node) for i, t in rest)]
     for t, i in zip(target.elts, items, strict=True):
         assign(f, t, i, node)
+
+
+def _settled(f: Fn, item: Item, target: ast.expr, node: ast.AST) -> Item:
+    """The item as it is now: an assignment left of it may change the memory it refers to."""
+    if isinstance(item, Group) and isinstance(target, (ast.Tuple, ast.List)):
+        pairs = zip(item.items, target.elts, strict=False)
+        return Group([_settled(f, i, t, node) for i, t in pairs] + item.items[len(target.elts) :])
+    if isinstance(item, Entry):
+        return mapops.read_entry(f, item, node)
+    if not isinstance(item, Ref) or item.maybe or not item.type.size:
+        return item
+    if isinstance(item.type, Chars) or not isinstance(target, ast.Name):
+        f.escape(item)
+        held = f.b.local("unpacked", item.type)
+        f.b.copy_into(held, item.ptr)
+        return Ref(held)
+    return item
 
 
 def scalar_annotation(f: Fn, node: ast.expr) -> Int:
@@ -209,6 +236,11 @@ def _aug_assign(f: Fn, node: ast.AugAssign) -> None:
         f.bind(name, expr.binary(f, op, old, f.expr(node.value), node), node)
         return
     where = place(f, node.target)
+    if any(isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(node.value)):
+        first = where.read_first(f)
+        if first is not None:
+            where.write(f, expr.binary(f, op, first, f.expr(node.value), node), node)
+            return
     where.change(f, op, f.expr(node.value), node)
 
 
@@ -223,6 +255,10 @@ class Place:
 
     def change(self, f: Fn, op: str, item: Item, node: ast.AST) -> None:
         raise NotImplementedError
+
+    def read_first(self, f: Fn) -> Item | None:
+        """The value before the right side of `+=` is evaluated; None where the change is atomic."""
+        return None
 
 
 class MapPlace(Place):
@@ -265,6 +301,11 @@ class MemoryPlace(Place):
         if isinstance(self.ref.type, Int):
             item = Num(number(f, item, node))
         self._guarded(f, lambda: mapops.change(f, self.ref.ptr, op, item, node, atomic=self.ref.shared))
+
+    def read_first(self, f: Fn) -> Item | None:
+        if self.ref.shared or self.inside is not None or not isinstance(self.ref.type, Int):
+            return None
+        return expr.read_place(f, self.ref)
 
     def _guarded(self, f: Fn, act: Callable[[], None]) -> None:
         if self.inside is None:
@@ -418,14 +459,31 @@ def _assigned_in(*nodes: ast.AST) -> set[str]:
     }
 
 
+def _enter_loop(f: Fn, assigned: set[str]) -> None:
+    """Before a loop: forget what its later rounds may change.
+
+    A local that is not None here is taken to be so in every round, until `_next_round` finds that it is not.
+    """
+    f.live.forget(assigned)
+    f.live.known -= f.doubtful & assigned
+
+
+def _next_round(f: Fn, start: Flow, ends: list[Flow | None]) -> None:
+    """Is all that was known at the start of the first round known at the start of the next?"""
+    lost = {n for end in ends if end is not None for n in start.known - end.known}
+    if lost:
+        raise Again(lost)
+
+
 def _while(f: Fn, node: ast.While) -> None:
     b = f.b
-    f.live.forget(_assigned_in(node))
+    _enter_loop(f, _assigned_in(node))
     head, body, out, end = (b.new_block(n) for n in ("while", "body", "done", "end"))
     b.jump(head)
     f.enter(head, f.flow)
+    start = f.live.copy()
     y, n = cond.branch(f, node.test, body, out)
-    loop = Loop(head, end, len(f.cleanups))
+    loop = Loop(head, end, len(f.cleanups), frozenset(start.set))
     f.loops.append(loop)
     if y is not None:
         f.enter(body, y)
@@ -434,6 +492,7 @@ def _while(f: Fn, node: ast.While) -> None:
             b.loc = f.loc(node)
             b.jump(head)
     f.loops.pop()
+    _next_round(f, start, [f.flow if y is not None else None, *loop.continues])
     _loop_end(f, node, loop, out, n)
 
 
@@ -511,17 +570,15 @@ def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref |
     first, last = b.widen(number(f, start, node.iter)), b.widen(number(f, stop, node.iter))
     if step < 0:
         first, last = b.cast(first, I64), b.cast(last, I64)
-    kind = I64 if all(v.type == I64 for v in (first, last)) else U64
-    if kind == U64 and isinstance(first, ir.Const) and first.value < 0:
-        kind = I64
-        last = b.cast(last, I64)
+    natural = first.type == U64 or (isinstance(first, ir.Const) and first.value >= 0)
+    kind = U64 if natural and last.type == U64 else I64  # a start that may be negative must be counted from
     counter = b.local("counter", kind)
     limit = last
     if not isinstance(last, ir.Const):
         held = b.local("stop", last.type)
         b.store(held, last)
     b.store(counter, b.cast(first, kind))
-    f.live.forget(_assigned_in(*node.body, node.target))
+    _enter_loop(f, _assigned_in(*node.body, node.target))
     head, body, following, out, end = (b.new_block(n) for n in ("for", "body", "next", "done", "end"))
     b.jump(head)
     f.enter(head, f.flow)
@@ -532,7 +589,7 @@ def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref |
     b.branch(go, body, out)
     after = f.live.copy()
     f.enter(body, f.flow)
-    loop = Loop(following, end, len(f.cleanups))
+    loop = Loop(following, end, len(f.cleanups), frozenset(after.set))
     f.loops.append(loop)
     if f.flow is not None:
         if over is None:
@@ -548,6 +605,7 @@ def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref |
     f.loops.pop()
     f.join(following, loop.continues)
     if f.flow is not None:
+        _next_round(f, after, [f.flow])
         if (
             isinstance(first, ir.Const)
             and isinstance(last, ir.Const)
@@ -579,7 +637,15 @@ def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
         f.join(loop.next, loop.continues)
     if f.flow is not None:
         block(f, node.orelse)
-    f.join(end, [flow for loop in loops for flow in loop.breaks])
+    breaks = [flow for loop in loops for flow in loop.breaks]
+    f.join(end, breaks)
+    name = node.target.id if isinstance(node.target, ast.Name) else ""
+    if isinstance(f.vars.get(name), PyVar) and breaks and f.flow is not None:
+        f.flow.set.discard(name)
+        f.notes[name] = (
+            f"which of the loop's constants {name} is here is known only at run time",
+            "use it inside the loop, before the `break`, or in a function that takes it",
+        )
 
 
 def _break(f: Fn, node: ast.Break) -> None:
@@ -639,6 +705,7 @@ def _with(f: Fn, node: ast.With) -> None:
     record = mapops.reserve(f, rb, full, body)
     b.at(body)
     fresh = f.make(record, padding=False)
+    known = name in f.vars
     f.bind(name, Ref(record, fresh=fresh), node)
 
     def submit() -> None:
@@ -646,6 +713,8 @@ def _with(f: Fn, node: ast.With) -> None:
         before = b.loc
         b.loc = f.loc(node)
         mapops.submit(f, record)
+        f.live.set.discard(name)
+        f.live.bound.pop(name, None)
         b.loc = before
 
     f.cleanups.append(submit)
@@ -653,15 +722,20 @@ def _with(f: Fn, node: ast.With) -> None:
     f.cleanups.pop()
     if f.flow is not None:
         submit()
-        f.flow.set.discard(name)
-        f.flow.bound.pop(name, None)
         b.jump(end)
     done = f.flow
     f.enter(full, without)
     b.loc = f.loc(node)
     mapops.count_drop(f, rb)
     b.jump(end)
+    without.set.discard(name)
     f.enter(end, merge([done, without]))
+    if not known:  # the name is free again: the next record may be of another type
+        del f.vars[name]
+    f.notes[name] = (
+        f"{name} is the record of a `with` that has ended, and belongs to the reader now",
+        "use it inside the `with`",
+    )
 
 
 # -- match
@@ -760,18 +834,28 @@ def _assert(f: Fn, node: ast.Assert) -> None:
         f.fail(node, f"the assertion does not hold{message}")
 
 
+_VALUES = (ast.Compare, ast.BinOp, ast.Name, ast.Attribute, ast.UnaryOp, ast.Subscript, ast.Tuple)
+
+
 def _expr(f: Fn, node: ast.Expr) -> None:
     if isinstance(node.value, ast.Constant):
         if isinstance(node.value.value, str):
             return  # a docstring, or a comment in its shape
         f.fail(node, "this value is not used", "drop the line, or write `pass` for an empty body")
-    if isinstance(node.value, (ast.Compare, ast.BinOp, ast.Name, ast.Attribute)):
-        f.expr(node.value)
-        hint = "did you mean `=`?" if isinstance(node.value, ast.Compare) else "drop the line"
-        if isinstance(node.value, (ast.Name, ast.Attribute)):
+    value = node.value
+    item = f.expr(value)
+    if isinstance(value, _VALUES):
+        hint = "drop the line"
+        if isinstance(value, ast.Compare):
+            hint = "did you mean `=`?"
+        elif isinstance(item, Py) and callable(item.obj):
             hint = "to call it, add ()"
+        elif isinstance(value, ast.UnaryOp) and isinstance(value.operand, ast.UnaryOp):
+            inner = value.operand.operand
+            sign = {ast.UAdd: "+", ast.USub: "-"}.get(type(value.op))
+            if sign and isinstance(inner, (ast.Name, ast.Attribute, ast.Subscript)):
+                hint = f"Python has no `{sign}{sign}`: write `{ast.unparse(inner)} {sign}= 1`"
         f.fail(node, "this value is not used", hint)
-    f.expr(node.value)
 
 
 def _pass(f: Fn, node: ast.Pass) -> None:

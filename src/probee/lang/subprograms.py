@@ -12,12 +12,15 @@ from types import FunctionType
 from . import decl, ir, source, stmt, text
 from .convert import constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .scope import Fn, Unit, is_none
+from .scope import Again, Fn, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 LIMIT = 5  # arguments in registers
 
@@ -130,6 +133,8 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
         )
     result = f.b.call(sub.out, *values)
     item: Item = sub.ret(result)
+    if isinstance(item, Ref):
+        item.origin = frozenset().union(*(a.item.origin for _, a in prepared if isinstance(a.item, Ref)))
     return item
 
 
@@ -173,22 +178,37 @@ def _compile(
     f: Fn, fn: FunctionType, src: source.Source, prepared: list[tuple[str, _Argument]], node: ast.AST
 ) -> Subprogram:
     unit = f.unit
-    out = ir.Function(unit.unique(fn.__name__), [], VOID, file=src.file, line=src.node.lineno)
-    g = Fn(unit, fn, src, out)
-    g.program = f.program
-    g.b.loc = ir.Loc(src.node.lineno)
+    symbol = unit.unique(fn.__name__, "__")
     annotations = {p.arg: p.annotation for p in ast.walk(src.node.args) if isinstance(p, ast.arg)}
-    for name, arg in prepared:
-        _parameter(f, g, name, arg, annotations.get(name), node)
-    if f.ctx is not None:
-        g.ctx = ir.Param(len(out.params), "ctx", f.ctx.type)
-    body(g)
-    if g.uses_ctx:
-        assert isinstance(g.ctx, ir.Param)
-        out.params.append(g.ctx)
-    make = _returns(g)
-    unit.module.functions.append(out)
-    return Subprogram(out, g.uses_ctx, make)
+
+    def attempt(doubtful: set[str]) -> Subprogram:
+        out = ir.Function(symbol, [], VOID, file=src.file, line=src.node.lineno)
+        g = Fn(unit, fn, src, out, doubtful)
+        g.program = f.program
+        g.b.loc = ir.Loc(src.node.lineno)
+        for name, arg in prepared:
+            _parameter(f, g, name, arg, annotations.get(name), node)
+        if f.ctx is not None:
+            g.ctx = ir.Param(len(out.params), "ctx", f.ctx.type)
+        body(g)
+        if g.uses_ctx:
+            assert isinstance(g.ctx, ir.Param)
+            out.params.append(g.ctx)
+        return Subprogram(out, g.uses_ctx, _returns(g))
+
+    sub = again(attempt)
+    unit.module.functions.append(sub.out)
+    return sub
+
+
+def again(attempt: Callable[[set[str]], T]) -> T:
+    """Compile a function; once more when a loop turns out to set to None what was not None before it."""
+    doubtful: set[str] = set()
+    while True:
+        try:
+            return attempt(set(doubtful))
+        except Again as e:
+            doubtful |= e.names
 
 
 def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | None, node: ast.AST) -> None:
@@ -369,13 +389,19 @@ def returned(f: Fn, item: Item, node: ast.AST) -> Item:
 
 def program(unit: Unit, p: decl.ProgramDecl, hook: Any, name: str) -> ir.Function:
     """Compile a program for its hook."""
+    return again(lambda doubtful: _attempt_program(unit, p, hook, name, doubtful))
+
+
+def _attempt_program(
+    unit: Unit, p: decl.ProgramDecl, hook: Any, name: str, doubtful: set[str]
+) -> ir.Function:
     fn = p.fn
     assert isinstance(fn, FunctionType)
     src = source.of_function(fn)
     params = hook.params()
     out = ir.Function(name, params, hook.ret, section=hook.section)
     out.file, out.line = src.file, src.node.lineno
-    f = Fn(unit, fn, src, out)
+    f = Fn(unit, fn, src, out, doubtful)
     f.program = p
     first = params[0] if params else None
     if first is not None and isinstance(first.type, Ptr) and first.type.space is Space.CONTEXT:

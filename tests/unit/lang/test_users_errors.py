@@ -1,0 +1,102 @@
+"""Mistakes of people who come from Python or C: what the compiler says, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+import lang_module
+from probee.errors import CompileError
+
+
+@pytest.fixture(scope="module")
+def ktypes():
+    return lang_module.kernel_types()
+
+
+ALIAS = "in the same place"
+# body, the text that the caret is under, a part of the message, a part of the advice
+CASES = [
+    ("x = number\n++x\nreturn x", "++x", "not used", "x += 1"),
+    ("e = Exec()\n--e.pid", "--e.pid", "not used", "e.pid -= 1"),
+    ("counts[1]", "counts[1]", "not used", "drop"),
+    ("x = 1\nx, 2", "x, 2", "not used", "drop"),
+    ("number", "number", "not used", "drop"),
+    ("bp.comm", "bp.comm", "not used", "()"),
+    ("total = 3", "total = 3", "local total", "total.value = "),
+    ("total += 3", "total", "a local here", "total.value"),
+    ("counts = 1 if counts else 2", "counts", "a local here", "counts[key]"),
+    ("x = 1 if number else 'a'", "1", "the text 'a'", ""),
+    ("x = number and 'a'", "number", "the text 'a'", ""),
+    ("e = Exec()\ne.sizes = (number, 2, 3, 4, 5)", "e.sizes = (number, 2, 3, 4, 5)", "5 elements", ""),
+    ("e = Exec()\ne.sizes = [1, 2]", "[1, 2]", "no lists", "a tuple"),
+    ("with rb.reserve() as e:\n    e.pid = 1\ne.pid = 2", "e", "`with` that has ended", "inside"),
+    (
+        "while number:\n    with rb.reserve() as e:\n        break\nelse:\n    return 1\nreturn e.pid",
+        "e",
+        "`with` that has ended",
+        "inside",
+    ),
+    (
+        "for m in (counts, slots):\n    if number in m:\n        break\nreturn m[1]",
+        "m",
+        "which of the loop's constants",
+        "inside the loop",
+    ),
+    (
+        "for t in ('ab', 'abc'):\n    if number:\n        break\nreturn len(t)",
+        "t",
+        "which of the loop's constants",
+        "inside the loop",
+    ),
+    (
+        "old = Point(x=1)\nfor i in range(3):\n    new = Point(x=old.x + i)\n    old = new",
+        "old = new",
+        ALIAS,
+        "old = Point(",
+    ),
+    (
+        "new = Point(x=1)\nfor i in range(3):\n    old = new\n    new = Point(x=i)\n    counts[i] = old.x",
+        "old = new",
+        ALIAS,
+        "old = Point(",
+    ),
+    (
+        "p = Point(x=1)\ni = 0\nwhile i < 3:\n    q = Point(x=i)\n    p = q if q.x > p.x else p\n    i += 1",
+        "p = q if q.x > p.x else p",
+        ALIAS,
+        "p = Point(",
+    ),
+    (
+        "p = points.pop(1)\nif p is None:\n    return 1\nfor i in range(3):\n    q = points.pop(i)\n"
+        "    if q is None:\n        return 1\n    counts[i] = p.x\n    p = q",
+        "p = q",
+        ALIAS,
+        "p = Point(",
+    ),
+    (
+        "p = points.get(1)\nif p is None:\n    return 1\nfor i in range(3):\n    counts[i] = p.x\n"
+        "    p = points.get(i)",
+        "p.x",
+        "may be None",
+        "test it first",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[c[0].replace("\n", "; ")[:60] for c in CASES])
+def test_mistake(case, ktypes, tmp_path):
+    body, at, message, advice = case
+    module = lang_module.make(lang_module.program(body), tmp_path)
+    with pytest.raises(CompileError) as caught:
+        lang_module.to_ir(module, ktypes)
+    e = caught.value
+    assert message in e.message
+    assert advice in e.advice
+    assert e.source[e.column : e.end_column] == at
+
+
+def test_numbers_print_as_their_repr(ktypes, tmp_path):
+    module = lang_module.make(lang_module.program('print(f"{number=} {number!s} {bp.comm()!s}")'), tmp_path)
+    texts = [op for f in lang_module.to_ir(module, ktypes).functions for b in f.blocks for op in b.ops]
+    formats = [a.var.init for op in texts for a in getattr(op, "args", []) if hasattr(a, "var")]
+    assert b"number=%lld %lld %s\0" in formats
