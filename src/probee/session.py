@@ -70,9 +70,19 @@ def attach(
     except BaseException:
         session.close()
         raise
+    _open.append(session)
     for listen in on_attach:
         listen(session)
     return session
+
+
+_open: list[Session] = []  # the newest last
+
+
+def _held_by_others() -> Iterator[tuple[MapDecl | Var, Any]]:
+    """What open sessions have bound to declarations, the newest first."""
+    for session in reversed(_open):
+        yield from session._decls
 
 
 class Session:
@@ -91,6 +101,8 @@ class Session:
         "_epoll",
         "_held",
         "_pids",
+        "_sleepers",
+        "_wake",
         "closed",
         "collections",
         "links",
@@ -112,6 +124,8 @@ class Session:
         self._held: dict[str, list[Any]] = {}  # taken by `events` and not yet given out, the last first
         self._dropped: dict[str, int] = {}
         self._epoll: epoll | None = None
+        self._wake = -1  # an eventfd: what waits in other threads ends when the session closes
+        self._sleepers: list[Callable[[], object]] = []  # the same for what waits in asyncio
         self._pids: dict[str, int] = {}  # programs that look at one process only
 
     # ---- start ----
@@ -196,6 +210,7 @@ class Session:
 
     def on(self, buffer: RingBuf | Map | str, callback: Callable[[Any], object]) -> None:
         """Have `poll` call `callback` with each record of a ring buffer."""
+        self._check_open()
         self._callbacks[self._ring(buffer).name] = callback
 
     def poll(self, timeout: float | None = None) -> int:
@@ -204,6 +219,7 @@ class Session:
         `timeout` is in seconds; None waits until there are some. Returns the number of records handed on. An
         exception of a callback comes out here; the next call goes on with the record after.
         """
+        self._check_open()
         if not self._callbacks:
             raise ProbeeError(
                 "no callbacks: add one with session.on(buffer, callback), or iterate the buffer"
@@ -211,7 +227,7 @@ class Session:
         done = self._dispatch()
         if not done:
             self._wait(timeout)
-            done = self._dispatch()
+            done = 0 if self.closed else self._dispatch()
         return done
 
     def _dispatch(self) -> int:
@@ -234,7 +250,12 @@ class Session:
         while not self.closed:
             for ring in rings:
                 held = self._held.setdefault(ring.name, [])
-                held += reversed(ring.consume())
+                try:
+                    held += reversed(ring.consume())
+                except ProbeeError:
+                    if self.closed:  # by another thread, or while the record before was looked at
+                        return
+                    raise
                 while held:
                     yield held.pop()
             if idle is not None:
@@ -249,16 +270,25 @@ class Session:
 
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
-        loop.add_reader(self.fileno(), ready.set)
+        fd = self.fileno()
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ready.set)
+
+        loop.add_reader(fd, ready.set)
+        self._sleepers.append(wake)
         try:
             while not self.closed:
                 for ring in self._rings():
-                    for record in ring.consume():
+                    for record in [] if self.closed else ring.consume():
                         yield record
                 ready.clear()
-                await ready.wait()
+                if not self.closed:
+                    await ready.wait()
         finally:
-            loop.remove_reader(self.fileno())
+            self._sleepers.remove(wake)
+            loop.remove_reader(fd)
 
     def __iter__(self) -> Iterator[Any]:
         return self.events()
@@ -275,6 +305,7 @@ class Session:
 
         from .tracepipe import TracePipe
 
+        self.fileno()
         end = time.monotonic() + duration if duration is not None else None
         with TracePipe() as pipe:
             while not self.closed:
@@ -282,24 +313,36 @@ class Session:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return
-                select([pipe], [], [], left)
+                if not self.closed:
+                    select([pipe.fileno(), self._wake], [], [], left)
 
     def fileno(self) -> int:
         """A descriptor that is readable while any ring buffer has records: for select, epoll, asyncio."""
-        if self.closed:
-            raise ProbeeError("the session is closed")
+        self._check_open()
         if self._epoll is None:
             from select import EPOLLIN, epoll
 
             self._epoll = epoll()
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             for ring in self._rings():
                 self._epoll.register(ring.fd, EPOLLIN)
         return self._epoll.fileno()
 
     def _wait(self, timeout: float | None) -> None:
-        self.fileno()
-        assert self._epoll is not None
-        self._epoll.poll(timeout)
+        from select import POLLIN, poll
+
+        try:
+            waiter = poll()  # and not the epoll itself, which would not notice that it is closed
+            waiter.register(self.fileno(), POLLIN)
+            waiter.register(self._wake, POLLIN)
+            waiter.poll(None if timeout is None else timeout * 1000)
+        except (ProbeeError, OSError, ValueError):
+            if not self.closed:  # by another thread
+                raise
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ProbeeError("the session is closed; bp.attach() makes a new one")
 
     def _rings(self) -> list[Any]:
         return [m for m in self.maps.values() if m.type == RINGBUF]
@@ -316,11 +359,14 @@ class Session:
     def drops(self) -> dict[str, int]:
         """How many records of each ring buffer were lost because it was full. Readable after `close`, too."""
         if not self.closed:
-            for collection in self.collections:
-                for name in collection.spec.globals:
-                    if name.startswith(_DROPPED):
-                        self._dropped[name.removeprefix(_DROPPED)] = collection.globals[name]
+            self._count_drops()
         return self._dropped
+
+    def _count_drops(self) -> None:
+        for collection in self.collections:
+            for name in collection.spec.globals:
+                if name.startswith(_DROPPED):
+                    self._dropped[name.removeprefix(_DROPPED)] = collection.globals[name]
 
     @property
     def dropped(self) -> int:
@@ -335,23 +381,30 @@ class Session:
             _uninterrupted(self._close)
 
     def _close(self) -> None:
+        self.closed = True
         try:
             for link in reversed(self.links):
                 link.close()
-            _ = self.drops
+            self._count_drops()
         finally:
-            self.closed = True
             if self._epoll is not None:
+                os.eventfd_write(self._wake, 1)
+                for wake in self._sleepers:
+                    wake()
                 self._epoll.close()
+                os.close(self._wake)
+            if self in _open:
+                _open.remove(self)
             for decl, live in self._decls:
                 if decl._live is live:  # else a newer session holds it
-                    decl._live = None
+                    decl._live = next((theirs for other, theirs in _held_by_others() if other is decl), None)
             for collection in self.collections:
                 collection.close()
         for report in on_close:
             report(self)
 
     def __enter__(self) -> Session:
+        self._check_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
