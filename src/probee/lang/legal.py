@@ -43,7 +43,8 @@ def _identifier(name: str) -> bool:
 
 
 def _names(module: ir.Module) -> None:
-    seen: dict[str, str] = {"_license": "the licence"}
+    seen: dict[str, str] = {"_license": "the licence", "license": "the licence"}
+    seen |= {fn.section: f"the section {fn.section}" for fn in module.functions if fn.section}
     things: list[tuple[str, str, ir.Function | None]] = []
     things += [(fn.name, f"function {fn.name}", fn) for fn in module.functions]
     things += [(m.name, f"map {m.name}", None) for m in module.maps]

@@ -100,3 +100,14 @@ def test_numbers_print_as_their_repr(ktypes, tmp_path):
     texts = [op for f in lang_module.to_ir(module, ktypes).functions for b in f.blocks for op in b.ops]
     formats = [a.var.init for op in texts for a in getattr(op, "args", []) if hasattr(a, "var")]
     assert b"number=%lld %lld %s\0" in formats
+
+
+def test_a_function_with_the_name_of_a_section(ktypes, tmp_path):
+    """An object file has room for one of them: the other would be left out."""
+    from probee import lang
+    from probee.lang import decl
+
+    text = lang_module.program("pass").replace("def program", "def license")
+    with pytest.raises(CompileError, match="function license has the name of the licence") as caught:
+        lang.compile(decl.programs_in(vars(lang_module.make(text, tmp_path))), ktypes=ktypes)
+    assert caught.value.line
