@@ -88,7 +88,7 @@ class Op(Value):
 
 
 class Load(Op):
-    """Read `ptr.to`, an integer or pointer, without widening; the value's type is `ptr.to` unless `type` is given."""
+    """Read `ptr.to`, an integer or pointer, without widening; `type` stands for another type of the value."""
 
     __slots__ = ("ptr",)
 
@@ -294,7 +294,7 @@ class TypeInfo(Op):
 
 
 class EnumInfo(Op):
-    """A CO-RE fact about a kernel enumerator: `kind` is exists or value; `local` is its value at build time."""
+    """A CO-RE fact about an enumerator: `kind` is exists or value; `local` is its value at build time."""
 
     __slots__ = ("enum", "enumerator", "kind", "local")
 
@@ -393,7 +393,7 @@ class Function:
 
 
 class Map:
-    """A map as `.maps` describes it. `kind` is the UAPI number; key/value are None where the type has none."""
+    """A map as `.maps` describes it. `kind` is the UAPI number; key or value is None if the type has none."""
 
     __slots__ = ("flags", "key", "kind", "max_entries", "name", "pinning", "value")
 
@@ -417,7 +417,7 @@ class Map:
 
 
 class GlobalVar:
-    """A variable in `.rodata` (`const`), `.data`, or `.bss` (all-zero `init`). `init` is little-endian memory.
+    """A variable in `.rodata` (`const`), `.data`, or `.bss` (`init` all zero). `init` is little-endian.
 
     `private` marks compiler-made constants (format strings), kept out of the BTF.
     """
@@ -435,8 +435,9 @@ class GlobalVar:
 class Module:
     """One object.
 
-    A ring buffer's record type is the `value` of its map. `sources` has the lines of source files by name: what
-    line info shows of files that cannot be read when LLVM runs (notebook cells, a REPL); others may be left out.
+    A ring buffer's record type is the `value` of its map. `sources` has the lines of source files by name:
+    what line info shows of files that cannot be read when LLVM runs (notebook cells, a REPL); others may be
+    left out.
     """
 
     __slots__ = ("functions", "globals", "license", "maps", "sources")

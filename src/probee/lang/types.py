@@ -111,7 +111,7 @@ class Array(Type):
 
 
 class Member:
-    """A field of a struct. `name` is "" for an anonymous struct or union; `bit_size` is 0 unless a bitfield."""
+    """A field. `name` is "" for an anonymous struct or union; `bit_size` is 0 unless a bitfield."""
 
     __slots__ = ("bit_offset", "bit_size", "name", "type")
 

@@ -124,7 +124,7 @@ class Elf:
                 count = section[5] // self._entry
                 numbers = versions if wanted == _SHT_DYNSYM else 0
                 if numbers + 2 * count > len(data):
-                    raise ObjectError(f"{self.path}: broken ELF file: symbol versions past the end of the file")
+                    raise ObjectError(f"{self.path}: broken ELF file: versions past the end of the file")
                 self._tables.append(_Table(section[4], count, strings[4], strings[5], numbers))
 
     def _symbol(self, table: _Table, index: int) -> tuple[int, int, int, int, int]:
