@@ -229,16 +229,17 @@ def test_bpftool_loads_what_build_writes(tmp_path: Path) -> None:
 def test_disasm_shows_source_lines_and_names() -> None:
     done = run("disasm", str(REPO / "examples/execsnoop.py"))
     assert done.returncode == 0
-    assert re.search(r"^on_exec  tp/sched/sched_process_exec  \d+ instructions$", done.stdout, re.M)
-    assert "; 21: e.pid = args.pid" in done.stdout or "e.pid = args.pid" in done.stdout
-    assert "; ringbuf_reserve" in done.stdout
-    assert "; execs" in done.stdout
+    assert re.search(r"^on_exec:  tp/sched/sched_process_exec  \(\d+ instructions\)$", done.stdout, re.M)
+    assert "; 21: e.pid = args.pid" in done.stdout
+    assert "; bpf_ringbuf_reserve" in done.stdout
+    assert "; map execs" in done.stdout
+    assert "; CO-RE byte_off of struct task_struct.real_parent" in done.stdout
 
 
 def test_disasm_of_a_tool() -> None:
     done = run("disasm", "runqlat", "on_switch")
     assert done.returncode == 0
-    assert done.stdout.startswith("on_switch  tp_btf/sched_switch")
+    assert done.stdout.startswith("on_switch:  tp_btf/sched_switch")
     refused(run("disasm", "runqlat", "on_swich"), "it has on_wakeup")
 
 
