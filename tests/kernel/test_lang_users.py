@@ -260,6 +260,64 @@ GIVEN: dict[str, tuple[str, Callable[[int, int], int]]] = {
 }
 
 
+GIVEN |= {
+    "a parameter is given back": (
+        """
+        def bigger(p, q):
+            return p if p.x > q.x else q
+
+        def at(e):
+            return e.at
+
+        def calc(a, b):
+            e = Exec()
+            bigger(at(e), Point(x=-100)).x = a
+            at(e).y = b
+            return e.at.x * 10 + e.at.y
+        """,
+        lambda a, b: a * 10 + b,
+    ),
+    "texts in maps": (
+        """
+        tm = bp.Hash[u32, Texts](4)
+        nm = bp.Hash[u32, Char[8]](4)
+
+        def calc(a, b):
+            nm[1] = "abc"
+            tm[1] = Texts(l="xyz")
+            n = nm.get(1)
+            if n is None:
+                return -1
+            m = nm.get(2)
+            t = tm.get(1)
+            if t is None:
+                return -2
+            t.l = n
+            nm[3] = t.l
+            gone = nm.pop(4)
+            o = nm.pop(3)
+            if o is None or gone is not None:
+                return -3
+            same = (n == "abc") + (tm[1].l == "abc") * 100 + (o == "abc") * 1000
+            return same + (m is None) * 10 + (3 in nm)
+        """,
+        lambda a, b: 1111,
+    ),
+    "maps swap": (
+        """
+        def calc(a, b):
+            counts[1], counts[2] = a & 7, b & 7
+            counts[1], counts[2] = counts[2], counts[1]
+            points[1] = Point(x=1)
+            points[2] = Point(x=2)
+            points[1], points[2] = points[2], points[1]
+            return counts[1] * 1000 + counts[2] * 100 + points[1].x * 10 + points[2].x
+        """,
+        lambda a, b: (b & 7) * 1000 + (a & 7) * 100 + 21,
+    ),
+}
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_means_what_python_means(name, kernel):
     module, calc = kernel(SAME[name])

@@ -284,6 +284,8 @@ class StructType(type):
         for field, written in _annotations(cls, space).items():
             if field in _RESERVED or (field.startswith("__") and field.endswith("__")):
                 raise _refuse(f"{name}.{field}: this name is taken", "choose another field name")
+            if not field.isascii():
+                raise _refuse(f"{name}.{field}: a field's name is ASCII in the kernel", "spell it in ASCII")
             if field in space:
                 raise _refuse(f"{name}.{field}: fields start as 0, with no other default", "drop the value")
             if field in names:

@@ -177,7 +177,7 @@ def read_entry(f: Fn, entry: Entry, node: ast.AST) -> Item:
     b.zero(copy)
     b.jump(end)
     b.at(end)
-    return Ref(copy)
+    return Ref(copy, origin=frozenset((Site("entry", f.loops),)))
 
 
 def get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST) -> Item:
@@ -233,6 +233,8 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
         b.store(slot, default.v)
     elif isinstance(value, Int):
         b.store(slot, ir.Const(wide, 0))
+    elif isinstance(value, Chars):
+        b.zero(slot)  # a local text copies it, whether it is there or not
     if default is None:
         b.store(present, b.const(0, BOOL))
     b.branch(b.truth(found), hit, end)

@@ -213,6 +213,7 @@ class Fn:
         self.local_names = {*code.co_varnames, *code.co_cellvars}
         self.loops: list[Loop] = []
         self.doubtful = doubtful or set()  # locals that a loop may set to None, though they are not before it
+        self.given_back: list[tuple[frozenset[object], str, ast.AST]] = []  # references that are returned
         self.aliases: list[tuple[str, frozenset[object], ast.AST]] = []  # locals and what they refer to
         self.cleanups: list[Callable[[], None]] = []
         self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
@@ -296,10 +297,11 @@ class Fn:
     def _check_aliases(self) -> None:
         """Refuse two names for a struct that each round of a loop makes anew, when one outlives the round.
 
-        In Python they would be two objects then; here they are the same memory.
+        In Python they would be two objects then; here they are the same memory. A struct that this function
+        made can't be returned either.
         """
-        reach: dict[str, set[Site]] = {}
-        names: dict[str, set[str]] = {}
+        reach: dict[object, set[Site]] = {}
+        names: dict[object, set[object]] = {}
         changed = True
         while changed:
             changed = False
@@ -313,6 +315,13 @@ class Fn:
                         sites |= reach.get(root, set())
                         others |= {root} | names.get(root, set())
                 changed = changed or len(sites) + len(others) != before
+        for origin, kind, node in self.given_back:
+            if any(isinstance(root, Site) or reach.get(root) for root in origin):
+                self.fail(
+                    node,
+                    f"{kind} can't be returned: it ends with the function",
+                    "let the caller make it, and fill it in here",
+                )
         for name, origin, node in self.aliases:
             for root in origin:
                 if not isinstance(root, str) or root == name:
@@ -392,6 +401,8 @@ class Fn:
         """The value of an optional as it is stored, whether there is one or not."""
         if isinstance(inner, IntVar):
             return Num(self.b.widen(self.b.load(inner.slot)))
+        if isinstance(inner, TextVar):
+            return Ref(inner.slot)
         assert isinstance(inner, PtrVar)
         return Ref(self.b.load(inner.slot), shared=inner.shared, origin=frozenset((inner.name,)))
 

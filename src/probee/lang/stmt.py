@@ -8,7 +8,7 @@ from . import cond, decl, expr, ir, mapops, text
 from .convert import constant, describe, far, integer, literal, number, refuse_maybe, store
 from .flow import Flow, merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
-from .scope import Again, Fn, Loop, PyVar, is_none
+from .scope import Again, Fn, Loop, PyVar, Site, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
@@ -138,7 +138,8 @@ def _settled(f: Fn, item: Item, target: ast.expr, node: ast.AST) -> Item:
         pairs = zip(item.items, target.elts, strict=False)
         return Group([_settled(f, i, t, node) for i, t in pairs] + item.items[len(target.elts) :])
     if isinstance(item, Entry):
-        return mapops.read_entry(f, item, node)
+        named = isinstance(target, ast.Name) and not isinstance(item.type, Chars)
+        return item if named else mapops.read_entry(f, item, node)
     if not isinstance(item, Ref) or item.maybe or not item.type.size:
         return item
     if isinstance(item.type, Chars) or not isinstance(target, ast.Name):
@@ -706,7 +707,8 @@ def _with(f: Fn, node: ast.With) -> None:
     b.at(body)
     fresh = f.make(record, padding=False)
     known = name in f.vars
-    f.bind(name, Ref(record, fresh=fresh), node)
+    made = Site(rb.name or "record", [])
+    f.bind(name, Ref(record, fresh=fresh, origin=frozenset((made,))), node)
 
     def submit() -> None:
         f.live.finish(fresh)

@@ -178,7 +178,8 @@ def _compile(
     f: Fn, fn: FunctionType, src: source.Source, prepared: list[tuple[str, _Argument]], node: ast.AST
 ) -> Subprogram:
     unit = f.unit
-    symbol = unit.unique(fn.__name__, "__")
+    plain = "".join(c if c.isascii() else "_" for c in fn.__name__)  # a symbol is ASCII
+    symbol = unit.unique(plain, "__")
     annotations = {p.arg: p.annotation for p in ast.walk(src.node.args) if isinstance(p, ast.arg)}
 
     def attempt(doubtful: set[str]) -> Subprogram:
@@ -372,7 +373,9 @@ def returned(f: Fn, item: Item, node: ast.AST) -> Item:
     if isinstance(item, Ref):
         where = item.ptr.type
         assert isinstance(where, Ptr)
-        if where.space in (Space.STACK, Space.RECORD) and not isinstance(item.ptr, ir.Param):
+        if where.space in (Space.STACK, Space.RECORD) and item.origin and not isinstance(item.type, Chars):
+            f.given_back.append((item.origin, describe(item), node))
+        elif where.space in (Space.STACK, Space.RECORD):
             f.fail(
                 node,
                 f"{describe(item)} can't be returned: it ends with the function",

@@ -73,6 +73,7 @@ CASES = [
         ALIAS,
         "p = Point(",
     ),
+    ("x, p = 1, points[1]", "x, p = 1, points[1]", "can't be kept in a local", "points.get(key)"),
     (
         "p = points.get(1)\nif p is None:\n    return 1\nfor i in range(3):\n    counts[i] = p.x\n"
         "    p = points.get(i)",
@@ -95,6 +96,25 @@ def test_mistake(case, ktypes, tmp_path):
     assert e.source[e.column : e.end_column] == at
 
 
+RETURNS = [
+    ("p = Point(x=x)\n    q = p\n    return q", "return q"),
+    ("with rb2.reserve() as e:\n        return e", "return e"),
+    ("p = points.pop(x)\n    if p is None:\n        return None\n    return p", "return p"),
+]
+
+
+@pytest.mark.parametrize("case", RETURNS, ids=[c[1] for c in RETURNS])
+def test_what_ends_with_the_function_is_not_returned(case, ktypes, tmp_path):
+    body, at = case
+    above = f"def make(x):\n    {body}\n"
+    module = lang_module.make(
+        lang_module.program("p = make(number)\nreturn p is None", above=above), tmp_path
+    )
+    with pytest.raises(CompileError, match="can't be returned: it ends with the function") as caught:
+        lang_module.to_ir(module, ktypes)
+    assert caught.value.source.strip() == at
+
+
 def test_numbers_print_as_their_repr(ktypes, tmp_path):
     module = lang_module.make(lang_module.program('print(f"{number=} {number!s} {bp.comm()!s}")'), tmp_path)
     texts = [op for f in lang_module.to_ir(module, ktypes).functions for b in f.blocks for op in b.ops]
@@ -111,3 +131,16 @@ def test_a_function_with_the_name_of_a_section(ktypes, tmp_path):
     with pytest.raises(CompileError, match="function license has the name of the licence") as caught:
         lang.compile(decl.programs_in(vars(lang_module.make(text, tmp_path))), ktypes=ktypes)
     assert caught.value.line
+
+
+def test_names_beyond_ascii(ktypes, tmp_path):
+    """Locals and functions may have them; a field's name goes into the object, where only ASCII may stand."""
+    from probee import lang
+    from probee.lang import decl
+
+    above = "def größe(länge):\n    return länge + 1\n"
+    module = lang_module.make(lang_module.program("return größe(number)", above=above), tmp_path)
+    assert lang.compile(decl.programs_in(vars(module)), ktypes=ktypes)
+    with pytest.raises(CompileError, match=r"Größe\.länge: a field's name is ASCII") as caught:
+        lang_module.make("import probee as bp\nclass Größe(bp.Struct):\n    länge: bp.u32\n", tmp_path)
+    assert caught.value.line == 2
