@@ -98,4 +98,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from .isa.tables import HELPERS
+
+    return sorted({*globals(), *__all__, *HELPERS})

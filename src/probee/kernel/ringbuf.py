@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _BATCH = 4096  # records taken at once while iterating
 _ALL = 1 << 62
+_LARGEST = 1 << 31  # bytes: the power of two that fits into max_entries
 _BUSY_WAIT = 0.0005  # seconds; poll(2) returns at once while the oldest record is still being written
 
 
@@ -43,6 +44,8 @@ class RingBuf(Map):
     def __init__(self, fd: int, **facts: Any) -> None:
         facts["max_entries"] = _rounded(facts["max_entries"])
         super().__init__(fd, **facts)
+        if self.max_entries > _LARGEST:
+            raise MapError(f"ring buffer {self.name!r} is too large: at most {_LARGEST} bytes")
         self._typed = facts.get("value")
         self._ring: Ring | None = None
         self._maps: list[mmap.mmap] = []
