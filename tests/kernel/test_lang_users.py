@@ -158,6 +158,15 @@ SAME = {
                 t = t * 3 + i
             return t
         """,
+    "a parameter that may be left out": """
+        def f(x, y=None):
+            if y is None:
+                return x
+            return x * y
+
+        def calc(a, b):
+            return f(a) * 100 + f(a, b) + f(a, y=None)
+        """,
     "a global's name as a local": """
         def calc(a, b):
             total = 0

@@ -127,7 +127,7 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
         )
     if isinstance(obj, ModuleType) or not callable(obj):
         f.fail(node, f"{describe_object(obj)} can't be called")
-    name = getattr(obj, "__qualname__", getattr(obj, "__name__", repr(obj)))
+    name = getattr(obj, "__qualname__", "") or getattr(obj, "__name__", "") or type(obj).__name__
     module = getattr(obj, "__module__", "") or ""
     full = name if module in ("builtins", "") else f"{module}.{name}"
     f.fail(

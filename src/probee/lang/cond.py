@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from . import expr, ir
+from . import decl, expr, ir
 from .convert import constant, describe, number, truth
 from .flow import Flow, merge
-from .items import Context, Item, Num, Opt, Pointer, Py, Ref
+from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none, same
 from .types import BOOL, I64, U64, Chars, Int, Ptr
 
@@ -245,6 +245,16 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
             f.fail(value, f"{describe(item)} can't be chosen at run time")
         elif others and (isinstance(item, Num) or constant(item)):
             f.fail(value, f"this is {describe(item)}, and the other choice is {describe(others[0])}")
+        elif isinstance(item, (TextCall, Entry)) and (
+            isinstance(item, TextCall) or isinstance(item.type, Chars)
+        ):
+            f.fail(value, "texts in different places can't be chosen between", "assign them in an `if`")
+        elif isinstance(item, Py) and (callable(item.obj) or isinstance(item.obj, decl.MapDecl)):
+            f.fail(
+                value,
+                f"{describe(item)} can't be chosen at run time",
+                "write an `if` that uses each in its way",
+            )
         else:
             values.append(number(f, item, value))
         tails.append(b.block)

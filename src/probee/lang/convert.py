@@ -210,6 +210,13 @@ def is_text_like(item: Item) -> bool:
 
 def truth(f: Fn, item: Item, node: ast.AST) -> ir.Value:
     """Python's truth of the item, a `BOOL`."""
+    if isinstance(item, Entry) and isinstance(item.type, (Struct, Array)):
+        m = item.map.name
+        f.fail(
+            node,
+            f"{describe(item)} is true even when it is missing: it reads as zeroes then",
+            f"test whether the key is there, `if key in {m}`, or take a reference: `if e := {m}.get(key)`",
+        )
     item = resolve(f, item, node)
     b = f.b
     if isinstance(item, Num):

@@ -127,6 +127,14 @@ def call(f: Fn, node: ast.Call, name: str) -> Item:
             f.fail(kw.value, f"{name}: {kw.arg} can't be set to this", "every print is a line of its own")
         else:
             f.fail(kw.value, f"{name} has no {kw.arg} in a program", "it writes to the kernel's trace pipe")
+    if name == "printf" and len(node.args) > 1:
+        first = node.args[0]
+        if isinstance(first, ast.Constant) and isinstance(first.value, str) and "%" in first.value:
+            f.fail(
+                first,
+                "bp.printf has no % formats",
+                'write the values into an f-string: bp.printf(f"{x} {y:x}")',
+            )
     for i, arg in enumerate(node.args):
         if i:
             line.literal(separator, arg)

@@ -12,7 +12,7 @@ from types import FunctionType
 from . import decl, ir, source, stmt, text
 from .convert import constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .scope import Again, Fn, Unit, is_none
+from .scope import Again, Fn, PyVar, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
 
 TYPE_CHECKING = False
@@ -253,12 +253,10 @@ def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | N
         bound = Context(obj)
     else:
         bound = item
-        if is_none(item):
-            f.fail(
-                node,
-                f"{name} is None here, so its kind is not known",
-                "pass a number, or write another function",
-            )
+        if is_none(item):  # known at compile time: `if x is None` keeps one way
+            g.vars[name] = PyVar(name, item)
+            g.assigned(name)
+            return
     g.bind(name, bound, node)
 
 

@@ -73,6 +73,16 @@ CASES = [
         ALIAS,
         "p = Point(",
     ),
+    ("if points[1]:\n    return 1", "points[1]", "true even when it is missing", "in points"),
+    (
+        "return not execs_by_pid[1].at",
+        "execs_by_pid[1].at",
+        "true even when it is missing",
+        "in execs_by_pid",
+    ),
+    ("e = Exec()\ne.comm = bp.comm() if number else 'a'", "bp.comm()", "texts in different places", "`if`"),
+    ("m = counts if number else slots\nm[1] = 1", "counts", "can't be chosen at run time", "`if`"),
+    ("bp.printf('%d', number)", "'%d'", "no % formats", "f-string"),
     ("x, p = 1, points[1]", "x, p = 1, points[1]", "can't be kept in a local", "points.get(key)"),
     (
         "p = points.get(1)\nif p is None:\n    return 1\nfor i in range(3):\n    counts[i] = p.x\n"
