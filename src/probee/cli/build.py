@@ -16,8 +16,9 @@ examples:
   probee build examples/execsnoop.py -o execsnoop.bpf.o
   sudo bpftool prog loadall execsnoop.bpf.o /sys/fs/bpf/execsnoop autoattach
 
-Building needs no root. The object has plain tracepoints, BTF, line info that points at the Python source, and
-CO-RE relocations, so it also fits other kernels than this one.
+Building needs no root, except where a program names the arguments of a system call: tracefs has them. The
+object has plain tracepoints, BTF, line info that points at the Python source, and CO-RE relocations, so it
+also fits other kernels than this one.
 """
 
 
