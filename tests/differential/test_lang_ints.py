@@ -214,16 +214,21 @@ def convert(kind: str, model: str) -> str:
     return f"({model})" if kind == "B" else f"{kind}({model})"
 
 
+def apart(*parts: Expr) -> bool:
+    """A negative constant beside an unsigned number, which the language refuses or keeps as signed."""
+    return any(p.value is not None and p.value < 0 for p in parts) and any(p.kind == "U" for p in parts)
+
+
 def logic(op: str, x: Expr, y: Expr) -> Expr | None:
     kind = joined(x, y)
-    if x.value is not None:
+    if x.value is not None or apart(x, y):
         return None
     return Expr(f"({x.text} {op} {y.text})", convert(kind, f"{x.model} {op} {y.model}"), kind)
 
 
 def choice(c: Expr, x: Expr, y: Expr) -> Expr | None:
     kind = joined(x, y)
-    if c.value is not None:
+    if c.value is not None or apart(x, y):
         return None
     return Expr(
         f"({x.text} if {c.text} else {y.text})", convert(kind, f"{x.model} if {c.model} else {y.model}"), kind
@@ -232,7 +237,7 @@ def choice(c: Expr, x: Expr, y: Expr) -> Expr | None:
 
 def call(name: str, x: Expr, y: Expr) -> Expr | None:
     kind = meet(x.kind, y.kind)
-    if decided(x, y):
+    if decided(x, y) or apart(x, y):
         return None
     return Expr(f"{name}({x.text}, {y.text})", f"{kind}({name}({x.model}, {y.model}))", kind)
 

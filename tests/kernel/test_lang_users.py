@@ -312,6 +312,20 @@ GIVEN |= {
         """,
         lambda a, b: 1111,
     ),
+    "a negative number among small unsigned ones": (
+        """
+        def small(x):
+            if x < 0:
+                return -1
+            return u32(x)
+
+        def calc(a, b):
+            x = -1 if a < 0 else u16(a)
+            y = min(-5, u32(b))
+            return (x < 0) + (y == -5) * 10 + (small(a) < 0) * 100 + (max(-1, u8(a)) == u8(a)) * 1000
+        """,
+        lambda a, b: (a < 0) + 10 + (a < 0) * 100 + 1000,
+    ),
     "maps swap": (
         """
         def calc(a, b):

@@ -385,6 +385,11 @@ class Builder:
         signed = all(_int(v).signed for v in wide)
         return [self.cast(v, I64 if signed else U64) for v in wide]
 
+    def fits_signed(self, value: Value) -> bool:
+        """Has the integer surely the same value as an `I64`?"""
+        wide = self.widen(value)
+        return _int(wide).signed or _fits_signed(wide)
+
     def truth(self, value: Value) -> Value:
         """A `BOOL`: is it not 0, not NULL?"""
         if value.type == BOOL:

@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 
 from . import builtins, decl, expr, ir, mapops, printing, subprograms, text
 from .convert import (
+    common,
     constant,
     describe,
     describe_object,
@@ -248,7 +249,8 @@ def _extreme(op: str, name: str) -> Callable[[Fn, ast.Call], Item]:
                 best = Py(max(a, b) if name == "max" else min(a, b))
                 continue
             x, y = f.b.widen(number(f, best, node)), f.b.widen(number(f, item, node))
-            best = Num(f.b.select(f.b.compare(op, y, x), y, x))
+            kind = common(f, [(best, x, node), (item, y, node)])
+            best = Num(f.b.select(f.b.compare(op, y, x), f.b.cast(y, kind), f.b.cast(x, kind)))
         return best
 
     return handler

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 
 from . import decl, expr, ir
-from .convert import constant, describe, number, truth
+from .convert import common, constant, describe, number, truth
 from .flow import Flow, merge
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none, same
-from .types import BOOL, I64, U64, Chars, Int, Ptr
+from .types import BOOL, I64, Chars, Int, Ptr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def join(f: Fn, ends: Sequence[End], node: ast.AST) -> Item:
         if all(k == BOOL for k in ints):
             kind = BOOL
         else:
-            kind = I64 if all(k.signed or k == BOOL for k in ints) else U64
+            kind = common(f, [(i, v, node) for v, (_, _, i, node) in zip(values, ends, strict=True)])
     slot = b.local("value", kind)
     for tail, v in zip(tails, values, strict=True):
         b.at(tail)
@@ -316,8 +316,7 @@ def _join_optional(f: Fn, ends: Sequence[End], end: ir.Block, node: ast.AST) -> 
         else:
             values.append((b.const(1, BOOL), number(f, item, value)))
         tails.append(b.block)
-    signed = all(v.type == BOOL or (isinstance(v.type, Int) and v.type.signed) for _, v in values)
-    kind = I64 if signed else U64
+    kind = common(f, [(i, v, node) for (_, v), (_, _, i, node) in zip(values, ends, strict=True)])
     there, slot = b.local("there", BOOL), b.local("value", kind)
     for tail, (present, v) in zip(tails, values, strict=True):
         b.at(tail)

@@ -362,6 +362,28 @@ def plain(t: Type) -> Type | None:
     return None
 
 
+def common(f: Fn, choices: list[tuple[Item, ir.Value, ast.AST]]) -> Int:
+    """The type for a choice between numbers: signed if all are, as in arithmetic.
+
+    A negative constant keeps its value: beside it unsigned numbers become signed, and must surely fit.
+    """
+    unsigned = [v for _, v, _ in choices if isinstance(v.type, Int) and not v.type.signed and v.type != BOOL]
+    if not unsigned:
+        return I64
+    for item, _, node in choices:
+        value = constant(item)
+        if value is not None and value < 0:
+            if all(f.b.fits_signed(v) for v in unsigned):
+                return I64
+            f.fail(
+                node,
+                f"this is {value}, and another choice is an unsigned number of 64 bits: "
+                "one type can't hold both",
+                "write `i64(…)` around the unsigned one, or use a number that is not negative",
+            )
+    return U64
+
+
 def check_none(f: Fn, item: Item, node: ast.AST) -> ir.Value:
     """`item is None` as a BOOL."""
     b = f.b

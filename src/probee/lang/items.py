@@ -29,12 +29,14 @@ class Num(Item):
     """An integer in flight: `I64`, `U64`, or the `BOOL` of a comparison.
 
     `origin` is the local it was just read from, with that local's version: what a key slot may be shared by.
+    `given` is what it was before it became a number, where that matters later.
     """
 
-    __slots__ = ("origin", "v")
+    __slots__ = ("given", "origin", "v")
 
     def __init__(self, v: Value, origin: tuple[str, int] | None = None) -> None:
         self.v = v
+        self.given: Item | None = None
         self.origin = origin
 
 

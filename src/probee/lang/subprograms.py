@@ -10,7 +10,7 @@ import ast
 from types import FunctionType
 
 from . import decl, ir, source, stmt, text
-from .convert import constant, describe, number, refuse_maybe, resolve, wrap
+from .convert import common, constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Again, Fn, PyVar, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
@@ -316,16 +316,11 @@ def _returns(g: Fn) -> Any:
                 )
             if not isinstance(item, Num):
                 g.fail(where, f"this returns {describe(item)}, and other ways return a number")
-        nums = [i.v for i in given if isinstance(i, Num)]
         narrow = want if isinstance(want, Int) else None
         if narrow is not None:
             kind = I64 if narrow.signed or narrow == BOOL else U64
         else:
-            kind = (
-                I64
-                if all(v.type == BOOL or (isinstance(v.type, Int) and v.type.signed) for v in nums)
-                else U64
-            )
+            kind = common(g, [(i.given or i, i.v, n) for _, i, n in g.returns if isinstance(i, Num)])
         out.ret = kind
         for block, item, where in g.returns:
             assert isinstance(item, Num)
@@ -363,7 +358,9 @@ def returned(f: Fn, item: Item, node: ast.AST) -> Item:
     """What a `return` gives, checked while its place is known."""
     item = resolve(f, item, node)
     if f.out.section or f.out.ret is not VOID or isinstance(item, Num) or constant(item) is not None:
-        return Num(number(f, item, node))
+        out = Num(number(f, item, node))
+        out.given = item
+        return out
     if isinstance(item, Opt):
         refuse_maybe(f, item, node)
     if isinstance(item, Pointer):

@@ -82,6 +82,8 @@ CASES = [
     ),
     ("e = Exec()\ne.comm = bp.comm() if number else 'a'", "bp.comm()", "texts in different places", "`if`"),
     ("m = counts if number else slots\nm[1] = 1", "counts", "can't be chosen at run time", "`if`"),
+    ("x = -1 if number else bp.nsecs()\nreturn x", "-1", "one type can't hold both", "i64("),
+    ("return min(-1, bp.nsecs())", "min(-1, bp.nsecs())", "one type can't hold both", "i64("),
     ("bp.printf('%d', number)", "'%d'", "no % formats", "f-string"),
     ("x, p = 1, points[1]", "x, p = 1, points[1]", "can't be kept in a local", "points.get(key)"),
     (
