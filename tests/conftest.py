@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests are not timed. A build that fails must fail again: there, property tests try the same cases each time.
+settings.register_profile("probee", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("probee")
 
 REPO = Path(__file__).resolve().parent.parent
 
