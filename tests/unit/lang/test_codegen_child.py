@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,7 +45,11 @@ def descriptors() -> set[str]:
 
 
 def children() -> str:
-    return "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    found = ""
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that thread has just ended
+            found += path.read_text()
+    return found
 
 
 @pytest.fixture(autouse=True)
