@@ -69,6 +69,7 @@ def once(
     time.sleep(0.1)
     began = time.perf_counter()
     process.send_signal(signal.SIGINT)
+    process.stdout.read()  # bpftrace hangs at the end if nobody reads what it still has to say
     process.stdout.close()
     _, _, usage = os.wait4(process.pid, 0)
     into.stop.append((time.perf_counter() - began) * 1e3)
