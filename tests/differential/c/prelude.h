@@ -1,4 +1,4 @@
-/* What the fixtures of the loader share; the program text follows. */
+/* What C programs in the tests share: conventions of libbpf and a few helpers by number. */
 #pragma once
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32;
 typedef unsigned long long u64; typedef int s32; typedef long long s64;
