@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 from struct import Struct
+from sys import byteorder
 
 from probee.sys.native import Pinned, Scratch, raise_errno, syscall4, syscall6
 
@@ -36,15 +37,19 @@ MAP_GET_NEXT_KEY = 4
 PROG_LOAD = 5
 OBJ_PIN = 6
 OBJ_GET = 7
+PROG_ATTACH = 8
+PROG_DETACH = 9
 PROG_TEST_RUN = 10
 PROG_GET_NEXT_ID = 11
 MAP_GET_NEXT_ID = 12
 PROG_GET_FD_BY_ID = 13
 MAP_GET_FD_BY_ID = 14
 OBJ_GET_INFO_BY_FD = 15
+PROG_QUERY = 16
 RAW_TRACEPOINT_OPEN = 17
 BTF_LOAD = 18
 BTF_GET_FD_BY_ID = 19
+TASK_FD_QUERY = 20
 MAP_LOOKUP_AND_DELETE_ELEM = 21
 MAP_FREEZE = 22
 BTF_GET_NEXT_ID = 23
@@ -53,9 +58,14 @@ MAP_LOOKUP_AND_DELETE_BATCH = 25
 MAP_UPDATE_BATCH = 26
 MAP_DELETE_BATCH = 27
 LINK_CREATE = 28
+LINK_UPDATE = 29
 LINK_GET_FD_BY_ID = 30
 LINK_GET_NEXT_ID = 31
+ENABLE_STATS = 32
+ITER_CREATE = 33
 LINK_DETACH = 34
+PROG_BIND_MAP = 35
+TOKEN_CREATE = 36
 
 _COMMANDS = {
     MAP_CREATE: "BPF_MAP_CREATE",
@@ -66,15 +76,19 @@ _COMMANDS = {
     PROG_LOAD: "BPF_PROG_LOAD",
     OBJ_PIN: "BPF_OBJ_PIN",
     OBJ_GET: "BPF_OBJ_GET",
+    PROG_ATTACH: "BPF_PROG_ATTACH",
+    PROG_DETACH: "BPF_PROG_DETACH",
     PROG_TEST_RUN: "BPF_PROG_TEST_RUN",
     PROG_GET_NEXT_ID: "BPF_PROG_GET_NEXT_ID",
     MAP_GET_NEXT_ID: "BPF_MAP_GET_NEXT_ID",
     PROG_GET_FD_BY_ID: "BPF_PROG_GET_FD_BY_ID",
     MAP_GET_FD_BY_ID: "BPF_MAP_GET_FD_BY_ID",
     OBJ_GET_INFO_BY_FD: "BPF_OBJ_GET_INFO_BY_FD",
+    PROG_QUERY: "BPF_PROG_QUERY",
     RAW_TRACEPOINT_OPEN: "BPF_RAW_TRACEPOINT_OPEN",
     BTF_LOAD: "BPF_BTF_LOAD",
     BTF_GET_FD_BY_ID: "BPF_BTF_GET_FD_BY_ID",
+    TASK_FD_QUERY: "BPF_TASK_FD_QUERY",
     MAP_LOOKUP_AND_DELETE_ELEM: "BPF_MAP_LOOKUP_AND_DELETE_ELEM",
     MAP_FREEZE: "BPF_MAP_FREEZE",
     BTF_GET_NEXT_ID: "BPF_BTF_GET_NEXT_ID",
@@ -83,9 +97,14 @@ _COMMANDS = {
     MAP_UPDATE_BATCH: "BPF_MAP_UPDATE_BATCH",
     MAP_DELETE_BATCH: "BPF_MAP_DELETE_BATCH",
     LINK_CREATE: "BPF_LINK_CREATE",
+    LINK_UPDATE: "BPF_LINK_UPDATE",
     LINK_GET_FD_BY_ID: "BPF_LINK_GET_FD_BY_ID",
     LINK_GET_NEXT_ID: "BPF_LINK_GET_NEXT_ID",
+    ENABLE_STATS: "BPF_ENABLE_STATS",
+    ITER_CREATE: "BPF_ITER_CREATE",
     LINK_DETACH: "BPF_LINK_DETACH",
+    PROG_BIND_MAP: "BPF_PROG_BIND_MAP",
+    TOKEN_CREATE: "BPF_TOKEN_CREATE",
 }
 
 # perf_event_open(2): event types, software clocks, flags, ioctls
@@ -107,15 +126,27 @@ _U32 = Struct("=I")
 _FD = Struct("=i")
 _ELEM = Struct("=i4xQQQ")
 _MAP_CREATE = Struct("=IIIIIII16sIIIIIQ")
+_MAP_CREATE_TAIL = Struct("=iiQI")  # fields of Linux 6.9 and later, sent when they are used
 _BATCH = Struct("=QQQQIiQQ")
 _PROG_LOAD = Struct("=IIQQIIQII16sIIIIQIIQIIIIQQII")
+_PROG_LOAD_TAIL = Struct("=iIQIi")  # likewise
 _BTF_LOAD = Struct("=QQIIII")
-_LINK_CREATE = Struct("=iiIIQQ")
+_BTF_LOAD_TAIL = Struct("=Ii")
+_LINK_CREATE = Struct("=iiII")
+_PROG_ATTACH = Struct("=iiIIiiQ")
+_PROG_QUERY = Struct("=iIIIQI4xQQQQ")
+_TASK_FD_QUERY = Struct("=IiIIQIIQQ")
 _RAW_TP = Struct("=Qi4xQ")
 _TEST_RUN = Struct("=iIIIQQIIIIQQIIII")
 _INFO = Struct("=iIQ")
 _PIN = Struct("=QiI")
 _PERF_ATTR = Struct("=IIQQQQQIIQQ40x")
+
+BPF_F_REPLACE = 1 << 2
+BPF_F_QUERY_EFFECTIVE = 1 << 0
+BPF_F_TOKEN_FD = 1 << 16
+_LINK_QUERIES = frozenset((46, 47, 54, 55))  # tcx and netkit
+_ENOTSUPP = 524  # the kernel's own, not in errno
 
 _SCRATCH = 4096
 _KEY = 64  # an element's key follows its 32-byte attribute
@@ -176,6 +207,36 @@ class LinkInfo:
         self.type, self.id, self.prog_id = Struct("=III").unpack_from(raw)
 
 
+class ProgQuery:
+    """What is attached to a target, in the order it runs (BPF_PROG_QUERY).
+
+    `prog_flags` are the attach flags of each program (Linux 6.0), `link_ids` of tcx and netkit (6.6), 0 where
+    there is no link; both are empty where the kernel doesn't say.
+    """
+
+    __slots__ = ("attach_flags", "link_ids", "prog_flags", "prog_ids", "revision")
+
+    def __init__(self, attach_flags: int, prog_ids: list[int], revision: int = 0) -> None:
+        self.attach_flags = attach_flags
+        self.prog_ids = prog_ids
+        self.prog_flags: list[int] = []
+        self.link_ids: list[int] = []
+        self.revision = revision
+
+
+class TaskFd:
+    """What a perf event of a process is (BPF_TASK_FD_QUERY): `kind` is of enum bpf_task_fd_type."""
+
+    __slots__ = ("address", "kind", "name", "offset", "prog_id")
+
+    def __init__(self, name: str, prog_id: int, kind: int, offset: int, address: int) -> None:
+        self.name = name
+        self.prog_id = prog_id
+        self.kind = kind
+        self.offset = offset
+        self.address = address
+
+
 class TestRun:
     """What BPF_PROG_TEST_RUN gave back. `duration` is nanoseconds per run."""
 
@@ -190,22 +251,33 @@ class TestRun:
 
 
 class ProgAttr:
-    """What BPF_PROG_LOAD is told of a program. Buffers are bytes; fields left alone are 0 or empty."""
+    """What BPF_PROG_LOAD is told of a program. Buffers are bytes; fields left alone are 0 or empty.
+
+    `attach_prog_fd` is the BPF program to attach to, `attach_btf_obj_fd` the BTF of a kernel module: one of
+    the two. `fd_array` are descriptors that instructions refer to by index (module BTF of kfuncs).
+    `signature` is checked against the keys of `keyring_id` (Linux 6.18).
+    """
 
     __slots__ = (
         "attach_btf_id",
         "attach_btf_obj_fd",
+        "attach_prog_fd",
         "attach_type",
         "btf_fd",
+        "fd_array",
         "flags",
         "func_info",
         "func_info_size",
+        "ifindex",
         "insns",
         "kernel_version",
+        "keyring_id",
         "license",
         "line_info",
         "line_info_size",
         "name",
+        "signature",
+        "token_fd",
         "type",
     )
 
@@ -217,7 +289,13 @@ class ProgAttr:
         self.attach_type = 0
         self.attach_btf_id = 0
         self.attach_btf_obj_fd = 0
+        self.attach_prog_fd = 0
         self.btf_fd = 0
+        self.fd_array: list[int] = []
+        self.ifindex = 0
+        self.token_fd = 0
+        self.signature: Buffer = b""
+        self.keyring_id = 0
         self.flags = 0
         self.kernel_version = 0
         self.func_info: Buffer = b""
@@ -302,8 +380,16 @@ class Kernel:
         inner_fd: int = 0,
         extra: int = 0,
         numa_node: int | None = None,
+        vmlinux_value_type_id: int = 0,
+        value_type_btf_obj_fd: int = 0,
+        token_fd: int = 0,
+        exclusive_hash: Buffer = b"",
     ) -> int:
-        """BPF_MAP_CREATE: a new map's descriptor."""
+        """BPF_MAP_CREATE: a new map's descriptor.
+
+        `vmlinux_value_type_id` is the kernel's type of a struct_ops map, `value_type_btf_obj_fd` the module
+        it is of. `exclusive_hash` is the SHA-256 of the one program that may use the map (Linux 6.18).
+        """
         attr = _MAP_CREATE.pack(
             type,
             key_size,
@@ -317,9 +403,12 @@ class Kernel:
             btf_fd,
             key_type_id,
             value_type_id,
-            0,
+            vmlinux_value_type_id,
             extra,
         )
+        if value_type_btf_obj_fd or token_fd or exclusive_hash:
+            digest = Pinned(exclusive_hash)
+            attr += _MAP_CREATE_TAIL.pack(value_type_btf_obj_fd, token_fd, digest.address, digest.size)
         return self._call(MAP_CREATE, attr)
 
     def map_lookup(self, fd: int, key: Buffer, size: int, flags: int = 0) -> bytes | None:
@@ -475,14 +564,18 @@ class Kernel:
 
     # ---- BTF and programs
 
-    def btf_load(self, data: Buffer, log: VerifierLog | None = None) -> int:
-        """BPF_BTF_LOAD: a descriptor of BTF the kernel took (Linux 4.18)."""
+    def btf_load(self, data: Buffer, log: VerifierLog | None = None, *, token_fd: int = 0) -> int:
+        """BPF_BTF_LOAD: a descriptor of BTF the kernel took (Linux 4.18; with a token 6.9)."""
         pinned = Pinned(data)
         scratch = self._take()
         try:
             where, size, level = (log.scratch.address, log.scratch.size, log.level) if log else (0, 0, 0)
             _BTF_LOAD.pack_into(scratch.view, 0, pinned.address, where, pinned.size, size, level, 0)
-            return self.bpf(BTF_LOAD, scratch.address, _BTF_LOAD.size)
+            length = _BTF_LOAD.size
+            if token_fd:
+                _BTF_LOAD_TAIL.pack_into(scratch.view, length, BPF_F_TOKEN_FD, token_fd)
+                length += _BTF_LOAD_TAIL.size
+            return self.bpf(BTF_LOAD, scratch.address, length)
         finally:
             self._pool.append(scratch)
 
@@ -490,7 +583,11 @@ class Kernel:
         """BPF_PROG_LOAD: a program's descriptor. EAGAIN (a signal came) is retried as libbpf does."""
         insns, license = Pinned(attr.insns), Pinned(attr.license.encode() + b"\0")
         funcs, lines = Pinned(attr.func_info), Pinned(attr.line_info)
+        fds = Pinned(b"".join(_FD.pack(fd) for fd in attr.fd_array))
         where, size, level = (log.scratch.address, log.scratch.size, log.level) if log else (0, 0, 0)
+        length, signature = _PROG_LOAD.size, Pinned(attr.signature)
+        if attr.token_fd or signature.size:
+            length += _PROG_LOAD_TAIL.size
         scratch = self._take()
         try:
             for attempt in range(_EAGAIN_TRIES):
@@ -507,7 +604,7 @@ class Kernel:
                     attr.kernel_version,
                     attr.flags,
                     object_name(attr.name),
-                    0,
+                    attr.ifindex,
                     attr.attach_type,
                     attr.btf_fd,
                     attr.func_info_size if funcs.size else 0,
@@ -517,15 +614,25 @@ class Kernel:
                     lines.address,
                     lines.size // attr.line_info_size,
                     attr.attach_btf_id,
-                    attr.attach_btf_obj_fd,
+                    attr.attach_prog_fd or attr.attach_btf_obj_fd,
                     0,
-                    0,
+                    fds.address,
                     0,
                     0,
                     0,
                 )
+                if length > _PROG_LOAD.size:
+                    _PROG_LOAD_TAIL.pack_into(
+                        scratch.view,
+                        _PROG_LOAD.size,
+                        attr.token_fd,
+                        0,
+                        signature.address,
+                        signature.size,
+                        attr.keyring_id,
+                    )
                 try:
-                    return self.bpf(PROG_LOAD, scratch.address, _PROG_LOAD.size)
+                    return self.bpf(PROG_LOAD, scratch.address, length)
                 except OSError as error:
                     if error.errno != errno.EAGAIN or attempt == _EAGAIN_TRIES - 1:
                         raise
@@ -593,14 +700,148 @@ class Kernel:
     def link_create(
         self,
         prog_fd: int,
-        target_fd: int,
+        target: int,
         attach_type: int,
         *,
         flags: int = 0,
         cookie: int = 0,
+        extra: bytes = b"",
     ) -> int:
-        """BPF_LINK_CREATE (Linux 5.7; perf events 5.15). `cookie` is for perf events."""
-        return self._call(LINK_CREATE, _LINK_CREATE.pack(prog_fd, target_fd, attach_type, flags, cookie, 0))
+        """BPF_LINK_CREATE (Linux 5.7; perf events 5.15): a descriptor of the link.
+
+        `target` is a descriptor or an interface's index. `extra` is what the kind of link adds: the union
+        that follows the flags; `cookie` fills it for perf events.
+        """
+        extra = extra or cookie.to_bytes(8, byteorder)
+        return self._call(LINK_CREATE, _LINK_CREATE.pack(prog_fd, target, attach_type, flags) + extra)
+
+    def link_update(self, link_fd: int, new_fd: int, *, old_fd: int | None = None, flags: int = 0) -> None:
+        """BPF_LINK_UPDATE (Linux 5.7): another program, or struct_ops map (6.4), in a link.
+
+        With `old_fd` only if that is the one in it.
+        """
+        flags |= 0 if old_fd is None else BPF_F_REPLACE
+        self._call(LINK_UPDATE, Struct("=iiIi").pack(link_fd, new_fd, flags, old_fd or 0))
+
+    def link_detach(self, link_fd: int) -> None:
+        """BPF_LINK_DETACH (Linux 5.9): detach, though the link itself lives on."""
+        self._call(LINK_DETACH, _FD.pack(link_fd))
+
+    def iter_create(self, link_fd: int) -> int:
+        """BPF_ITER_CREATE (Linux 5.8): a descriptor to read one walk of an iterator from."""
+        return self._call(ITER_CREATE, Struct("=iI").pack(link_fd, 0))
+
+    def prog_attach(
+        self,
+        target: int,
+        prog_fd: int,
+        attach_type: int,
+        *,
+        flags: int = 0,
+        replace_fd: int = 0,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> None:
+        """BPF_PROG_ATTACH: attach without a link. It stays until it is detached.
+
+        `relative` is the descriptor, or id, that BPF_F_BEFORE and BPF_F_AFTER refer to (Linux 6.6).
+        """
+        self._call(
+            PROG_ATTACH,
+            _PROG_ATTACH.pack(target, prog_fd, attach_type, flags, replace_fd, relative, revision),
+        )
+
+    def prog_detach(
+        self,
+        target: int,
+        prog_fd: int,
+        attach_type: int,
+        *,
+        flags: int = 0,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> None:
+        """BPF_PROG_DETACH: undo `prog_attach`."""
+        self._call(
+            PROG_DETACH, _PROG_ATTACH.pack(target, prog_fd, attach_type, flags, 0, relative, revision)
+        )
+
+    def prog_query(self, target: int, attach_type: int, *, flags: int = 0, capacity: int = 64) -> ProgQuery:
+        """BPF_PROG_QUERY (Linux 4.15): what is attached to `target`, a descriptor or an interface's index."""
+        effective = flags & BPF_F_QUERY_EFFECTIVE
+        detailed = not effective
+        while True:
+            ids, prog_flags, link_ids = (Scratch(4 * capacity) for _ in range(3))
+            scratch = self._take()
+            try:
+                _PROG_QUERY.pack_into(
+                    scratch.view,
+                    0,
+                    target,
+                    attach_type,
+                    flags,
+                    0,
+                    ids.address,
+                    capacity,
+                    prog_flags.address if detailed else 0,
+                    link_ids.address if detailed and attach_type in _LINK_QUERIES else 0,
+                    0,
+                    0,
+                )
+                try:
+                    self.bpf(PROG_QUERY, scratch.address, _PROG_QUERY.size if detailed else 32)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        capacity *= 4
+                        continue
+                    if detailed and error.errno in (errno.E2BIG, errno.EINVAL):
+                        detailed = False  # the kernel is from before these fields
+                        continue
+                    raise
+                fields = _PROG_QUERY.unpack_from(scratch.view)
+            finally:
+                self._pool.append(scratch)
+            count = min(fields[5], capacity)
+            found = ProgQuery(fields[3], list(ids.view.cast("I")[:count]))
+            if detailed:
+                found.prog_flags = list(prog_flags.view.cast("I")[:count])
+                found.revision = fields[9]
+                if attach_type in _LINK_QUERIES:
+                    found.link_ids = list(link_ids.view.cast("I")[:count])
+            return found
+
+    def prog_bind_map(self, prog_fd: int, map_fd: int) -> None:
+        """BPF_PROG_BIND_MAP (Linux 5.10): the map lives as long as the program."""
+        self._call(PROG_BIND_MAP, Struct("=iiI").pack(prog_fd, map_fd, 0))
+
+    def enable_stats(self, kind: int = 0) -> int:
+        """BPF_ENABLE_STATS (Linux 5.8): run time and count are kept while the descriptor is open."""
+        return self._call(ENABLE_STATS, _U32.pack(kind))
+
+    def token_create(self, bpffs_fd: int) -> int:
+        """BPF_TOKEN_CREATE (Linux 6.9): a token with the rights delegated to a bpffs mount."""
+        return self._call(TOKEN_CREATE, Struct("=Ii").pack(0, bpffs_fd))
+
+    def task_fd_query(self, pid: int, fd: int) -> TaskFd | None:
+        """BPF_TASK_FD_QUERY (Linux 4.18): the probe behind descriptor `fd` of process `pid`.
+
+        None if there is no BPF program behind it.
+        """
+        text = Scratch(256)
+        scratch = self._take()
+        try:
+            _TASK_FD_QUERY.pack_into(scratch.view, 0, pid, fd, 0, text.size, text.address, 0, 0, 0, 0)
+            try:
+                self.bpf(TASK_FD_QUERY, scratch.address, _TASK_FD_QUERY.size)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EBADF, _ENOTSUPP):
+                    return None
+                raise
+            fields = _TASK_FD_QUERY.unpack_from(scratch.view)
+            name = text.view.tobytes().split(b"\0", 1)[0].decode(errors="replace")
+            return TaskFd(name, fields[5], fields[6], fields[7], fields[8])
+        finally:
+            self._pool.append(scratch)
 
     def raw_tracepoint_open(self, prog_fd: int, name: str = "") -> int:
         """BPF_RAW_TRACEPOINT_OPEN: attach to a raw tracepoint by name; without one, to the BTF target."""

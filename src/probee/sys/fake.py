@@ -120,6 +120,10 @@ class FakeKernel(Kernel):
         inner_fd: int = 0,
         extra: int = 0,
         numa_node: int | None = None,
+        vmlinux_value_type_id: int = 0,
+        value_type_btf_obj_fd: int = 0,
+        token_fd: int = 0,
+        exclusive_hash: Buffer = b"",
     ) -> int:
         facts = {
             "type": type,
@@ -134,6 +138,7 @@ class FakeKernel(Kernel):
             "inner_fd": inner_fd,
             "extra": extra,
             "numa_node": numa_node,
+            "vmlinux_value_type_id": vmlinux_value_type_id,
         }
         self._enter("map_create", facts)
         fd = self._new("map", **facts)
@@ -265,7 +270,7 @@ class FakeKernel(Kernel):
 
     # ---- BTF and programs
 
-    def btf_load(self, data: Buffer, log: VerifierLog | None = None) -> int:
+    def btf_load(self, data: Buffer, log: VerifierLog | None = None, *, token_fd: int = 0) -> int:
         self._enter("btf_load", {"data": bytes(data)}, log)
         return self._new("btf", data=bytes(data))
 
@@ -301,11 +306,34 @@ class FakeKernel(Kernel):
     # ---- links and objects
 
     def link_create(
-        self, prog_fd: int, target_fd: int, attach_type: int, *, flags: int = 0, cookie: int = 0
+        self,
+        prog_fd: int,
+        target: int,
+        attach_type: int,
+        *,
+        flags: int = 0,
+        cookie: int = 0,
+        extra: bytes = b"",
     ) -> int:
-        facts = {"prog_fd": prog_fd, "target_fd": target_fd, "attach_type": attach_type, "cookie": cookie}
+        facts = {
+            "prog_fd": prog_fd,
+            "target_fd": target,
+            "attach_type": attach_type,
+            "cookie": cookie,
+            "flags": flags,
+            "extra": extra,
+        }
         self._enter("link_create", facts)
         return self._new("link", **facts)
+
+    def link_update(self, link_fd: int, new_fd: int, *, old_fd: int | None = None, flags: int = 0) -> None:
+        found = self._object(link_fd, "link")
+        self._enter("link_update", {"link_fd": link_fd, "new_fd": new_fd, "old_fd": old_fd, "flags": flags})
+        found.facts["prog_fd"] = new_fd
+
+    def link_detach(self, link_fd: int) -> None:
+        self._object(link_fd, "link")
+        self._enter("link_detach", {"link_fd": link_fd})
 
     def raw_tracepoint_open(self, prog_fd: int, name: str = "") -> int:
         self._enter("raw_tracepoint_open", {"prog_fd": prog_fd, "name": name})
