@@ -13,7 +13,7 @@ import os
 from struct import Struct
 from sys import byteorder
 
-from probee.sys.native import Pinned, Scratch, raise_errno, syscall4, syscall6
+from probee.sys.native import Pinned, Scratch, mapped, raise_errno, syscall4, syscall6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,8 +139,9 @@ _TASK_FD_QUERY = Struct("=IiIIQIIQQ")
 _RAW_TP = Struct("=Qi4xQ")
 _TEST_RUN = Struct("=iIIIQQIIIIQQIIII")
 _INFO = Struct("=iIQ")
+_BTF_INFO = Struct("=QIIQII")
 _PIN = Struct("=QiI")
-_PERF_ATTR = Struct("=IIQQQQQIIQQ40x")
+_PERF_ATTR = Struct("=IIQQQQQIIQQ20xi16x")
 
 BPF_F_REPLACE = 1 << 2
 BPF_F_QUERY_EFFECTIVE = 1 << 0
@@ -156,14 +157,36 @@ _EAGAIN_TRIES = 5
 class MapInfo:
     """What the kernel says of a map (`struct bpf_map_info`)."""
 
-    __slots__ = ("btf_id", "flags", "id", "key_size", "max_entries", "name", "type", "value_size")
+    __slots__ = (
+        "btf_id",
+        "btf_vmlinux_id",
+        "btf_vmlinux_value_type_id",
+        "extra",
+        "flags",
+        "id",
+        "ifindex",
+        "key_size",
+        "key_type_id",
+        "max_entries",
+        "name",
+        "netns_dev",
+        "netns_ino",
+        "type",
+        "value_size",
+        "value_type_id",
+    )
 
     def __init__(self, raw: bytes) -> None:
         self.type, self.id, self.key_size, self.value_size, self.max_entries, self.flags, name = Struct(
             "=IIIIII16s"
         ).unpack_from(raw)
         self.name: str = name.rstrip(b"\0").decode(errors="replace")
-        (self.btf_id,) = _U32.unpack_from(raw, 64)
+        self.ifindex, self.btf_vmlinux_value_type_id, self.netns_dev, self.netns_ino = Struct(
+            "=IIQQ"
+        ).unpack_from(raw, 40)
+        self.btf_id, self.key_type_id, self.value_type_id, self.btf_vmlinux_id, self.extra = Struct(
+            "=IIIIQ"
+        ).unpack_from(raw, 64)
 
 
 class ProgInfo:
@@ -509,6 +532,7 @@ class Kernel:
         *,
         batch_size: int,
         delete: bool = False,
+        flags: int = 0,
     ) -> tuple[int, bytes | None, bool]:
         """Read up to `count` elements into the writable buffers `keys` and `values` (Linux 5.6).
 
@@ -527,7 +551,7 @@ class Kernel:
             inside = address + _KEY
             view[_KEY : _KEY + batch_size] = in_batch
         _BATCH.pack_into(
-            view, 0, inside, address + start, pinned[0].address, pinned[1].address, count, fd, 0, 0
+            view, 0, inside, address + start, pinned[0].address, pinned[1].address, count, fd, flags, 0
         )
         done = False
         if syscall4(NR_BPF, command, address, _BATCH.size) < 0:
@@ -870,6 +894,22 @@ class Kernel:
     def link_info(self, fd: int) -> LinkInfo:
         return LinkInfo(self.obj_info(fd))
 
+    def btf_bytes(self, fd: int) -> bytes:
+        """The whole BTF behind a descriptor, as BPF_OBJ_GET_INFO_BY_FD gives it (`struct bpf_btf_info`)."""
+        size = 0
+        while True:
+            data, out, scratch = Scratch(max(1, size)), Scratch(32), self._take()
+            try:
+                _BTF_INFO.pack_into(out.view, 0, data.address if size else 0, size, 0, 0, 0, 0)
+                _INFO.pack_into(scratch.view, 0, fd, 32, out.address)
+                self.bpf(OBJ_GET_INFO_BY_FD, scratch.address, _INFO.size)
+                needed = int(_U32.unpack_from(out.view, 8)[0])
+            finally:
+                self._pool.append(scratch)
+            if needed <= size:
+                return data.view[:needed].tobytes()
+            size = needed
+
     def obj_pin(self, fd: int, path: str) -> None:
         pinned = Pinned(os.fsencode(path) + b"\0")
         self._call(OBJ_PIN, _PIN.pack(pinned.address, fd, 0))
@@ -914,11 +954,15 @@ class Kernel:
         config1: int = 0,
         config2: int = 0,
         path: str | None = None,
+        read_format: int = 0,
+        wakeup: int | None = None,
+        clock: int = 0,
     ) -> int:
         """perf_event_open(2), close-on-exec.
 
         `sample` is the period, or with `frequency` samples a second. `flags` are further attribute bits.
-        `path` (uprobes) is handed over as config1's pointer.
+        `path` (uprobes) is handed over as config1's pointer. `wakeup` is after how many events (bytes with
+        the watermark bit in `flags`) readers wake up, `clock` the clock's number with the bit for clock ids.
         """
         text = Pinned(os.fsencode(path) + b"\0") if path is not None else None
         scratch = self._take()
@@ -931,12 +975,13 @@ class Kernel:
                 config,
                 sample,
                 sample_type,
-                0,
+                read_format,
                 flags | (PERF_ATTR_FREQ if frequency else 0),
-                1 if sample and not frequency else 0,
+                wakeup if wakeup is not None else 1 if sample and not frequency else 0,
                 0,
                 text.address if text else config1,
                 config2,
+                clock,
             )
             fd: int = syscall6(NR_PERF_EVENT_OPEN, scratch.address, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC)
             if fd < 0:
@@ -954,6 +999,14 @@ class Kernel:
         """A shared mapping of a map, `length` bytes from `offset` (a multiple of the page size)."""
         protection = mmap.PROT_READ | mmap.PROT_WRITE if write else mmap.PROT_READ
         return mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset)
+
+    def mmap_at(self, fd: int, length: int, address: int = 0) -> tuple[memoryview, int]:
+        """A shared, writable mapping of a map at `address` (0: anywhere), and where it is.
+
+        It goes when the last view of it does. FileExistsError if something else is at `address` already.
+        """
+        array = mapped(fd, length, address)
+        return memoryview(array).cast("B"), array.address
 
     def possible_cpus(self) -> int:
         """How many CPUs the kernel may ever have: the length of a per-CPU value."""

@@ -233,6 +233,7 @@ class FakeKernel(Kernel):
         *,
         batch_size: int,
         delete: bool = False,
+        flags: int = 0,
     ) -> tuple[int, bytes | None, bool]:
         found = self._object(fd, "map")
         self._enter("map_lookup_batch", {"fd": fd, "in_batch": in_batch, "count": count, "delete": delete})
@@ -376,6 +377,9 @@ class FakeKernel(Kernel):
         config1: int = 0,
         config2: int = 0,
         path: str | None = None,
+        read_format: int = 0,
+        wakeup: int | None = None,
+        clock: int = 0,
     ) -> int:
         facts = {
             "type": type,

@@ -52,6 +52,12 @@ def _function(name: str, arguments: int) -> Any:
 syscall4 = _function("syscall", 4)
 syscall6 = _function("syscall", 6)
 mount_ = _function("mount", 5)
+mmap_ = _function("mmap", 6)
+munmap_ = _function("munmap", 2)
+
+_PROT_READ_WRITE = 3
+_MAP_SHARED = 1
+_MAP_FIXED_NOREPLACE = 0x100000
 
 
 def raise_errno(what: str) -> OSError:
@@ -96,3 +102,22 @@ def mount(source: str, target: str, fstype: str) -> None:
     texts = [Pinned(text.encode() + b"\0") for text in (source, target, fstype)]
     if mount_(texts[0].address, texts[1].address, texts[2].address, 0, 0) != 0:
         raise raise_errno(f"mount {fstype} on {target}")
+
+
+def mapped(fd: int, length: int, address: int) -> Any:
+    """mmap(2), shared and writable, at `address` (0: anywhere): an array of bytes with its `address`.
+
+    The memory is unmapped with the last reference, views count as such.
+    """
+    where = mmap_(
+        address, length, _PROT_READ_WRITE, _MAP_SHARED | (_MAP_FIXED_NOREPLACE if address else 0), fd, 0
+    )
+    if where == -1:
+        raise raise_errno("mmap")
+
+    def unmap(array: Any) -> None:
+        munmap_(where, length)
+
+    space = {"_type_": _Char, "_length_": length, "address": where, "__del__": unmap}
+    array: Any = type("Mapped", (Array,), space)
+    return array.from_address(where)
