@@ -60,6 +60,11 @@ def missing(*needed: int) -> list[str]:
     return lacks
 
 
+def name(capability: int) -> str:
+    """`CAP_…` of a number."""
+    return _NAMES[capability]
+
+
 def sudo_line() -> str:
     """The command that runs this process's command line as root."""
     import shlex
@@ -83,10 +88,10 @@ def denied(what: str, *needed: int, error: int = 1) -> PermissionDenied:
             errno=error,
             capability=lacks[0],
         )
-    return PermissionDenied(f"{what} is not permitted: {_obstacle()}", errno=error)
+    return PermissionDenied(f"{what} is not permitted: {obstacle()}", errno=error)
 
 
-def _obstacle() -> str:
+def obstacle() -> str:
     """What can refuse a process that has every capability."""
     try:
         with open("/proc/self/uid_map", encoding="utf-8") as file:
