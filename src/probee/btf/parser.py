@@ -38,7 +38,7 @@ from probee.errors import ObjectError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Protocol
 
     Buffer = bytes | mmap.mmap
@@ -263,6 +263,10 @@ class BtfType:
         return (word ^ 0x80000000) - 0x80000000
 
 
+# Kinds of which there are few: looking through them costs less than an index of all names.
+_FEW = frozenset((INT, DATASEC))
+
+
 class _RecordWords(dict[int, int]):
     """`info` word of a type -> length of its record in words. Few distinct values occur, so it is a cache."""
 
@@ -367,6 +371,7 @@ class Btf:
         "_cache",
         "_first_id",
         "_first_str",
+        "_layout",
         "_len",
         "_names",
         "_one",
@@ -393,6 +398,7 @@ class Btf:
         self._buf = data
         self.base = base
         self.endian = layout.endian
+        self._layout = layout
         self._type_pos = layout.type_pos
         self._str_pos = layout.str_pos
         self._str_end = layout.str_pos + layout.str_len
@@ -493,9 +499,14 @@ class Btf:
             return made
         raise ObjectError(f"broken BTF: there is no type {id} (last is {self._len - 1})")
 
-    def own_types(self) -> Iterator[BtfType]:
-        """All types except void and the base's."""
-        return map(self.type, range(self._first_id, self._len))
+    def own_types(self, *kinds: int) -> Iterator[BtfType]:
+        """All types, or those of some kinds, except void and the base's."""
+        if not kinds:
+            return map(self.type, range(self._first_id, self._len))
+        words = self._layout.words(self._buf)
+        tops = {kind << 24 for kind in kinds}
+        ids = [id for id, at in enumerate(self._places, self._first_id) if words[at + 1] & 0x1F000000 in tops]
+        return map(self.type, ids)
 
     def ids_by_essential_name(self, name: str) -> list[int]:
         """Ids, ascending, of all types whose name without flavour is `name`'s without flavour."""
@@ -521,7 +532,12 @@ class Btf:
 
     def find(self, name: str, *kinds: int) -> int | None:
         """The first id of `find_all`, or None."""
-        for id in self.ids_by_essential_name(name):
+        ids: Iterable[int]
+        if self._names is None and self.base is None and kinds and _FEW.issuperset(kinds):
+            ids = [t.id for t in self.own_types(*kinds)]
+        else:
+            ids = self.ids_by_essential_name(name)
+        for id in ids:
             t = self.type(id)
             if t.name == name and (not kinds or t.kind in kinds):
                 return id

@@ -40,7 +40,7 @@ def complete(
     raw = bytearray(btf.raw)
     changed = False
     ksyms: list[tuple[BtfType, list[tuple[int, int, int]]]] = []
-    for t in btf.own_types():
+    for t in btf.own_types(DATASEC, FUNC) if hidden else btf.own_types(DATASEC):
         if t.kind == DATASEC:
             place = t._place
             if t.name == _KSYMS:
@@ -111,7 +111,7 @@ def _dummy_ksyms(
     types_at, strings_at = hdr_len + type_off, hdr_len + str_off
     new_types = bytearray()
     next_id = len(btf)
-    int_id = next((t.id for t in btf.own_types() if t.kind == INT and t.size == 4), 0)
+    int_id = next((t.id for t in btf.own_types(INT) if t.size == 4), 0)
     name_off = str_len
     if not int_id:
         int_id, next_id = next_id, next_id + 1

@@ -69,8 +69,8 @@ def _exception_callbacks(btf: Btf) -> dict[str, str]:
     """Which subprogram handles a program's `bpf_throw`, by the names of both."""
     prefix = _EXCEPTION_CALLBACK.decode()
     found = {}
-    for t in btf.own_types():
-        if t.kind == DECL_TAG and t.name.startswith(prefix) and btf.type(t.type).kind == FUNC:
+    for t in btf.own_types(DECL_TAG):
+        if t.name.startswith(prefix) and btf.type(t.type).kind == FUNC:
             found[btf.type(t.type).name] = t.name[len(prefix) :]
     return found
 
