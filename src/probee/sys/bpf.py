@@ -678,10 +678,12 @@ class Kernel:
         ctx_out: bool = True,
         flags: int = 0,
         cpu: int = 0,
+        batch_size: int = 0,
     ) -> TestRun:
         """BPF_PROG_TEST_RUN. `out_size` bytes are offered for the data the program leaves behind.
 
-        `ctx_out` asks for the context back; raw tracepoints refuse to give it.
+        `ctx_out` asks for the context back; raw tracepoints refuse to give it. `batch_size` is for XDP's live
+        frames (Linux 5.18).
         """
         pinned, context = Pinned(data), Pinned(ctx)
         ctx_size = context.size if ctx_out else 0
@@ -705,7 +707,7 @@ class Kernel:
                 ctx_memory.address if ctx_size else 0,
                 flags,
                 cpu,
-                0,
+                batch_size,
                 0,
             )
             self.bpf(PROG_TEST_RUN, scratch.address, _TEST_RUN.size)
@@ -867,16 +869,23 @@ class Kernel:
         finally:
             self._pool.append(scratch)
 
-    def raw_tracepoint_open(self, prog_fd: int, name: str = "") -> int:
-        """BPF_RAW_TRACEPOINT_OPEN: attach to a raw tracepoint by name; without one, to the BTF target."""
+    def raw_tracepoint_open(self, prog_fd: int, name: str = "", *, cookie: int = 0) -> int:
+        """BPF_RAW_TRACEPOINT_OPEN: attach to a raw tracepoint by name; without one, to the BTF target.
+
+        `cookie` is since Linux 6.10.
+        """
         pinned = Pinned(name.encode() + b"\0")
-        return self._call(RAW_TRACEPOINT_OPEN, _RAW_TP.pack(pinned.address if name else 0, prog_fd, 0))
+        return self._call(RAW_TRACEPOINT_OPEN, _RAW_TP.pack(pinned.address if name else 0, prog_fd, cookie))
 
     # ---- objects
 
-    def obj_info(self, fd: int, size: int = 256) -> bytes:
-        """BPF_OBJ_GET_INFO_BY_FD: up to `size` bytes of the object's `struct bpf_…_info`, zero padded."""
+    def obj_info(self, fd: int, size: int = 256, *, request: Buffer = b"") -> bytes:
+        """BPF_OBJ_GET_INFO_BY_FD: up to `size` bytes of the object's `struct bpf_…_info`, zero padded.
+
+        `request` is what the structure holds before the call: the addresses and lengths of buffers to fill.
+        """
         out = Scratch(size)
+        out.view[: memoryview(request).nbytes] = request
         scratch = self._take()
         try:
             _INFO.pack_into(scratch.view, 0, fd, size, out.address)
@@ -934,9 +943,12 @@ class Kernel:
         finally:
             self._pool.append(scratch)
 
-    def fd_by_id(self, command: int, id: int) -> int:
-        """A descriptor of the object with this id, for one of the …_GET_FD_BY_ID commands."""
-        return self._call(command, Struct("=III").pack(id, 0, 0))
+    def fd_by_id(self, command: int, id: int, flags: int = 0) -> int:
+        """A descriptor of the object with this id, for one of the …_GET_FD_BY_ID commands.
+
+        `flags` are for maps: BPF_F_RDONLY (8), BPF_F_WRONLY (16).
+        """
+        return self._call(command, Struct("=III").pack(id, 0, flags))
 
     # ---- perf events
 
@@ -957,11 +969,14 @@ class Kernel:
         read_format: int = 0,
         wakeup: int | None = None,
         clock: int = 0,
+        bp_type: int = 0,
+        open_flags: int = 0,
     ) -> int:
         """perf_event_open(2), close-on-exec.
 
         `sample` is the period, or with `frequency` samples a second. `flags` are further attribute bits.
-        `path` (uprobes) is handed over as config1's pointer. `wakeup` is after how many events (bytes with
+        `path` (uprobes; a kprobe's function) is handed over as config1's pointer. `bp_type` is a breakpoint's
+        kind; `open_flags` are further PERF_FLAG_… bits of the call. `wakeup` is after how many events (bytes with
         the watermark bit in `flags`) readers wake up, `clock` the clock's number with the bit for clock ids.
         """
         text = Pinned(os.fsencode(path) + b"\0") if path is not None else None
@@ -978,12 +993,13 @@ class Kernel:
                 read_format,
                 flags | (PERF_ATTR_FREQ if frequency else 0),
                 wakeup if wakeup is not None else 1 if sample and not frequency else 0,
-                0,
+                bp_type,
                 text.address if text else config1,
                 config2,
                 clock,
             )
-            fd: int = syscall6(NR_PERF_EVENT_OPEN, scratch.address, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC)
+            open_flags |= PERF_FLAG_FD_CLOEXEC
+            fd: int = syscall6(NR_PERF_EVENT_OPEN, scratch.address, pid, cpu, -1, open_flags)
             if fd < 0:
                 raise raise_errno("perf_event_open")
             return fd

@@ -296,6 +296,7 @@ class FakeKernel(Kernel):
         ctx_out: bool = True,
         flags: int = 0,
         cpu: int = 0,
+        batch_size: int = 0,
     ) -> TestRun:
         self._object(fd, "prog")
         self._enter(
@@ -336,8 +337,8 @@ class FakeKernel(Kernel):
         self._object(link_fd, "link")
         self._enter("link_detach", {"link_fd": link_fd})
 
-    def raw_tracepoint_open(self, prog_fd: int, name: str = "") -> int:
-        self._enter("raw_tracepoint_open", {"prog_fd": prog_fd, "name": name})
+    def raw_tracepoint_open(self, prog_fd: int, name: str = "", *, cookie: int = 0) -> int:
+        self._enter("raw_tracepoint_open", {"prog_fd": prog_fd, "name": name, "cookie": cookie})
         return self._new("link", prog_fd=prog_fd, name=name)
 
     def map_info(self, fd: int) -> MapInfo:
@@ -380,6 +381,8 @@ class FakeKernel(Kernel):
         read_format: int = 0,
         wakeup: int | None = None,
         clock: int = 0,
+        bp_type: int = 0,
+        open_flags: int = 0,
     ) -> int:
         facts = {
             "type": type,
@@ -388,8 +391,11 @@ class FakeKernel(Kernel):
             "frequency": frequency,
             "pid": pid,
             "cpu": cpu,
+            "config1": config1,
             "config2": config2,
             "path": path,
+            "bp_type": bp_type,
+            "open_flags": open_flags,
         }
         self._enter("perf_event_open", facts)
         return self._new("perf", **facts)
