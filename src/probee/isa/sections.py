@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # Flags of a section.
 EXTRAS = 1  # "name/rest" is allowed: what to attach to
+USDT = 2  # loaded for a uprobe.multi link where the kernel has those
 SLEEPABLE = 4  # loaded with BPF_F_SLEEPABLE
 ATTACH_BTF = 8  # the rest names a BTF function or type: attach_btf_id
 XDP_FRAGS = 16  # loaded with BPF_F_XDP_HAS_FRAGS
@@ -38,12 +39,12 @@ SECTIONS: dict[str, tuple[int, int, int]] = {
     "uprobe.session.s": (2, 57, EXTRAS | SLEEPABLE),  # kprobe, trace_uprobe_session
     "ksyscall": (2, 0, EXTRAS),  # kprobe
     "kretsyscall": (2, 0, EXTRAS),  # kprobe
-    "usdt": (2, 0, EXTRAS),  # kprobe
-    "usdt.s": (2, 0, EXTRAS | SLEEPABLE),  # kprobe
+    "usdt": (2, 0, EXTRAS | USDT),  # kprobe
+    "usdt.s": (2, 0, EXTRAS | USDT | SLEEPABLE),  # kprobe
     "tcx/ingress": (3, 46, 0),  # sched_cls, tcx_ingress
     "tcx/egress": (3, 47, 0),  # sched_cls, tcx_egress
-    "tc/ingress": (3, 46, _OPT),  # sched_cls, tcx_ingress
-    "tc/egress": (3, 47, _OPT),  # sched_cls, tcx_egress
+    "tc/ingress": (3, 46, 0),  # sched_cls, tcx_ingress
+    "tc/egress": (3, 47, 0),  # sched_cls, tcx_egress
     "tc": (3, 0, 0),  # sched_cls
     "classifier": (3, 0, 0),  # sched_cls
     "action": (4, 0, 0),  # sched_act
@@ -51,17 +52,30 @@ SECTIONS: dict[str, tuple[int, int, int]] = {
     "netkit/peer": (3, 55, 0),  # sched_cls, netkit_peer
     "tracepoint": (5, 0, EXTRAS),  # tracepoint
     "tp": (5, 0, EXTRAS),  # tracepoint
+    "tracepoint.s": (5, 0, EXTRAS | SLEEPABLE),  # tracepoint
+    "tp.s": (5, 0, EXTRAS | SLEEPABLE),  # tracepoint
     "raw_tracepoint": (17, 0, EXTRAS),  # raw_tracepoint
     "raw_tp": (17, 0, EXTRAS),  # raw_tracepoint
+    "raw_tracepoint.s": (17, 0, EXTRAS | SLEEPABLE),  # raw_tracepoint
+    "raw_tp.s": (17, 0, EXTRAS | SLEEPABLE),  # raw_tracepoint
     "raw_tracepoint.w": (24, 0, EXTRAS),  # raw_tracepoint_writable
     "raw_tp.w": (24, 0, EXTRAS),  # raw_tracepoint_writable
     "tp_btf": (26, 23, _BTF),  # tracing, trace_raw_tp
+    "tp_btf.s": (26, 23, _BTF | SLEEPABLE),  # tracing, trace_raw_tp
     "fentry": (26, 24, _BTF),  # tracing, trace_fentry
     "fentry.s": (26, 24, _BTF | SLEEPABLE),  # tracing, trace_fentry
     "fmod_ret": (26, 26, _BTF),  # tracing, modify_return
     "fmod_ret.s": (26, 26, _BTF | SLEEPABLE),  # tracing, modify_return
     "fexit": (26, 25, _BTF),  # tracing, trace_fexit
     "fexit.s": (26, 25, _BTF | SLEEPABLE),  # tracing, trace_fexit
+    "fsession": (26, 58, _BTF),  # tracing, trace_fsession
+    "fsession.s": (26, 58, _BTF | SLEEPABLE),  # tracing, trace_fsession
+    "fentry.multi": (26, 59, EXTRAS),  # tracing, trace_fentry_multi
+    "fentry.multi.s": (26, 59, EXTRAS | SLEEPABLE),  # tracing, trace_fentry_multi
+    "fexit.multi": (26, 60, EXTRAS),  # tracing, trace_fexit_multi
+    "fexit.multi.s": (26, 60, EXTRAS | SLEEPABLE),  # tracing, trace_fexit_multi
+    "fsession.multi": (26, 61, EXTRAS),  # tracing, trace_fsession_multi
+    "fsession.multi.s": (26, 61, EXTRAS | SLEEPABLE),  # tracing, trace_fsession_multi
     "freplace": (28, 0, _BTF),  # ext
     "lsm": (29, 27, _BTF),  # lsm, lsm_mac
     "lsm.s": (29, 27, _BTF | SLEEPABLE),  # lsm, lsm_mac

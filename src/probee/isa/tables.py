@@ -140,6 +140,10 @@ ATTACH_TYPES: dict[str, tuple[int, str]] = {
     "netkit_peer": (55, "6.7"),
     "trace_kprobe_session": (56, "6.10"),
     "trace_uprobe_session": (57, "6.13"),
+    "trace_fsession": (58, "7.0"),
+    "trace_fentry_multi": (59, "7.2"),
+    "trace_fexit_multi": (60, "7.2"),
+    "trace_fsession_multi": (61, "7.2"),
 }
 
 # `enum bpf_func_id`: name without `bpf_` -> (number, since).
