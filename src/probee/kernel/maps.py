@@ -15,7 +15,7 @@ import os
 from _collections_abc import ItemsView, KeysView, MutableMapping, ValuesView
 
 from ..btf.values import BytesCodec, Codec, Codecs, IntCodec
-from ..errors import MapError, ObjectError
+from ..errors import AttachError, MapError, ObjectError
 from ..sys import kernel as current_kernel
 
 TYPE_CHECKING = False
@@ -24,25 +24,36 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     import numpy as np
+    import pandas
+    import pyarrow
 
     from ..btf import Btf
     from ..obj import MapSpec
     from ..sys.bpf import Kernel
+    from .found import MapFacts
 
 # enum bpf_map_type, linux/bpf.h
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE, CGROUP_ARRAY = range(1, 9)
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS = range(9, 14)
-DEVMAP, SOCKMAP, CPUMAP, XSKMAP, SOCKHASH = range(14, 19)
-QUEUE, STACK, DEVMAP_HASH, RINGBUF, ARENA = 22, 23, 25, 27, 33
+DEVMAP, SOCKMAP, CPUMAP, XSKMAP, SOCKHASH, CGROUP_STORAGE, REUSEPORT_SOCKARRAY = range(14, 21)
+PERCPU_CGROUP_STORAGE, QUEUE, STACK, SK_STORAGE, DEVMAP_HASH, STRUCT_OPS, RINGBUF = range(21, 28)
+INODE_STORAGE, TASK_STORAGE, BLOOM_FILTER, USER_RINGBUF, CGRP_STORAGE, ARENA, INSN_ARRAY = range(28, 35)
 
 # The kernel takes no BTF for the keys and values of these.
 _WITHOUT_BTF = frozenset(
     (PERF_EVENT_ARRAY, CGROUP_ARRAY, STACK_TRACE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP, DEVMAP_HASH, CPUMAP)
-).union((XSKMAP, SOCKMAP, SOCKHASH, QUEUE, STACK, RINGBUF, ARENA))
+).union((XSKMAP, SOCKMAP, SOCKHASH, REUSEPORT_SOCKARRAY, QUEUE, STACK, BLOOM_FILTER, RINGBUF, ARENA))
+# Their values are the kernel's business: descriptors, ids, addresses.
+_OWN_VALUES = frozenset(
+    (PROG_ARRAY, PERF_EVENT_ARRAY, CGROUP_ARRAY, STACK_TRACE, ARRAY_OF_MAPS, HASH_OF_MAPS)
+).union((DEVMAP, DEVMAP_HASH, CPUMAP, XSKMAP, SOCKMAP, SOCKHASH, REUSEPORT_SOCKARRAY))
 ENOTSUPP = 524  # the kernel's own, not in errno
 MISSING_FEATURE = frozenset((errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP))
 
+# Flags of updates and look-ups
 BPF_ANY, BPF_NOEXIST, BPF_EXIST = 0, 1, 2
+BPF_F_LOCK = 4  # under the value's bpf_spin_lock (Linux 5.1)
+BPF_F_CPU, BPF_F_ALL_CPUS = 8, 16  # per-CPU maps: the CPU in the upper half of the flags; all (Linux 7.0)
 _default: Any = object()
 
 
@@ -54,9 +65,13 @@ class Map:
 
     __slots__ = (
         "__weakref__",
+        "_codecs",
         "_fd",
         "_id",
+        "_inner",
         "_kernel",
+        "_loose",
+        "_pins",
         "flags",
         "key",
         "key_size",
@@ -81,9 +96,15 @@ class Map:
         key: Codec | None = None,
         value: Codec | None = None,
         kernel: Kernel | None = None,
+        codecs: Codecs | None = None,
+        inner: MapSpec | None = None,
     ) -> None:
         self._fd = fd
         self._id = 0
+        self._loose = False  # nobody else closes it: close it with the last reference
+        self._pins: list[str] = []
+        self._codecs = codecs  # the types around, for those who name one
+        self._inner = inner  # what the maps inside a map of maps are like
         self._kernel = kernel or current_kernel()
         self.type = type
         self.key_size = key_size
@@ -104,12 +125,13 @@ class Map:
         inner_fd: int = 0,
         classes: Mapping[str, type] | None = None,
         codecs: Codecs | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Any:
         """A new map, of the class for its type.
 
         `btf` is what the spec's type ids refer to, `btf_fd` the same BTF in the kernel, `inner_fd` the
         template of a map of maps. Pass one `codecs` for all maps of an object to give them the same record
-        classes.
+        classes. `options` are further arguments of `Kernel.map_create`, by name.
         Raises MapError if the kernel refuses, ObjectError if sizes and types of the spec do not agree.
         """
         kernel = current_kernel()
@@ -132,12 +154,18 @@ class Map:
                     inner_fd=inner_fd,
                     extra=spec.map_extra,
                     numa_node=spec.numa_node or 0,
+                    **(options or {}),
                 )
             except OSError as e:
                 if typed and e.errno != errno.EPERM:  # the kernel may not like the types: they are a courtesy
                     typed = False
                     continue
                 raise made.failed(e, "create") from e
+            try:
+                made._created()
+            except BaseException:
+                made.close()
+                raise
             return made
 
     @staticmethod
@@ -146,7 +174,10 @@ class Map:
         spec: MapSpec | None = None,
         codecs: Codecs | None = None,
     ) -> Any:
-        """A map that exists already, from a descriptor which it then owns; sizes are the kernel's."""
+        """A map that exists already, from a descriptor which it then owns; sizes are the kernel's.
+
+        Types are those of the spec; `kernel.found.open_map` takes them from the kernel.
+        """
         kernel = current_kernel()
         info = kernel.map_info(fd)
         facts: dict[str, Any] = {
@@ -163,6 +194,9 @@ class Map:
         made = _class_for(info.type)(fd, kernel=kernel, **facts)
         made._id = info.id
         return made
+
+    def _created(self) -> None:
+        """What a family has to do once the kernel has the map."""
 
     @property
     def fd(self) -> int:
@@ -192,12 +226,43 @@ class Map:
         if fd >= 0:
             self._kernel.close(fd)
 
+    def __del__(self) -> None:
+        if getattr(self, "_loose", False):
+            self.close()
+
     def freeze(self) -> None:
         """Make the map read-only for user space (Linux 5.2)."""
         try:
             self._kernel.map_freeze(self._fd)
         except OSError as e:
             raise self.failed(e, "freeze") from e
+
+    def info(self) -> MapFacts:
+        """What the kernel says of the map now: sizes, memory, whether it is frozen."""
+        from .found import facts_of
+
+        return facts_of(self)
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Keep the map in the kernel beyond this process, as a file of a BPF file system (Linux 4.4).
+
+        Raises MapError if the name is taken or is not on a BPF file system, PermissionDenied.
+        """
+        from .pinning import pin
+
+        try:
+            pin(self._fd, os.fspath(path), f"map {self.name}")
+        except AttachError as e:
+            raise MapError(str(e), errno=e.errno) from None
+        self._pins.append(os.fspath(path))
+
+    def unpin(self) -> None:
+        """Take away the pins made through this object, or that it was opened by."""
+        while self._pins:
+            try:
+                os.unlink(self._pins.pop())
+            except FileNotFoundError:
+                pass
 
     def failed(self, error: OSError, doing: str) -> MapError:
         """The MapError for what the kernel answered."""
@@ -258,9 +323,9 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
 
     # One entry.
 
-    def _look(self, key: Any) -> bytes | None:
+    def _look(self, key: Any, flags: int = 0) -> bytes | None:
         try:
-            return self._kernel.map_lookup(self._fd, self.pack_key(key), self.span)
+            return self._kernel.map_lookup(self._fd, self.pack_key(key), self.span, flags)
         except OSError as e:
             raise self.failed(e, "read") from e
 
@@ -270,8 +335,9 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
             raise KeyError(key)
         return self.load(raw)
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        raw = self._look(key)
+    def get(self, key: Any, default: Any = None, *, flags: int = 0) -> Any:
+        """The value of a key. The flag BPF_F_LOCK reads it under its `bpf_spin_lock`, whole (Linux 5.1)."""
+        raw = self._look(key, flags)
         return default if raw is None else self.load(raw)
 
     def __contains__(self, key: Any) -> bool:
@@ -282,7 +348,7 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
 
     def put(self, key: Any, value: Any, flags: int = BPF_ANY) -> None:
         """Set an entry; with the flag BPF_NOEXIST only a new one (else MapError), with BPF_EXIST only one
-        that is there (else KeyError)."""
+        that is there (else KeyError), with BPF_F_LOCK under its `bpf_spin_lock` (Linux 5.1)."""
         try:
             self._kernel.map_update(self._fd, self.pack_key(key), self.dump(value), flags)
         except OSError as e:
@@ -364,26 +430,41 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
 
     def update(self, other: Any = (), /, **kwargs: Any) -> None:
         """Set all entries of a mapping or of an iterable of pairs, in one system call where possible."""
+        from .batch import write
+
         pairs: Iterable[tuple[Any, Any]] = other
         if hasattr(other, "items"):
             pairs = other.items()
         elif hasattr(other, "keys"):
             pairs = [(key, other[key]) for key in other.keys()]  # noqa: SIM118 - that is the protocol
         packed = [(self.pack_key(k), self.dump(v)) for k, v in (*pairs, *kwargs.items())]
-        if len(packed) > 8:
-            keys = bytearray().join([k for k, _ in packed])
-            values = bytearray().join([v for _, v in packed])
-            try:
-                self._kernel.map_update_batch(self._fd, keys, values, len(packed))
-                return
-            except OSError as e:
-                if e.errno not in MISSING_FEATURE:
-                    raise self.failed(e, "write") from e
-        try:
-            for key, value in packed:
-                self._kernel.map_update(self._fd, key, value)
-        except OSError as e:
-            raise self.failed(e, "write") from e
+        keys = bytearray().join([k for k, _ in packed])
+        values = bytearray().join([v for _, v in packed])
+        write(self, keys, values, len(packed))
+
+    def update_many(self, keys: Any, values: Any, *, flags: int = BPF_ANY) -> None:
+        """Set many entries from columns: NumPy arrays or what can be made into such, of the same length.
+
+        Numbers are checked against the types of the map; structs are structured arrays with its fields.
+        Raises OverflowError, TypeError, MapError.
+        """
+        from .columns import update_many
+
+        update_many(self, keys, values, flags)
+
+    def from_numpy(self, array: np.ndarray[Any, Any], *, flags: int = BPF_ANY) -> None:
+        """Set many entries from a structured array with the fields `key` and `value`, as `to_numpy` gives."""
+        self.update_many(array["key"], array["value"], flags=flags)
+
+    def get_many(self, keys: Iterable[Any], default: Any = None) -> list[Any]:
+        """The values of some keys, `default` for those that are missing."""
+        return [self.get(key, default) for key in keys]
+
+    def delete_many(self, keys: Iterable[Any]) -> int:
+        """Delete some keys, in batches where the kernel can (Linux 5.6). Returns how many were there."""
+        from .batch import delete
+
+        return delete(self, [self.pack_key(key) for key in keys])
 
     def to_numpy(self, *, locked: bool = False) -> np.ndarray[Any, Any]:
         """All entries as a structured array with the fields `key` and `value`, a copy of this moment.
@@ -396,9 +477,26 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
         thing.) `locked` reads under the locks of the map, each bucket at one moment; it takes three times as
         long.
         """
-        from .batch import to_numpy
+        from .columns import to_numpy
 
         return to_numpy(self, locked)
+
+    def to_arrow(self, *, locked: bool = False) -> pyarrow.Table:
+        """All entries as an Arrow table with the columns `key` and `value` (needs pyarrow).
+
+        Structs are struct columns (`.flatten()` makes columns of their fields), text is text, per-CPU values
+        are lists. `locked` as in `to_numpy`.
+        """
+        from .columns import to_arrow
+
+        return to_arrow(self.to_numpy(locked=locked))
+
+    def to_pandas(self, *, locked: bool = False) -> pandas.DataFrame:
+        """All entries as a data frame (needs pandas): the columns `key` and `value`, for structs one for each
+        field, as `key.pid`; per-CPU values are `value.0` and so on. `locked` as in `to_numpy`."""
+        from .columns import to_pandas
+
+        return to_pandas(self.to_numpy(locked=locked))
 
 
 class _Items(ItemsView):  # type: ignore[type-arg]
@@ -454,49 +552,74 @@ def _facts(spec: MapSpec, codecs: Codecs | None) -> dict[str, Any]:
         "name": spec.name,
         "flags": spec.flags,
     }
+    if codecs is not None:
+        facts["codecs"] = codecs
+    if spec.inner is not None:
+        facts["inner"] = spec.inner
     if spec.map_type == PERF_EVENT_ARRAY and not spec.max_entries:
         facts["max_entries"] = current_kernel().possible_cpus()
     elif spec.map_type == RINGBUF:
         facts["key_size"] = facts["value_size"] = 0
         if codecs is not None and spec.record_type_id:
             facts["value"] = codecs.get(spec.record_type_id)
-    elif codecs is not None and spec.map_type not in _WITHOUT_BTF:
+    elif codecs is not None:
         for word, type_id in (("key", spec.key_type_id), ("value", spec.value_type_id)):
-            if type_id and spec.initial is None:  # data maps are many values, not one
-                codec = codecs.get(type_id)
-                if codec.size != facts[f"{word}_size"]:
-                    size = facts[f"{word}_size"]
-                    raise ObjectError(
-                        f"map {spec.name}: its {word} has {size} bytes, {codec.name} has {codec.size}"
-                    )
-                facts[word] = codec
+            if not type_id or spec.initial is not None:  # data maps are many values, not one
+                continue
+            if word == "value" and spec.map_type in _OWN_VALUES:
+                continue
+            codec = codecs.get(type_id)
+            if codec.size != facts[f"{word}_size"]:
+                size = facts[f"{word}_size"]
+                raise ObjectError(
+                    f"map {spec.name}: its {word} has {size} bytes, {codec.name} has {codec.size}"
+                )
+            facts[word] = codec
     return facts
 
 
+# Families other than the hashes load when they are met: module, class.
+_FAMILIES = {
+    ARRAY: ("arrays", "Array"),
+    PROG_ARRAY: ("holders", "ProgArray"),
+    PERF_EVENT_ARRAY: ("perf_array", "PerfEventArray"),
+    PERCPU_HASH: ("percpu", "PerCpuHash"),
+    PERCPU_ARRAY: ("percpu", "PerCpuArray"),
+    STACK_TRACE: ("stacks", "StackTrace"),
+    CGROUP_ARRAY: ("holders", "CgroupArray"),
+    LRU_PERCPU_HASH: ("percpu", "LruPerCpuHash"),
+    LPM_TRIE: ("lpm", "LpmTrie"),
+    ARRAY_OF_MAPS: ("map_of_maps", "ArrayOfMaps"),
+    HASH_OF_MAPS: ("map_of_maps", "HashOfMaps"),
+    DEVMAP: ("devices", "DevMap"),
+    SOCKMAP: ("sockets", "SockMap"),
+    CPUMAP: ("devices", "CpuMap"),
+    XSKMAP: ("sockets", "XskMap"),
+    SOCKHASH: ("sockets", "SockHash"),
+    CGROUP_STORAGE: ("local_storage", "CgroupStorage"),
+    REUSEPORT_SOCKARRAY: ("sockets", "ReuseportSockArray"),
+    PERCPU_CGROUP_STORAGE: ("local_storage", "PerCpuCgroupStorage"),
+    QUEUE: ("queues", "Queue"),
+    STACK: ("queues", "Stack"),
+    SK_STORAGE: ("local_storage", "SkStorage"),
+    DEVMAP_HASH: ("devices", "DevMapHash"),
+    STRUCT_OPS: ("struct_ops_map", "StructOps"),
+    RINGBUF: ("ringbuf", "RingBuf"),
+    INODE_STORAGE: ("local_storage", "InodeStorage"),
+    TASK_STORAGE: ("local_storage", "TaskStorage"),
+    BLOOM_FILTER: ("queues", "BloomFilter"),
+    USER_RINGBUF: ("user_ring", "UserRingBuf"),
+    CGRP_STORAGE: ("local_storage", "CgrpStorage"),
+    ARENA: ("arena", "Arena"),
+    INSN_ARRAY: ("insn_array", "InsnArray"),
+}
+
+
 def _class_for(map_type: int) -> type[Any]:
-    """The class of a map type. Families other than the hashes load when they are met."""
-    if map_type == RINGBUF:
-        from .ringbuf import RingBuf
-
-        return RingBuf
-    if map_type == LRU_HASH:
-        return LruHash
-    if map_type == ARRAY:
-        from .arrays import Array
-
-        return Array
-    if map_type in (PERCPU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY):
-        from . import percpu
-
-        if map_type == PERCPU_ARRAY:
-            return percpu.PerCpuArray
-        return percpu.PerCpuHash if map_type == PERCPU_HASH else percpu.LruPerCpuHash
-    if map_type == STACK_TRACE:
-        from .stacks import StackTrace
-
-        return StackTrace
-    if map_type in (PROG_ARRAY, PERF_EVENT_ARRAY, CGROUP_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS):
-        from . import holders
-
-        return holders.ProgArray if map_type == PROG_ARRAY else holders.Holder
-    return Hash
+    """The class of a map type. One that nobody knows yet is taken for a hash."""
+    family = _FAMILIES.get(map_type)
+    if family is None:
+        return LruHash if map_type == LRU_HASH else Hash
+    module, name = family
+    found: type[Any] = getattr(__import__(f"{__package__}.{module}", fromlist=["*"]), name)
+    return found
