@@ -145,6 +145,7 @@ _PERF_ATTR = Struct("=IIQQQQQIIQQ20xi16x")
 
 BPF_F_REPLACE = 1 << 2
 BPF_F_QUERY_EFFECTIVE = 1 << 0
+BPF_F_VTYPE_BTF_OBJ_FD = 1 << 15
 BPF_F_TOKEN_FD = 1 << 16
 _LINK_QUERIES = frozenset((46, 47, 54, 55))  # tcx and netkit
 _ENOTSUPP = 524  # the kernel's own, not in errno
@@ -413,6 +414,8 @@ class Kernel:
         `vmlinux_value_type_id` is the kernel's type of a struct_ops map, `value_type_btf_obj_fd` the module
         it is of. `exclusive_hash` is the SHA-256 of the one program that may use the map (Linux 6.18).
         """
+        flags |= BPF_F_TOKEN_FD if token_fd else 0
+        flags |= BPF_F_VTYPE_BTF_OBJ_FD if value_type_btf_obj_fd else 0
         attr = _MAP_CREATE.pack(
             type,
             key_size,
@@ -626,7 +629,7 @@ class Kernel:
                     size,
                     where,
                     attr.kernel_version,
-                    attr.flags,
+                    attr.flags | (BPF_F_TOKEN_FD if attr.token_fd else 0),
                     object_name(attr.name),
                     attr.ifindex,
                     attr.attach_type,
