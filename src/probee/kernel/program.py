@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from probee import sys as kernel_calls
-from probee.errors import AttachError, LoadError, ProbeeError, Unsupported
+from probee.errors import AttachError, ProbeeError
+from probee.kernel.attach_net import NETWORK, NetworkHooks
+from probee.kernel.attach_tracing import TRACING, TracingHooks
+from probee.kernel.attach_user import USER, UserHooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from probee.kernel.links.base import Link
+    from probee.kernel.testrun import RunResult
     from probee.obj.spec import ProgramSpec
     from probee.sys.bpf import ProgInfo
 
-# enum bpf_prog_type
-TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, RAW_TRACEPOINT_WRITABLE, TRACING, SYSCALL = 5, 7, 17, 24, 26, 31
-_ENOTSUPP = 524
-_TAIL_ROOM = 256  # bytes a test run's data may grow by
 
+class Program(TracingHooks, UserHooks, NetworkHooks):
+    """A loaded program. `spec` is what it was made from, `log` the verifier's log if one was needed.
 
-class Program:
-    """A loaded program. `spec` is what it was made from, `log` the verifier's log if one was needed."""
+    `spec` is None for a program that others loaded (`Program.open`); such a one is attached by the typed
+    methods `attach_…`, each of which asks what its kind of hook needs.
+    """
 
-    __slots__ = ("__weakref__", "_fd", "_info", "_kernel", "log", "name", "spec", "type")
+    __slots__ = ("__weakref__", "_fd", "_info", "_kernel", "_pins", "_spec", "log", "name", "type")
 
-    def __init__(self, fd: int, spec: ProgramSpec, log: str = "") -> None:
+    def __init__(
+        self, fd: int, spec: ProgramSpec | None, log: str = "", *, name: str = "", type: int = 0
+    ) -> None:
         self._kernel = kernel_calls.kernel()
         self._fd = fd
         self._info: ProgInfo | None = None
-        self.spec = spec
-        self.name = spec.name
-        self.type = spec.prog_type
+        self._pins: list[str] = []
+        self._spec = spec
+        self.name = spec.name if spec is not None else name
+        self.type = spec.prog_type if spec is not None else type
         self.log = log
+
+    @staticmethod
+    def open(path: str | os.PathLike[str] = "", *, id: int | None = None, fd: int | None = None) -> Program:
+        """The program pinned at `path`, the one with this `id`, or the one behind `fd`, which is duplicated.
+
+        Raises `AttachError` if there is none, `PermissionDenied`; `id` needs CAP_SYS_ADMIN.
+        """
+        from probee.kernel.reopen import program
+
+        return program(os.fspath(path), id, fd)
 
     def __enter__(self) -> Program:
         return self
@@ -43,7 +58,25 @@ class Program:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<program {self.name} ({self.spec.section}){'' if self._fd >= 0 else ' (closed)'}>"
+        section = f" ({self._spec.section})" if self._spec is not None else ""
+        return f"<program {self.name}{section}{'' if self._fd >= 0 else ' (closed)'}>"
+
+    @property
+    def spec(self) -> ProgramSpec:
+        """What the program was made from. Raises `ProbeeError` for one that others loaded."""
+        if self._spec is None:
+            raise ProbeeError(f"program {self.name} was not loaded from an object here; it has no spec")
+        return self._spec
+
+    @property
+    def section(self) -> str:
+        """The section's name in the object; "" for a program that others loaded."""
+        return self._spec.section if self._spec is not None else ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of section, as `tracepoint` (a key of `probee.isa.sections.SECTIONS`), or ""."""
+        return self._spec.section_kind if self._spec is not None else ""
 
     @property
     def fd(self) -> int:
@@ -79,68 +112,61 @@ class Program:
             self._info = self.info()
         return self._info
 
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Keep the program in the kernel beyond this process, as a file of a BPF file system (Linux 4.4).
+
+        Raises `AttachError` if the name is taken or is not on a BPF file system.
+        """
+        from probee.kernel.pinning import pin
+
+        pin(self.fd, os.fspath(path), f"program {self.name}")
+        self._pins.append(os.fspath(path))
+
+    def unpin(self) -> None:
+        """Take away the pins made through this object, or that it was opened by."""
+        from probee.kernel.pinning import unpin
+
+        while self._pins:
+            unpin(self._pins.pop())
+
     def attach(self, target: str = "", **options: Any) -> Link:
         """Attach to the hook of the section name, or to `target` (what follows the `/` in a section name).
 
-        Options by kind of hook: `cookie`; `pid` (uprobe, perf_event); `event`, `frequency`, `period`, `cpus`
-        (perf_event). Raises `AttachError`, or `PermissionDenied`.
+        `options` are those of the typed method for the kind of section, as `cookie` and `offset` of
+        `attach_kprobe`. Raises `AttachError`, `PermissionDenied`, `Unsupported`.
         """
-        kind = self.spec.section_kind
-        target = target or self.spec.attach_to
-        fd = self.fd
-        if kind in ("tp", "tracepoint"):
-            from probee.kernel.links import tracepoint
+        kind = self.kind
+        method = TRACING.get(kind) or USER.get(kind) or NETWORK.get(kind)
+        if method is None:
+            what = f"section {self.section!r}" if self._spec is not None else "a program that others loaded"
+            raise AttachError(
+                f"program {self.name}: {what} names no hook; use one of the methods attach_…",
+                hook=self.section,
+            )
+        attached: Link = getattr(self, method)(target or self.spec.attach_to, **options)
+        return attached
 
-            group, _, event = target.replace(":", "/", 1).partition("/")
-            return tracepoint.attach(fd, group, event, **options)
-        if kind in ("raw_tp", "raw_tracepoint", "raw_tp.w", "raw_tracepoint.w"):
-            from probee.kernel.links import raw_tp
-
-            return raw_tp.attach(fd, target, **options)
-        if kind == "tp_btf":
-            from probee.kernel.links import tp_btf
-
-            return tp_btf.attach(fd, target, **options)
-        if kind == "perf_event":
-            from probee.kernel.links import perf_event
-
-            event, frequency, period = perf_event.parse(target)
-            chosen = {"event": event, "frequency": frequency, "period": period}
-            if options.get("frequency") or options.get("period"):
-                chosen.update(frequency=0, period=0)
-            return perf_event.attach(fd, **{**chosen, **options})
-        if kind in ("uprobe", "uretprobe", "uprobe.s", "uretprobe.s"):
-            from probee.kernel.links import uprobe
-
-            binary, symbol = uprobe.split_target(target)
-            return uprobe.attach(fd, binary, symbol, returns=kind.startswith("uret"), **options)
-        raise AttachError(
-            f"program {self.name}: section {self.spec.section!r} is no hook that probee attaches to",
-            hook=self.spec.section,
-        )
-
-    def test_run(self, data: bytes = b"", ctx: bytes = b"", repeat: int = 1) -> tuple[int, bytes, int]:
+    def test_run(
+        self,
+        data: bytes = b"",
+        ctx: bytes = b"",
+        repeat: int = 1,
+        *,
+        cpu: int | None = None,
+        flags: int = 0,
+        batch_size: int = 0,
+        out_size: int | None = None,
+    ) -> RunResult:
         """Run the program once or `repeat` times without a hook (BPF_PROG_TEST_RUN).
 
+        `data` is a packet and `ctx` a context, where the kind of program has them. `cpu` runs a raw
+        tracepoint's program there; `flags` are BPF_F_TEST_…; `batch_size` is for XDP's live frames. At most
+        `out_size` bytes of data come back (default: as many as went in, and 256).
+
         Returns (return value, data as the program left it, nanoseconds per run; 0 where the kernel doesn't
-        say). Raises `Unsupported` for kinds of program that the kernel can't run so.
+        say), which also has `.retval`, `.data`, `.duration` and `.ctx`. Raises `Unsupported` for kinds of
+        program that the kernel can't run so, `LoadError` for what it refuses.
         """
-        raw = self.type in (RAW_TRACEPOINT, RAW_TRACEPOINT_WRITABLE)
-        try:
-            run = self._kernel.prog_test_run(
-                self.fd,
-                data,
-                ctx,
-                repeat=0 if raw or self.type == SYSCALL else repeat,
-                out_size=len(data) + _TAIL_ROOM if data else 0,
-                ctx_out=not raw,
-            )
-        except OSError as error:
-            number = error.errno or 0
-            if number in (_ENOTSUPP, errno.EOPNOTSUPP):
-                raise Unsupported(
-                    f"the kernel can't test-run programs in section {self.spec.section!r}",
-                    feature="BPF_PROG_TEST_RUN",
-                ) from None
-            raise LoadError(f"test run of {self.name} failed: {os.strerror(number)}", errno=number) from error
-        return run.retval, run.data, run.duration
+        from probee.kernel.testrun import run
+
+        return run(self, data, ctx, repeat, cpu, flags, batch_size, out_size)

@@ -6,27 +6,47 @@ import errno
 import os
 
 from probee import sys as kernel_calls
-from probee.errors import AttachError, PermissionDenied, ProbeeError
-from probee.sys.bpf import PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF
+from probee.errors import AttachError, PermissionDenied, ProbeeError, Unsupported
 
-BPF_PERF_EVENT = 41  # enum bpf_attach_type
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+    from probee.kernel.link_info import LinkDetails
+    from probee.kernel.program import Program
+
+_ENOTSUPP = 524  # the kernel's own; user space has no name for it
+_NO_SUCH_CALL = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, _ENOTSUPP)
 
 
 class Link:
-    """A program attached to `hook` (words, for people). It stays attached until `close()`.
+    """A program attached to `hook` (words, for people): a BPF link, or several that belong together.
 
-    Closing the last descriptor of a link detaches the program, so a process that ends, however it ends,
-    leaves nothing attached.
+    It stays attached until `close()`. Closing the last descriptor of a link detaches the program, so a
+    process that ends, however it ends, leaves nothing attached; `pin()` makes a link outlive it.
     """
 
-    __slots__ = ("__weakref__", "_fds", "_kernel", "hook")
+    __slots__ = ("__weakref__", "_fds", "_kernel", "_pins", "hook")
 
-    def __init__(self, fds: list[int], hook: str) -> None:
+    def __init__(self, fds: int | Sequence[int], hook: str) -> None:
         self._kernel = kernel_calls.kernel()
-        self._fds = fds
+        self._fds = [fds] if isinstance(fds, int) else list(fds)
+        self._pins: list[str] = []
         self.hook = hook
 
-    def __enter__(self) -> Link:
+    @staticmethod
+    def open(path: str | os.PathLike[str] = "", *, id: int | None = None, fd: int | None = None) -> Link:
+        """The link pinned at `path`, the one with this `id`, or the one behind descriptor `fd` (duplicated).
+
+        A directory that `pin` made of several links is opened whole. Raises `AttachError` if there is no such
+        link, `PermissionDenied`; `id` needs CAP_SYS_ADMIN. Linux 5.8.
+        """
+        from probee.kernel.links import reopen
+
+        return reopen.link(os.fspath(path), id, fd)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -37,57 +57,200 @@ class Link:
 
     @property
     def fd(self) -> int:
-        """The link's descriptor (the first CPU's, for sampling)."""
+        """The link's descriptor (the first, where several belong together)."""
         if not self._fds:
             raise ProbeeError(f"the link to {self.hook} is closed")
         return self._fds[0]
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """All descriptors: one, or one for each CPU that is sampled."""
+        """All descriptors: one, or as many as belong together (sampling: one for each CPU)."""
         return tuple(self._fds)
 
     @property
     def closed(self) -> bool:
         return not self._fds
 
+    @property
+    def id(self) -> int:
+        """The kernel's number for the link (the first, where several belong together)."""
+        return int(self._kernel.link_info(self.fd).id)
+
+    def info(self) -> LinkDetails:
+        """What the kernel says of the link now: its program, and the facts of its kind (Linux 5.8)."""
+        from probee.kernel.link_info import read
+
+        return read(self.fd)
+
+    def update(self, program: Program, *, old: Program | None = None) -> None:
+        """Run `program` instead, without a moment in between where none runs (Linux 5.7).
+
+        With `old`, only if the link runs that program now (else `AttachError`, EPERM). Links of the kinds
+        cgroup, netns, xdp, tcx, netkit, sockmap and struct_ops can; `Unsupported` for the others.
+        """
+        for fd in self.fds or (self.fd,):
+            try:
+                self._kernel.link_update(fd, program.fd, old_fd=old.fd if old is not None else None)
+            except OSError as error:
+                raise self._not_updated(program, old, error) from None
+
+    def _not_updated(self, program: Program, old: Program | None, error: OSError) -> ProbeeError:
+        number = error.errno or 0
+        if number == errno.EPERM and old is not None:
+            return AttachError(
+                f"{self.hook}: the link does not run program {old.name} any more",
+                hook=self.hook,
+                errno=number,
+            )
+        if number == errno.EINVAL and program.type != self._program_type():
+            return AttachError(
+                f"{self.hook}: program {program.name} is of another type than the one attached",
+                hook=self.hook,
+                errno=number,
+            )
+        if number in _NO_SUCH_CALL:
+            return Unsupported(
+                f"the kernel can't change the program of a link to {self.hook}; "
+                "attach the new program, then close the old link",
+                feature="BPF_LINK_UPDATE",
+            )
+        if number == errno.ENOLINK:
+            return AttachError(f"{self.hook}: the link is detached", hook=self.hook, errno=number)
+        return refused(self.hook, error)
+
+    def _program_type(self) -> int:
+        from probee.sys.bpf import PROG_GET_FD_BY_ID
+
+        try:
+            fd = self._kernel.fd_by_id(PROG_GET_FD_BY_ID, self._kernel.link_info(self.fd).prog_id)
+        except OSError:
+            return -1
+        try:
+            return int(self._kernel.prog_info(fd).type)
+        finally:
+            self._kernel.close(fd)
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Keep the link attached beyond this process, as a file in a BPF file system (Linux 5.7).
+
+        Several links that belong together become a directory of them. Raises `AttachError` if the name is
+        taken or not on a BPF file system.
+        """
+        from probee.kernel.pinning import pin
+
+        name = os.fspath(path)
+        if len(self.fds or (self.fd,)) == 1:
+            pin(self.fd, name, f"link {self.hook}")
+            self._pins.append(name)
+            return
+        try:
+            os.mkdir(name, 0o700)
+        except OSError as error:
+            raise AttachError(
+                f"can't pin {self.hook} at {name}: {error.strerror}", hook=self.hook, errno=error.errno or 0
+            ) from None
+        self._pins.append(name)
+        try:
+            for index, fd in enumerate(self._fds):
+                inside = f"{name}/{index}"
+                pin(fd, inside, f"link {self.hook}")
+                self._pins.append(inside)
+        except BaseException:
+            self.unpin()
+            raise
+
+    def unpin(self) -> None:
+        """Take away the pins made through this object. The link itself lives on until `close()`."""
+        from probee.kernel.pinning import unpin
+
+        while self._pins:
+            unpin(self._pins.pop())
+
+    def detach(self) -> None:
+        """Take the program off its hook, whoever else holds the link, and close. Pins of ours go too.
+
+        Kinds of link that the kernel can't force off (tracing ones) are detached when nobody holds them.
+        """
+        self.unpin()
+        for fd in self._fds:
+            try:
+                self._kernel.link_detach(fd)
+            except OSError as error:
+                if error.errno not in (*_NO_SUCH_CALL, errno.ENOLINK):
+                    raise refused(self.hook, error, "detaching from") from None
+        self.close()
+
     def close(self) -> None:
-        """Detach. Doing it again does nothing."""
+        """Give up the descriptors; what is not pinned is detached. Doing it again does nothing."""
         while self._fds:
             self._kernel.close(self._fds.pop())
 
-    detach = close
 
+class LegacyLink(Link):
+    """An attachment that is no BPF link, on kernels or hooks that have none.
 
-def attach_perf(event_fd: int, prog_fd: int, cookie: int = 0) -> int:
-    """Run a program on a perf event. Returns the descriptor that holds the attachment; takes `event_fd` over.
-
-    A BPF link where the kernel has them for perf events (Linux 5.15), the ioctl elsewhere.
+    It has a link's face; what the kernel can't do without a link raises `Unsupported` and says why. `what`
+    names the mechanism and `since` the Linux version whose BPF links can do it ("" if none can).
     """
-    kernel = kernel_calls.kernel()
+
+    __slots__ = ()
+
+    what = "this way of attaching"
+    since = ""
+
+    def _lacks(self, can: str) -> Unsupported:
+        newer = f"; Linux {self.since} has BPF links for it" if self.since else ""
+        return Unsupported(
+            f"{self.hook} is attached by {self.what}, which can't {can}{newer}",
+            feature=f"link: {can}",
+            since=self.since,
+        )
+
+    @property
+    def id(self) -> int:
+        raise self._lacks("be named by an id")
+
+    def info(self) -> LinkDetails:
+        raise self._lacks("be queried")
+
+    def update(self, program: Program, *, old: Program | None = None) -> None:
+        raise self._lacks("change its program")
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        raise self._lacks("be pinned")
+
+    def detach(self) -> None:
+        """Take the program off its hook: as `close()`."""
+        self.close()
+
+
+def link_create(
+    program_fd: int,
+    target: int,
+    attach_type: int,
+    hook: str,
+    *,
+    flags: int = 0,
+    cookie: int = 0,
+    extra: bytes = b"",
+) -> Link:
+    """BPF_LINK_CREATE as a `Link`; the kernel's refusal as `AttachError` or `PermissionDenied`."""
     try:
-        fd = kernel.link_create(prog_fd, event_fd, BPF_PERF_EVENT, cookie=cookie)
+        fd = kernel_calls.kernel().link_create(
+            program_fd, target, attach_type, flags=flags, cookie=cookie, extra=extra
+        )
     except OSError as error:
-        if error.errno != errno.EINVAL or cookie:
-            kernel.close(event_fd)
-            raise
-    else:
-        kernel.close(event_fd)  # the link holds the event
-        return fd
-    try:
-        kernel.ioctl(event_fd, PERF_EVENT_IOC_SET_BPF, prog_fd)
-        kernel.ioctl(event_fd, PERF_EVENT_IOC_ENABLE)
-    except OSError:
-        kernel.close(event_fd)
-        raise
-    return event_fd
+        raise refused(hook, error) from None
+    return Link(fd, hook)
 
 
-def refused(hook: str, error: OSError) -> AttachError | PermissionDenied:
+def refused(hook: str, error: OSError, doing: str = "attaching to") -> AttachError | PermissionDenied:
     """What to raise when the kernel answers an attempt to attach with `error`."""
     number = error.errno or 0
     if number in (errno.EPERM, errno.EACCES):
         from probee.sys import caps
 
-        return caps.denied(f"attaching to {hook}", caps.CAP_BPF, caps.CAP_PERFMON, error=number)
-    return AttachError(f"can't attach to {hook}: {os.strerror(number)}", hook=hook, errno=number)
+        return caps.denied(f"{doing} {hook}", caps.CAP_BPF, caps.CAP_PERFMON, error=number)
+    verb = "attach to" if doing == "attaching to" else "detach from"
+    text = "the kernel lacks this way of attaching" if number == _ENOTSUPP else os.strerror(number)
+    return AttachError(f"can't {verb} {hook}: {text}", hook=hook, errno=number)

@@ -6,8 +6,13 @@ import errno
 
 from probee import sys as kernel_calls
 from probee.errors import AttachError
-from probee.kernel.links.base import Link, attach_perf, refused
+from probee.kernel.links import perf
+from probee.kernel.links.base import Link, refused
 from probee.sys.bpf import PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DEFAULT_FREQUENCY = 99
 
@@ -66,7 +71,7 @@ def attach(
     frequency: int = 0,
     period: int = 0,
     pid: int | None = None,
-    cpus: list[int] | None = None,
+    cpus: Sequence[int] | None = None,
     cookie: int = 0,
 ) -> Link:
     """Run a program of type `perf_event` on each sample.
@@ -102,7 +107,8 @@ def attach(
                 if error.errno == errno.ENODEV and cpus is None:
                     continue  # went offline since we looked
                 raise
-            fds.append(attach_perf(fd, prog_fd, cookie))
+            fds.append(fd)
+        return perf.attach(fds, prog_fd, hook, cookie=cookie)
     except OSError as error:
         for fd in fds:
             kernel.close(fd)
@@ -119,4 +125,3 @@ def attach(
                 errno=error.errno,
             ) from None
         raise refused(hook, error) from None
-    return Link(fds, hook)

@@ -7,7 +7,8 @@ import os
 
 from probee import sys as kernel_calls
 from probee.errors import AttachError, Unsupported
-from probee.kernel.links.base import Link, attach_perf, refused
+from probee.kernel.links import perf
+from probee.kernel.links.base import Link, refused
 from probee.symbols.locate import locate
 
 _PMU = "/sys/bus/event_source/devices/uprobe"
@@ -63,7 +64,7 @@ def attach(
             path=place.path,
             config2=place.offset,
         )
-        return Link([attach_perf(fd, prog_fd, cookie)], hook)
+        return perf.attach([fd], prog_fd, hook, cookie=cookie)
     except OSError as error:
         if error.errno == errno.ESRCH:
             raise AttachError(f"{hook}: no process {pid}", hook=hook, errno=error.errno) from None
