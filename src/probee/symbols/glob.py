@@ -30,8 +30,13 @@ def body(pattern: str, end: bytes) -> bytes:
 
 
 def name_regex(pattern: str) -> re.Pattern[bytes]:
-    """Matches at the NUL before a name in an ELF string table; the NUL after it stays for the next match."""
-    return re.compile(rb"\0" + body(pattern, rb"\0") + rb"(?=\0)")
+    """For `match` at a name in an ELF string table, where a NUL ends it."""
+    return re.compile(body(pattern, rb"\0") + rb"\0")
+
+
+def longest_literal(pattern: str) -> bytes:
+    """The longest part of `pattern` without marks: what every match holds."""
+    return max(pattern.replace("?", "*").split("*"), key=len).encode()
 
 
 def line_regex(pattern: str, before: bytes = rb"\n") -> re.Pattern[bytes]:
