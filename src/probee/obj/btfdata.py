@@ -12,6 +12,7 @@ import struct
 from probee.btf.kinds import DATASEC, FUNC, FUNC_PROTO, INT, VAR
 from probee.btf.parser import Btf
 from probee.errors import ObjectError
+from probee.obj.elf import STV_HIDDEN, STV_INTERNAL
 from probee.obj.spec import KCONFIG
 
 TYPE_CHECKING = False
@@ -51,7 +52,11 @@ def complete(
                 size = max((offset + length for _, offset, length in entries), default=0)
             else:
                 section = sections.get(t.name)
-                if t.size or section is None:
+                if section is None:
+                    continue
+                if _hide(btf, raw, order, t, section, symbols):
+                    changed = True
+                if t.size:
                     continue
                 entries = [_place(btf, v, section, symbols) for v in t.vars]
                 size = section.size
@@ -67,6 +72,26 @@ def complete(
         raw = _dummy_ksyms(btf, raw, order, ksyms)
         changed = True
     return Btf.parse(bytes(raw)) if changed else btf
+
+
+def _hide(
+    btf: Btf,
+    raw: bytearray,
+    order: str,
+    datasec: BtfType,
+    section: Section,
+    symbols: dict[tuple[int, str], Symbol],
+) -> bool:
+    """Make hidden variables static ones, as hidden functions are: nobody outside the object may see them."""
+    changed = False
+    for type_id, _, _ in datasec.vars:
+        t = btf.type(type_id)
+        if t.kind == VAR and t.linkage == _GLOBAL:
+            symbol = symbols.get((section.index, t.name))
+            if symbol is not None and symbol.visibility in (STV_HIDDEN, STV_INTERNAL):
+                struct.pack_into(order + "I", raw, t._place, _STATIC)
+                changed = True
+    return changed
 
 
 def _place(

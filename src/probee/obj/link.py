@@ -21,6 +21,7 @@ from probee.isa.insn import (
     PSEUDO_MAP_VALUE,
 )
 from probee.obj.spec import (
+    JUMP_TABLE,
     KCONFIG,
     KFUNC,
     KFUNC_ADDR,
@@ -43,6 +44,7 @@ _PSEUDO = {
     KSYM_TYPED: PSEUDO_BTF_ID,
     KFUNC: PSEUDO_KFUNC_CALL,
     KFUNC_ADDR: 0,
+    JUMP_TABLE: PSEUDO_MAP_VALUE,
 }
 # The kernel's limit is a million; a hostile object may ask for any number of copies of large functions.
 MAX_INSNS = 1_000_000
@@ -129,6 +131,8 @@ class _Linker:
         elif reloc.target is None:
             if opcode == CALL_IMM or at + 1 < f.count:
                 self._set(start + at, reloc)
+                if reloc.kind == JUMP_TABLE:
+                    self._add_table(f, start, reloc)
             return None
         else:
             index = reloc.target
@@ -161,6 +165,16 @@ class _Linker:
         if reloc.kind in (MAP_VALUE, KCONFIG):
             struct.pack_into(self.order + "I", self.code, byte + 12, reloc.addend)
         self.out.relocs.append((index, reloc.kind, reloc.symbol, reloc.addend))
+
+    def _add_table(self, f: Function, start: int, reloc: Reloc) -> None:
+        """Note a jump table with its instructions as they are in the linked program."""
+        table = tuple([index - f.start + start for index in reloc.table])
+        if not all(start <= index < start + f.count for index in table):
+            raise ObjectError(f"jump table {reloc.symbol} leads out of {f.name}")
+        if table not in self.out.jump_tables:
+            self.out.jump_tables.append(table)
+        index, kind, symbol, _ = self.out.relocs[-1]
+        self.out.relocs[-1] = index, kind, symbol, self.out.jump_tables.index(table)
 
     def finish(self) -> LinkedProgram:
         out, ext = self.out, self.obj.btf_ext

@@ -16,6 +16,7 @@ from probee.obj.btfdata import complete
 from probee.obj.spec import (
     BPF_F_MMAPABLE,
     BPF_F_RDONLY_PROG,
+    JUMP_TABLE,
     KCONFIG,
     KFUNC,
     KFUNC_ADDR,
@@ -44,13 +45,19 @@ CALL_TARGET = 0  # kind of a Reloc that is resolved by linking: a call of a subp
 FUNC_ADDRESS = -1  # the same: the address of a subprogram (a callback)
 
 _EXCEPTION_CALLBACK = b"exception_callback:"  # begins the tag of a program that names its callback
+_ARENA_DATA = ".addr_space.1"  # global variables that live in the arena
+_JUMP_TABLES = ".jumptables"
+_ARENA = 33  # enum bpf_map_type
 
 
-def read_object(data: bytes | bytearray | memoryview | str | os.PathLike[str], name: str = "") -> ObjectSpec:
+def read_object(
+    data: bytes | bytearray | memoryview | str | os.PathLike[str], name: str = "", *, lenient: bool = False
+) -> ObjectSpec:
     """The content of a BPF object file.
 
     `data` is the file's bytes or its path. `name` is the object's name in kernel map names; by default
-    it is the file's, up to its first dot, or "object".
+    it is the file's, up to its first dot, or "object". `lenient` takes conventions of other loaders too: old
+    and loose section names, and maps from before BTF in a section `maps`.
 
     Raises:
         ObjectError: the bytes are not a whole BPF object, or it uses a convention probee does not know.
@@ -62,7 +69,7 @@ def read_object(data: bytes | bytearray | memoryview | str | os.PathLike[str], n
         name = name or os.path.basename(os.fspath(data)).split(".", 1)[0]
     else:
         content = data
-    return _Reader(e_.Elf(content), name or "object").read()
+    return _Reader(e_.Elf(content), name or "object", lenient).read()
 
 
 def _exception_callbacks(btf: Btf) -> dict[str, str]:
@@ -78,7 +85,7 @@ def _exception_callbacks(btf: Btf) -> dict[str, str]:
 class _Reader:
     """One pass over a file. Holds what the steps share."""
 
-    def __init__(self, elf: Elf, name: str) -> None:
+    def __init__(self, elf: Elf, name: str, lenient: bool) -> None:
         if elf.machine not in (0, e_.EM_BPF):
             raise ObjectError(f"an ELF file for machine {elf.machine}, not BPF ({e_.EM_BPF})")
         if elf.type != e_.ET_REL:
@@ -88,9 +95,11 @@ class _Reader:
         self.number = struct.Struct("<i" if elf.endian == "little" else ">i")
         self.by_name: dict[str, Section] = {}
         self.globals: dict[tuple[int, str], Symbol] = {}
-        self.map_offsets: dict[int, str] = {}
+        self.lenient = lenient
+        self.map_offsets: dict[int, dict[int, str]] = {}  # index of a section of maps -> name by offset
         self.map_slots: dict[int, tuple[str, int]] = {}
         self.maps_index = -1
+        self.arena = ""  # the map for `.addr_space.1`
 
     def read(self) -> ObjectSpec:
         spec, elf = self.spec, self.elf
@@ -106,17 +115,20 @@ class _Reader:
         for symbol in elf.symbols:
             if symbol.bind != e_.STB_LOCAL and symbol.shndx and symbol.name:
                 self.globals.setdefault((symbol.shndx, symbol.name), symbol)
-        if "maps" in self.by_name:
-            raise ObjectError('maps in a section "maps" are of the time before BTF; define them in ".maps"')
+        if "maps" in self.by_name and not self.lenient:
+            raise ObjectError('maps in a section "maps" are of the time before BTF; lenient=True reads them')
         self._read_small_sections()
         self._read_functions()
         self._read_btf()
         self._read_maps()
+        struct_ops = self._read_struct_ops()
         for table, target in relocations:
             if target.has_code:
                 self._read_relocations(table, target)
             elif target.index == self.maps_index:
                 self._read_slots(table)
+            elif target.index in struct_ops:
+                self._read_functions_of(struct_ops[target.index], table)
         subprograms = {id(f) for f in spec.functions if self._is_subprogram(f)}
         for f in spec.functions:
             if id(f) in subprograms:
@@ -126,6 +138,10 @@ class _Reader:
             if f.name in spec.programs:
                 raise ObjectError(f"program {f.name} is defined twice")
             spec.programs[f.name] = ProgramSpec(spec, f)
+        if self.lenient:
+            from probee.obj.foreign import name_kinds
+
+            name_kinds(spec)
         return spec
 
     def _is_subprogram(self, f: Function) -> bool:
@@ -229,10 +245,11 @@ class _Reader:
         values = [x for x in self.spec.externs.values() if x.kind == KCONFIG]
         if not values:
             return
+        from probee.obj.kconfig import layout
+
         aligned = {}
         for x in values:
-            x.size = btf.size_of(x.type_id)
-            aligned[x.name] = min(8, x.size & -x.size) if x.size else 1
+            x.size, aligned[x.name] = layout(btf, x.name, x.type_id)
         offset = 0
         for x in sorted(values, key=lambda x: (-aligned[x.name], x.size, x.name)):
             step = aligned[x.name]
@@ -248,7 +265,15 @@ class _Reader:
             if spec.btf is None:
                 raise ObjectError("section .maps without BTF: compile with -g")
             self.maps_index = section.index
-            spec.maps, self.map_offsets, self.map_slots = m_.btf_maps(spec.btf, section)
+            spec.maps, self.map_offsets[section.index], self.map_slots = m_.btf_maps(spec.btf, section)
+        legacy = self.by_name.get("maps")
+        if legacy is not None and legacy.size:
+            from probee.obj.foreign import legacy_maps
+
+            self.map_offsets[legacy.index] = legacy_maps(spec, legacy, self.elf)
+        arena_data = self.by_name.get(_ARENA_DATA)
+        if arena_data is not None and len(arena_data.data):
+            self._read_arena(arena_data)
         for s in self.elf.sections:
             if (
                 s.size
@@ -275,6 +300,53 @@ class _Reader:
                 kernel_name=m_.kernel_name(spec.name, ".kconfig"),
                 initial=bytes(total),
             )
+
+    def _read_arena(self, section: Section) -> None:
+        """Give the arena what its global variables hold."""
+        spec = self.spec
+        arenas = [m for m in spec.maps.values() if m.map_type == _ARENA]
+        if len(arenas) != 1:
+            raise ObjectError(f"{section.name} needs one arena in .maps to be in; there are {len(arenas)}")
+        self.arena = arenas[0].name
+        arenas[0].arena_data = bytes(section.data)
+        for variable in m_.data_map(spec.btf, section, spec.name)[1] or self._variables_by_symbol(section):
+            variable.map = self.arena
+            spec.globals.setdefault(variable.name, variable)
+
+    def _read_struct_ops(self) -> dict[int, list[tuple[int, MapSpec]]]:
+        """The struct_ops maps, by index of their section, with their offsets in it."""
+        found = {}
+        for s in self.elf.sections:
+            if s.name.endswith((".struct_ops", ".struct_ops.link")) and s.type == e_.SHT_PROGBITS and s.size:
+                from probee.obj import struct_ops
+
+                if s.name not in struct_ops.SECTIONS:
+                    continue
+                found[s.index] = struct_ops.maps_of(self.spec.btf, s)
+                for _, made in found[s.index]:
+                    if made.name in self.spec.maps:
+                        raise ObjectError(f"map {made.name} is defined twice")
+                    self.spec.maps[made.name] = made
+        return found
+
+    def _read_functions_of(self, maps: list[tuple[int, MapSpec]], table: Section) -> None:
+        """The programs that struct_ops variables name."""
+        from probee.obj.struct_ops import set_program
+
+        for offset, _, symbol in self.elf.relocations(table):
+            made = next(((o, m) for o, m in maps if o <= offset < o + m.value_size), None)
+            if made is None:
+                raise ObjectError(f"{table.name} relocates byte {offset}, which is in no struct_ops map")
+            function = self._function_at(symbol.shndx, symbol.value)
+            if function is None:
+                raise ObjectError(f"struct_ops map {made[1].name}: {symbol.name} is no program")
+            set_program(made[1], offset - made[0], function.name)
+
+    def _function_at(self, section: int, offset: int) -> Function | None:
+        for f in self.spec.functions:
+            if f.section_index == section and f.start <= offset // 8 < f.start + f.count:
+                return f
+        return None
 
     def _variables_by_symbol(self, section: Section) -> list[GlobalSpec]:
         const = section.name.startswith(".rodata")
@@ -333,18 +405,33 @@ class _Reader:
             if (symbol.value + imm) % 8:
                 raise ObjectError(f"{where} points into the middle of an instruction")
             return Reloc(FUNC_ADDRESS, symbol.name, imm, (symbol.value + imm) // 8)
-        if symbol.shndx == self.maps_index:
+        if symbol.shndx in self.map_offsets:
             # A static map is named by its section's symbol, and its place is in the instruction.
             place = symbol.value + (imm if symbol.type == e_.STT_SECTION else 0)
-            name = self.map_offsets.get(place)
+            name = self.map_offsets[symbol.shndx].get(place)
             if name is None:
                 raise ObjectError(f"{where} names {symbol.name}, which is no map")
             return Reloc(MAP_FD, name, 0)
         section = self.elf.sections[symbol.shndx]
+        if section.name == _ARENA_DATA and self.arena:
+            return Reloc(MAP_VALUE, self.arena, (symbol.value + imm) & 0xFFFFFFFF)
+        if section.name == _JUMP_TABLES:
+            return self._jump_table(section, symbol, where)
         if section.name not in spec.maps or section is not self.by_name[section.name]:
             raise ObjectError(f"{where} refers to section {section.name}, which is neither data nor code")
         # Where a static variable is, is in the instruction; where a global one is, in the symbol.
         return Reloc(MAP_VALUE, section.name, (symbol.value + imm) & 0xFFFFFFFF)
+
+    def _jump_table(self, section: Section, symbol: Symbol, where: str) -> Reloc:
+        """The table behind a switch statement: 64-bit offsets of instructions in the program's section."""
+        end = symbol.value + symbol.size
+        if symbol.value % 8 or symbol.size % 8 or not symbol.size or end > len(section.data):
+            raise ObjectError(f"{where} refers to {symbol.name}, which is no table of {section.name}")
+        reloc = Reloc(JUMP_TABLE, symbol.name, 0)
+        order = "<" if self.spec.endian == "little" else ">"
+        offsets = struct.unpack_from(f"{order}{symbol.size // 8}Q", section.data, symbol.value)
+        reloc.table = tuple([offset // 8 for offset in offsets])
+        return reloc
 
     def _read_slots(self, table: Section) -> None:
         """Maps and programs stored statically in a map of maps or a program array."""
@@ -353,7 +440,7 @@ class _Reader:
                 raise ObjectError(f"relocation type {type} in {table.name} is not one of data")
             outer, index = self._slot(table, offset)
             if outer.inner is not None:
-                stored = self.map_offsets.get(symbol.value) if symbol.shndx == self.maps_index else None
+                stored = self.map_offsets.get(symbol.shndx, {}).get(symbol.value)
             else:
                 stored = symbol.name if symbol.type == e_.STT_FUNC else None
             if not stored:

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+from probee.errors import ObjectError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from probee.btf.ext import BtfExt, CoreReloc
     from probee.btf.parser import Btf
+    from probee.obj.struct_ops import StructOpsSpec
 
 # What a relocation of a linked program wants in its instruction, whose pseudo source is set already.
 MAP_FD = 1  # wide immediate: a map's descriptor in the lower half
@@ -18,6 +23,7 @@ KSYM = 4  # wide immediate: the address of a kernel symbol (typeless)
 KSYM_TYPED = 5  # wide immediate, PSEUDO_BTF_ID: BTF id and BTF descriptor of a kernel variable
 KFUNC = 6  # call, PSEUDO_KFUNC_CALL: BTF id in `imm`, index into fd_array in `off`
 KFUNC_ADDR = 7  # wide immediate: the address of a kernel function (existence checks)
+JUMP_TABLE = 8  # like MAP_VALUE, into a map of instructions made for the program; `addend` is which one
 
 RELOC_NAMES = {
     MAP_FD: "map",
@@ -27,15 +33,17 @@ RELOC_NAMES = {
     KSYM_TYPED: "typed ksym",
     KFUNC: "kfunc",
     KFUNC_ADDR: "kfunc address",
+    JUMP_TABLE: "jump table",
 }
 
 # BPF_PROG_LOAD flags a section name implies (UAPI linux/bpf.h).
 BPF_F_SLEEPABLE = 1 << 4
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 
-# BPF_MAP_CREATE flags of data maps.
+# BPF_MAP_CREATE flags of data maps, and of struct_ops maps that are attached by a link.
 BPF_F_RDONLY_PROG = 1 << 7
 BPF_F_MMAPABLE = 1 << 10
+BPF_F_LINK = 1 << 13
 
 
 def _show(obj: object, *names: str) -> str:
@@ -48,10 +56,18 @@ class MapSpec:
     `name` is the name in the source (a section's name for data maps); `kernel_name` is what the kernel is
     told, as libbpf would. `initial` is the content of a data map, None for others. `inner` describes the maps
     inside a map of maps. `slots` are (index, name of a map or program) to be stored after creation.
-    `record_type_id` is the struct in the records of a ring buffer, if the object says.
+    `record_type_id` is the struct in the records of a ring buffer, if the object says. `arena_data` is what
+    the global variables in an arena hold, `struct_ops` what a struct_ops map is made of.
+
+    All may be changed before loading: the fields say how the map will be made. `autocreate` is whether it
+    will be (a program that refers to a map that is not there is refused where it can reach that).
+    `exclusive_to` names the one program that may use it (Linux 6.18).
     """
 
     __slots__ = (
+        "arena_data",
+        "autocreate",
+        "exclusive_to",
         "flags",
         "initial",
         "inner",
@@ -68,6 +84,7 @@ class MapSpec:
         "readonly",
         "record_type_id",
         "slots",
+        "struct_ops",
         "value_size",
         "value_type_id",
     )
@@ -104,6 +121,10 @@ class MapSpec:
         self.readonly = bool(flags & BPF_F_RDONLY_PROG) and initial is not None
         self.mmapable = bool(flags & BPF_F_MMAPABLE)
         self.record_type_id = 0
+        self.arena_data = b""
+        self.struct_ops: StructOpsSpec | None = None
+        self.autocreate = True
+        self.exclusive_to = ""
 
     def __repr__(self) -> str:
         return _show(self, "name", "map_type", "key_size", "value_size", "max_entries", "flags")
@@ -150,15 +171,19 @@ class ExternSpec:
 
 
 class Reloc:
-    """A relocation of a program section, resolved to names. `target` is None unless it is a subprogram's."""
+    """A relocation of a program section, resolved to names. `target` is None unless it is a subprogram's.
 
-    __slots__ = ("addend", "kind", "symbol", "target")
+    `table` is the content of a jump table: instructions, counted from the start of the section.
+    """
+
+    __slots__ = ("addend", "kind", "symbol", "table", "target")
 
     def __init__(self, kind: int, symbol: str, addend: int, target: int | None = None) -> None:
         self.kind = kind
         self.symbol = symbol
         self.addend = addend
         self.target = target
+        self.table: tuple[int, ...] = ()
 
 
 class Function:
@@ -187,10 +212,20 @@ class LinkedProgram:
     `relocs`: (instruction index, kind, symbol, addend). `func_info` (8-byte records) and `line_info` (16-byte
     records) are what BPF_PROG_LOAD takes, in the object's byte order. `core`: CO-RE relocations whose
     `insn_off` is in bytes from the start of `insns`. `functions`: (first instruction, name), the program
-    first.
+    first. `jump_tables`: for each table the instructions it leads to.
     """
 
-    __slots__ = ("core", "endian", "func_info", "functions", "insns", "line_info", "name", "relocs")
+    __slots__ = (
+        "core",
+        "endian",
+        "func_info",
+        "functions",
+        "insns",
+        "jump_tables",
+        "line_info",
+        "name",
+        "relocs",
+    )
 
     def __init__(self, name: str, endian: str) -> None:
         self.name = name
@@ -201,6 +236,7 @@ class LinkedProgram:
         self.line_info = b""
         self.core: list[CoreReloc] = []
         self.functions: list[tuple[int, str]] = []
+        self.jump_tables: list[tuple[int, ...]] = []
 
     def __repr__(self) -> str:
         return f"LinkedProgram({self.name!r}, {len(self.insns) // 8} instructions)"
@@ -209,8 +245,13 @@ class LinkedProgram:
 class ProgramSpec:
     """A program that can be loaded by itself.
 
-    `attach_to` is what follows the first "/" of the section name; `flags` are BPF_PROG_LOAD's. `autoload` is
-    False if the section name starts with "?".
+    `section` is the section's name without the "?" that switches `autoload` off, `attach_to` what follows its
+    first "/", `section_kind` the key of `isa.sections.SECTIONS` it belongs to. `flags` are BPF_PROG_LOAD's.
+    All may be changed before loading; `load_as` sets those that a section name decides.
+
+    `target` is the BPF program that an extension replaces a function of, or that a tracing program traces: a
+    descriptor, or a loaded `Program`. `signature` is checked with the keys of the keyring `keyring_id` (Linux
+    6.18). `ifindex` is a network device that shall run the program by itself.
     """
 
     __slots__ = (
@@ -220,33 +261,53 @@ class ProgramSpec:
         "attach_type",
         "autoload",
         "flags",
+        "ifindex",
+        "keyring_id",
         "name",
         "prog_type",
         "section",
         "section_flags",
         "section_kind",
+        "signature",
+        "target",
     )
 
     def __init__(self, obj: ObjectSpec, function: Function) -> None:
-        from probee.isa import sections
-
         self._object = obj
         self._function = function
         self.name = function.name
-        self.section = function.section
         self.autoload = not function.section.startswith("?")
-        self.section_kind = ""
-        self.attach_to = ""
-        self.prog_type = self.attach_type = self.section_flags = 0
-        matched = sections.match(function.section)
-        if matched is not None:
-            self.section_kind, self.attach_to = matched
-            self.prog_type, self.attach_type, self.section_flags = sections.SECTIONS[matched[0]]
-        self.flags = 0
+        self.section = function.section if self.autoload else function.section[1:]
+        self.target: Any = None
+        self.signature = b""
+        self.keyring_id = 0
+        self.ifindex = 0
+        self._classify(self.section)
+
+    def _classify(self, section: str) -> bool:
+        from probee.isa import sections
+
+        self.section_kind = self.attach_to = ""
+        self.prog_type = self.attach_type = self.section_flags = self.flags = 0
+        matched = sections.match(section)
+        if matched is None:
+            return False
+        self.section_kind, self.attach_to = matched
+        self.prog_type, self.attach_type, self.section_flags = sections.SECTIONS[matched[0]]
         if self.section_flags & sections.SLEEPABLE:
             self.flags |= BPF_F_SLEEPABLE
         if self.section_flags & sections.XDP_FRAGS:
             self.flags |= BPF_F_XDP_HAS_FRAGS
+        return True
+
+    def load_as(self, section: str) -> None:
+        """Load the program as if its section had this name, as `xdp` or `tracepoint/sched/sched_switch`.
+
+        Raises ObjectError if that is no name of libbpf's.
+        """
+        if not self._classify(section):
+            self._classify(self.section)
+            raise ObjectError(f"program {self.name}: {section!r} names no kind of program")
 
     @property
     def sleepable(self) -> bool:
