@@ -235,16 +235,17 @@ class ProgQuery:
     """What is attached to a target, in the order it runs (BPF_PROG_QUERY).
 
     `prog_flags` are the attach flags of each program (Linux 6.0), `link_ids` of tcx and netkit (6.6), 0 where
-    there is no link; both are empty where the kernel doesn't say.
+    there is no link, and `link_flags` theirs; all are empty where the kernel doesn't say.
     """
 
-    __slots__ = ("attach_flags", "link_ids", "prog_flags", "prog_ids", "revision")
+    __slots__ = ("attach_flags", "link_flags", "link_ids", "prog_flags", "prog_ids", "revision")
 
     def __init__(self, attach_flags: int, prog_ids: list[int], revision: int = 0) -> None:
         self.attach_flags = attach_flags
         self.prog_ids = prog_ids
         self.prog_flags: list[int] = []
         self.link_ids: list[int] = []
+        self.link_flags: list[int] = []
         self.revision = revision
 
 
@@ -408,11 +409,13 @@ class Kernel:
         value_type_btf_obj_fd: int = 0,
         token_fd: int = 0,
         exclusive_hash: Buffer = b"",
+        ifindex: int = 0,
     ) -> int:
         """BPF_MAP_CREATE: a new map's descriptor.
 
         `vmlinux_value_type_id` is the kernel's type of a struct_ops map, `value_type_btf_obj_fd` the module
         it is of. `exclusive_hash` is the SHA-256 of the one program that may use the map (Linux 6.18).
+        `ifindex` is the network device that holds the map (offload, 4.16).
         """
         flags |= BPF_F_TOKEN_FD if token_fd else 0
         flags |= BPF_F_VTYPE_BTF_OBJ_FD if value_type_btf_obj_fd else 0
@@ -425,7 +428,7 @@ class Kernel:
             inner_fd,
             numa_node or 0,
             object_name(name),
-            0,
+            ifindex,
             btf_fd,
             key_type_id,
             value_type_id,
@@ -444,6 +447,24 @@ class Kernel:
     def map_lookup_and_delete(self, fd: int, key: Buffer, size: int, flags: int = 0) -> bytes | None:
         """Take a value out. Hash maps: Linux 5.14; queues and stacks: 4.20 (with an empty key)."""
         return self._read(MAP_LOOKUP_AND_DELETE_ELEM, fd, key, size, flags)
+
+    def map_holds(self, fd: int, value: Buffer) -> bool:
+        """Whether a Bloom filter may hold a value (Linux 5.16)."""
+        size = memoryview(value).nbytes
+        scratch = self._take() if _KEY + size <= _SCRATCH else Scratch(_KEY + size)
+        try:
+            view, address = scratch.view, scratch.address
+            _ELEM.pack_into(view, 0, fd, 0, address + _KEY, 0)
+            view[_KEY : _KEY + size] = value
+            if syscall4(NR_BPF, MAP_LOOKUP_ELEM, address, 32) < 0:
+                error = raise_errno(_COMMANDS[MAP_LOOKUP_ELEM])
+                if error.errno == errno.ENOENT:
+                    return False
+                raise error
+            return True
+        finally:
+            if scratch.size == _SCRATCH:
+                self._pool.append(scratch)
 
     def _read(self, command: int, fd: int, key: Buffer, size: int, flags: int) -> bytes | None:
         length = memoryview(key).nbytes
@@ -791,16 +812,14 @@ class Kernel:
         revision: int = 0,
     ) -> None:
         """BPF_PROG_DETACH: undo `prog_attach`."""
-        self._call(
-            PROG_DETACH, _PROG_ATTACH.pack(target, prog_fd, attach_type, flags, 0, relative, revision)
-        )
+        self._call(PROG_DETACH, _PROG_ATTACH.pack(target, prog_fd, attach_type, flags, 0, relative, revision))
 
     def prog_query(self, target: int, attach_type: int, *, flags: int = 0, capacity: int = 64) -> ProgQuery:
         """BPF_PROG_QUERY (Linux 4.15): what is attached to `target`, a descriptor or an interface's index."""
         effective = flags & BPF_F_QUERY_EFFECTIVE
         detailed = not effective
         while True:
-            ids, prog_flags, link_ids = (Scratch(4 * capacity) for _ in range(3))
+            ids, prog_flags, link_ids, link_flags = (Scratch(4 * capacity) for _ in range(4))
             scratch = self._take()
             try:
                 _PROG_QUERY.pack_into(
@@ -814,7 +833,7 @@ class Kernel:
                     capacity,
                     prog_flags.address if detailed else 0,
                     link_ids.address if detailed and attach_type in _LINK_QUERIES else 0,
-                    0,
+                    link_flags.address if detailed and attach_type in _LINK_QUERIES else 0,
                     0,
                 )
                 try:
@@ -837,6 +856,7 @@ class Kernel:
                 found.revision = fields[9]
                 if attach_type in _LINK_QUERIES:
                     found.link_ids = list(link_ids.view.cast("I")[:count])
+                    found.link_flags = list(link_flags.view.cast("I")[:count])
             return found
 
     def prog_bind_map(self, prog_fd: int, map_fd: int) -> None:

@@ -124,6 +124,7 @@ class FakeKernel(Kernel):
         value_type_btf_obj_fd: int = 0,
         token_fd: int = 0,
         exclusive_hash: Buffer = b"",
+        ifindex: int = 0,
     ) -> int:
         facts = {
             "type": type,
@@ -175,6 +176,11 @@ class FakeKernel(Kernel):
         found = self._object(fd, "map")
         self._enter("map_lookup_and_delete", {"fd": fd, "key": bytes(key)})
         return found.values.pop(bytes(key), None)
+
+    def map_holds(self, fd: int, value: Buffer) -> bool:
+        found = self._object(fd, "map")
+        self._enter("map_holds", {"fd": fd, "value": bytes(value)})
+        return bytes(value) in found.values.values()
 
     def map_update(self, fd: int, key: Buffer, value: Buffer, flags: int = 0) -> None:
         found = self._object(fd, "map")
@@ -326,6 +332,8 @@ class FakeKernel(Kernel):
             "extra": extra,
         }
         self._enter("link_create", facts)
+        if target < 0:
+            raise _error(errno.EBADF, "link_create")
         return self._new("link", **facts)
 
     def link_update(self, link_fd: int, new_fd: int, *, old_fd: int | None = None, flags: int = 0) -> None:
