@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from probee.obj.spec import ProgramSpec
 
 
@@ -17,6 +19,7 @@ class Attachable:
     __slots__ = ()
 
     if TYPE_CHECKING:
+        maps: dict[str, Any]
         name: str
         type: int  # enum bpf_prog_type
 

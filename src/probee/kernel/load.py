@@ -275,7 +275,8 @@ class _Loader:
                     raise LoadError(f"{self.spec.name} has no program {name!r}; it has {', '.join(known)}")
                 chosen.append(known[name])
         for program in chosen:
-            self.collection.programs[program.name] = self._load_program(program)
+            live = self.collection.programs[program.name] = self._load_program(program)
+            live.maps = self.collection.maps
 
     def _load_program(self, spec: ProgramSpec) -> Program:
         if not spec.prog_type:

@@ -24,10 +24,11 @@ class Program(TracingHooks, UserHooks, NetworkHooks):
     """A loaded program. `spec` is what it was made from, `log` the verifier's log if one was needed.
 
     `spec` is None for a program that others loaded (`Program.open`); such a one is attached by the typed
-    methods `attach_…`, each of which asks what its kind of hook needs.
+    methods `attach_…`, each of which asks what its kind of hook needs. `maps` are the live maps of the object
+    it came from, by name.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_info", "_kernel", "_pins", "_spec", "log", "name", "type")
+    __slots__ = ("__weakref__", "_fd", "_info", "_kernel", "_pins", "_spec", "log", "maps", "name", "type")
 
     def __init__(
         self, fd: int, spec: ProgramSpec | None, log: str = "", *, name: str = "", type: int = 0
@@ -40,6 +41,7 @@ class Program(TracingHooks, UserHooks, NetworkHooks):
         self.name = spec.name if spec is not None else name
         self.type = spec.prog_type if spec is not None else type
         self.log = log
+        self.maps: dict[str, Any] = {}
 
     @staticmethod
     def open(path: str | os.PathLike[str] = "", *, id: int | None = None, fd: int | None = None) -> Program:
