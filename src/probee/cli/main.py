@@ -94,6 +94,11 @@ def _command(argv: list[str]) -> int:
         from .demo import main as demo
 
         return demo(argv[1:])
+    from .nouns import find
+
+    noun = find(argv)
+    if noun is not None:
+        return noun(argv)
     from .usage import main as usage
 
     return usage(argv)
