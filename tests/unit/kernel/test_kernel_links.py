@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from probee.errors import AttachError, PermissionDenied, ProbeeError
+from probee.errors import AttachError, PermissionDenied, ProbeeError, Unsupported
 from probee.kernel.links import perf_event, raw_tp, tp_btf, tracepoint, uprobe
 from probee.symbols.locate import Location
 from probee.sys import caps, tracefs, use
@@ -40,21 +40,25 @@ def test_a_tracepoint_is_a_link_where_there_are_such(fake: FakeKernel) -> None:
 
 
 def test_a_tracepoint_goes_by_ioctl_elsewhere(fake: FakeKernel) -> None:
-    fake.refuse("link_create", errno.EINVAL)
+    fake.refuse("link_create", errno.EINVAL, times=2)
     with tracepoint.attach(PROGRAM, "sched", "sched_switch") as link:
         assert fake.open[link.fd].kind == "perf"
         assert fake.open[link.fd].ioctls == [(PERF_EVENT_IOC_SET_BPF, PROGRAM), (PERF_EVENT_IOC_ENABLE, 0)]
 
 
 def test_a_cookie_needs_a_link(fake: FakeKernel) -> None:
-    fake.refuse("link_create", errno.EINVAL)
-    with pytest.raises(AttachError, match="Invalid argument") as caught:
+    fake.refuse("link_create", errno.EINVAL, times=2)
+    with pytest.raises(Unsupported, match="tracepoint sched:sched_switch: .* no cookie") as caught:
         tracepoint.attach(PROGRAM, "sched", "sched_switch", cookie=1)
-    assert (caught.value.errno, caught.value.hook) == (errno.EINVAL, "tracepoint sched:sched_switch")
+    assert caught.value.since == "5.15"
+    fake.refuse("link_create", errno.EINVAL)  # the kernel has links, and refuses this one
+    with pytest.raises(AttachError, match="Invalid argument") as refused:
+        tracepoint.attach(PROGRAM, "sched", "sched_switch", cookie=1)
+    assert (refused.value.errno, refused.value.hook) == (errno.EINVAL, "tracepoint sched:sched_switch")
 
 
 def test_failures_close_what_was_opened(fake: FakeKernel) -> None:
-    fake.refuse("link_create", errno.EINVAL)
+    fake.refuse("link_create", errno.EINVAL, times=2)
     fake.refuse("ioctl", errno.EBADF)
     with pytest.raises(AttachError):
         tracepoint.attach(PROGRAM, "sched", "sched_switch")

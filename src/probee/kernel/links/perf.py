@@ -41,19 +41,33 @@ class PerfLink(LegacyLink):
             after()
 
 
-def attach(events: list[int], program_fd: int, hook: str, *, cookie: int = 0, legacy: bool = False) -> Link:
+def attach(
+    events: list[int],
+    program_fd: int,
+    hook: str,
+    *,
+    cookie: int = 0,
+    legacy: bool = False,
+    after: Callable[[], None] | None = None,
+) -> Link:
     """Run a program on each of the perf `events` (descriptors, taken over whatever happens).
 
-    `legacy` uses the ioctl even where there are links. A `cookie` needs a link.
-    Raises `OSError`, `Unsupported`.
+    `legacy` uses the ioctl even where there are links; only then is `after` called when the link is closed.
+    A `cookie` needs a link. Raises `OSError`, `Unsupported`.
     """
     kernel = kernel_calls.kernel()
     made: list[int] = []
     try:
-        if not legacy and _has_links(program_fd):
-            while events:
+        while events and not legacy:
+            try:
                 made.append(kernel.link_create(program_fd, events[0], BPF_PERF_EVENT, cookie=cookie))
+            except OSError as error:
+                if error.errno != errno.EINVAL or _has_links(program_fd):
+                    raise
+                legacy = True
+            else:
                 kernel.close(events.pop(0))  # the link holds the event
+        if made:
             return Link(made, hook)
         if cookie:
             raise Unsupported(
@@ -62,7 +76,7 @@ def attach(events: list[int], program_fd: int, hook: str, *, cookie: int = 0, le
         for event in events:
             kernel.ioctl(event, PERF_EVENT_IOC_SET_BPF, program_fd)
             kernel.ioctl(event, PERF_EVENT_IOC_ENABLE)
-        return PerfLink(events, hook)
+        return PerfLink(events, hook, after)
     except BaseException:
         for fd in (*made, *events):
             kernel.close(fd)
