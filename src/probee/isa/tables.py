@@ -146,6 +146,24 @@ ATTACH_TYPES: dict[str, tuple[int, str]] = {
     "trace_fsession_multi": (61, "7.2"),
 }
 
+# `enum bpf_link_type`: name -> (number, since).
+LINK_TYPES: dict[str, tuple[int, str]] = {
+    "raw_tracepoint": (1, "5.8"),
+    "tracing": (2, "5.8"),
+    "cgroup": (3, "5.8"),
+    "iter": (4, "5.8"),
+    "netns": (5, "5.8"),
+    "xdp": (6, "5.9"),
+    "perf_event": (7, "5.15"),
+    "kprobe_multi": (8, "5.18"),
+    "struct_ops": (9, "5.19"),
+    "netfilter": (10, "6.4"),
+    "tcx": (11, "6.6"),
+    "uprobe_multi": (12, "6.6"),
+    "netkit": (13, "6.7"),
+    "sockmap": (14, "6.10"),
+}
+
 # `enum bpf_func_id`: name without `bpf_` -> (number, since).
 HELPERS: dict[str, tuple[int, str]] = {
     "map_lookup_elem": (1, "3.19"),

@@ -65,6 +65,13 @@ def name(capability: int) -> str:
     return _NAMES[capability]
 
 
+def drop_all() -> None:
+    """Give up every capability of this thread, for good: the kernel then takes it for an unprivileged one."""
+    from probee.sys.native import capset
+
+    capset(0)
+
+
 def sudo_line() -> str:
     """The command that runs this process's command line as root."""
     import shlex

@@ -18,12 +18,16 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
+from struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from typing_extensions import Buffer
+
+
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 class _Long(_SimpleCData):  # type: ignore[type-arg]
@@ -121,3 +125,18 @@ def mapped(fd: int, length: int, address: int) -> Any:
     space = {"_type_": _Char, "_length_": length, "address": where, "__del__": unmap}
     array: Any = type("Mapped", (Array,), space)
     return array.from_address(where)
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2): put the calling thread into a namespace (`kind`: a CLONE_NEW… flag). Needs CAP_SYS_ADMIN."""
+    if _function("setns", 2)(fd, kind) != 0:
+        raise raise_errno("setns")
+
+
+def capset(effective: int) -> None:
+    """capset(2): the thread keeps the capabilities of the mask `effective` and gives up the others."""
+    low, high = effective & 0xFFFFFFFF, effective >> 32
+    head = Pinned(pack("=Ii", _CAPABILITY_VERSION_3, 0))
+    data = Pinned(pack("=6I", low, low, 0, high, high, 0))
+    if _function("capset", 2)(head.address, data.address) != 0:
+        raise raise_errno("capset")

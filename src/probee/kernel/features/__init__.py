@@ -16,7 +16,6 @@ from probee.kernel.features.table import FEATURES, Feature
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 __all__ = ["FEATURES", "Answer", "Feature", "ask", "forget", "have", "require"]
 
@@ -96,17 +95,19 @@ def forget() -> None:
 
 def _try(feature: Feature) -> Answer:
     area = __import__(f"probee.kernel.features.{feature.area}", fromlist=["PROBES"])
-    probe: Callable[..., Any] = area.PROBES[feature.name]
+    answer = answer_of(area.PROBES[feature.name])
+    return answer if answer or answer.reason else _explained(feature)
+
+
+def answer_of(probe: Callable[[], bool | Answer]) -> Answer:
+    """Run a probe; what it raises becomes a no with a reason."""
     try:
         result = probe()
     except OSError as error:
-        result = _refused(error) if error.errno in _DENIALS else _failed(error)
+        return _refused() if error.errno in _DENIALS else _failed(error)
     except (Unsupported, ObjectError) as error:  # the kernel has no BTF of its own, or a broken one
-        result = Answer(False, CONFIG, str(error))
-    answer: Answer = result if isinstance(result, Answer) else Answer(bool(result))
-    if not answer and not answer.reason:
-        return _explained(feature)
-    return answer
+        return Answer(False, CONFIG, str(error))
+    return result if isinstance(result, Answer) else Answer(bool(result))
 
 
 def _explained(feature: Feature) -> Answer:
@@ -123,7 +124,7 @@ def _explained(feature: Feature) -> Answer:
     return Answer(False, OLD)
 
 
-def _refused(error: OSError) -> Answer:
+def _refused() -> Answer:
     from probee.sys import caps
 
     lacks = caps.missing(caps.CAP_BPF, caps.CAP_PERFMON, caps.CAP_NET_ADMIN)

@@ -118,7 +118,7 @@ def _uprobe_multi(name: str) -> bool:
 # ---- hooks found by BTF
 
 
-def _find(name: str, kind: int) -> int:
+def kernel_id(name: str, kind: int) -> int:
     """The id of a type of the kernel, 0 if there is none."""
     from probee.btf import kernel_btf
 
@@ -136,7 +136,7 @@ def _constant(enum: str, name: str) -> bool:
 
 def _traces(attach: int, function: str, code: bytes = NOTHING) -> bool:
     """Load a program for a function of the kernel and attach it for a moment: the JIT may lack the means."""
-    target = _find(function, _FUNC)
+    target = kernel_id(function, _FUNC)
     if not target:
         return False
     return _with(_TRACING, _opens, code, attach, target)
@@ -154,12 +154,12 @@ def _opens(fd: int) -> bool:
 
 
 def _tp_btf() -> bool:
-    target = _find("btf_trace_sched_switch", _TYPEDEF)
+    target = kernel_id("btf_trace_sched_switch", _TYPEDEF)
     return bool(target) and loads(_TRACING, attach=_AT["raw_tp"], btf_id=target)
 
 
 def _lsm(attach: str, code: bytes = NOTHING) -> bool | Answer:
-    target = _find("bpf_lsm_socket_bind", _FUNC)
+    target = kernel_id("bpf_lsm_socket_bind", _FUNC)
     if not target or not loads(_LSM, code, attach=_AT[attach], btf_id=target):
         return False
     from probee.kernel.features import CONFIG, Answer
@@ -173,7 +173,7 @@ def _lsm(attach: str, code: bytes = NOTHING) -> bool | Answer:
 
 
 def _iterates(target: str) -> bool:
-    found = _find(f"bpf_iter_{target}", _FUNC)
+    found = kernel_id(f"bpf_iter_{target}", _FUNC)
     return bool(found) and loads(_TRACING, attach=_AT["iter"], btf_id=found)
 
 
@@ -187,7 +187,7 @@ def _freplace() -> bool | Answer:
 
 def _struct_ops() -> bool:
     """A map for the operations of TCP congestion control, not registered."""
-    found = _find("bpf_struct_ops_tcp_congestion_ops", _STRUCT)
+    found = kernel_id("bpf_struct_ops_tcp_congestion_ops", _STRUCT)
     if not found:
         return False
     from probee.btf import kernel_btf
@@ -279,7 +279,7 @@ PROBES = {
     "iter_kmem_cache": lambda: _iterates("kmem_cache"),
     "struct_ops": _struct_ops,
     "struct_ops_link": lambda: _constant("bpf_attach_type", "BPF_STRUCT_OPS"),
-    "sched_ext": lambda: bool(_find("bpf_struct_ops_sched_ext_ops", _STRUCT)),
+    "sched_ext": lambda: bool(kernel_id("bpf_struct_ops_sched_ext_ops", _STRUCT)),
     "xdp_link": _xdp_link,
     "tcx": lambda: _no_device("tcx"),
     "netkit": lambda: _no_device("netkit"),

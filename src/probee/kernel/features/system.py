@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from probee import sys as kernel_calls
 from probee.sys import caps
+from probee.sys.bpf import PROG_GET_NEXT_ID
 
 _configs: list[dict[str, str] | None] = []
 
@@ -59,6 +62,15 @@ def sysctl(name: str) -> int | None:
             return int(file.read())
     except (OSError, ValueError):
         return None
+
+
+def have_bpf() -> bool:
+    """Whether the kernel has the bpf system call, answered or refused."""
+    try:
+        kernel_calls.kernel().next_id(PROG_GET_NEXT_ID, 0)
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True
 
 
 def lockdown() -> str:

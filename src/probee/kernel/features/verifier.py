@@ -53,7 +53,7 @@ def _tail_calls() -> bool:
 
 
 def _ctx_tag() -> bool:
-    """The argument of a global function is a void pointer but for the tag, and the context is read through it."""
+    """The argument of a global function is a void pointer but for the tag; it is used as the context."""
     return _with_subprogram(_KPROBE, insn(0x79, 0, 1) + EXIT, True)
 
 
