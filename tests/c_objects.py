@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,3 +44,12 @@ def compile_c(directory: Path, text: str, name: str = "program", *, before: str 
 def object_from_c(directory: Path, text: str, name: str = "program", *, before: str = "") -> ObjectSpec:
     """The same, read."""
     return read_object(compile_c(directory, text, name, before=before), name)
+
+
+def compile_file(source: Path) -> bytes:
+    """The object file of a C file beside its headers. A comment `cflags:` in it adds options."""
+    text = source.read_text()
+    added = " ".join(re.findall(r"/\* cflags: (.*?) \*/", text)).split()
+    command = [clang(), "-O2", "-g", "-target", "bpf", "-Wno-ignored-attributes", *added]
+    run = subprocess.run([*command, "-c", str(source), "-o", "-"], check=True, stdout=subprocess.PIPE)
+    return run.stdout
