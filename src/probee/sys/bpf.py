@@ -388,6 +388,10 @@ class Kernel:
     def close(self, fd: int) -> None:
         os.close(fd)
 
+    def dup(self, fd: int) -> int:
+        """Another descriptor of the same object, close-on-exec."""
+        return os.dup(fd)
+
     # ---- maps
 
     def map_create(

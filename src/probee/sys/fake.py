@@ -103,6 +103,15 @@ class FakeKernel(Kernel):
         if found.memory >= 0:
             os.close(found.memory)
 
+    def dup(self, fd: int) -> int:
+        self._enter("dup", {"fd": fd})
+        found = self.open.get(fd)
+        if found is None:
+            raise _error(errno.EBADF, "dup")
+        new = self._new(found.kind, **found.facts)
+        self.open[new].id, self.open[new].values = found.id, found.values
+        return new
+
     # ---- maps
 
     def map_create(
