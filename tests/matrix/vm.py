@@ -1,0 +1,173 @@
+"""Runs a command in a virtual machine with one of Debian's kernels and the host's files.
+
+The host's root is there read-only; what the guest writes goes to memory and is gone afterwards. Only
+`/run/probee-matrix` is a directory of the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .initramfs import initramfs
+from .kernels import CACHE, SUITES, Kernel, MatrixError, kernel
+
+REPO = Path(__file__).resolve().parent.parent.parent
+QEMU = "qemu-system-x86_64"
+TIMED_OUT = 124  # as timeout(1)
+
+# Emulated machines are slow: watchdogs would call them stuck.
+_CMDLINE = (
+    "console=ttyS0 quiet panic=-1 oops=panic mitigations=off lsm=landlock,lockdown,yama,bpf audit=0 "
+    "tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1 cgroup_no_v1=all random.trust_cpu=on"
+)
+_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TERM", "CI")
+_PASSED_ON_PREFIXES = ("PROBEE_", "PYTEST_", "PYTHON", "HYPOTHESIS_")
+
+
+def run(
+    machine: Kernel,
+    command: Sequence[str],
+    *,
+    share: Path,
+    timeout: float = 1800,
+    memory: str = "3G",
+    cwd: Path = REPO,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Boots `machine`, runs `command` in it as root, and gives its exit code; 124 after `timeout` seconds.
+
+    `share` is seen in the guest as /run/probee-matrix. Raises MatrixError if the machine ends without a
+    status.
+    """
+    if not shutil.which(QEMU):
+        raise MatrixError(f"needs {QEMU} (Debian's package qemu-system-x86)")
+    live = not command and sys.stdin.isatty()
+    _write_command(share, command, cwd, os.environ if environment is None else environment, machine)
+    place = {"MATRIX_KERNEL": str(machine.directory), "MATRIX_INPUT": "/dev/hvc0" if live else "/dev/null"}
+    (share / "place.sh").write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in place.items()))
+    (share / "status").unlink(missing_ok=True)
+    log = share / "console.log"
+    with tempfile.NamedTemporaryFile(prefix="probee-initramfs-") as first:
+        first.write(initramfs(machine))
+        first.flush()
+        qemu = [QEMU, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg,thread=multi"]
+        qemu += ["-cpu", "max,la57=off", "-smp", "2", "-m", memory, "-display", "none", "-no-reboot"]
+        qemu += ["-kernel", str(machine.image), "-initrd", first.name, "-append", _CMDLINE]
+        qemu += ["-chardev", f"file,id=log,path={log}", "-serial", "chardev:log"]
+        qemu += ["-chardev", "stdio,id=out,signal=on", "-device", "virtio-serial-pci"]
+        qemu += ["-device", "virtconsole,chardev=out", "-device", "virtio-rng-pci"]
+        for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
+            qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
+        with _only_one():
+            code = _wait(subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout)
+    if code == TIMED_OUT:
+        print(f"matrix: {machine.name} had not finished after {timeout:.0f} s", file=sys.stderr)
+        return code
+    try:
+        return int((share / "status").read_text())
+    except (OSError, ValueError):
+        said = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
+        text = "\n".join(said) or "it said nothing"
+        raise MatrixError(f"the machine with Linux {machine.release} died:\n{text}") from None
+
+
+def _write_command(
+    share: Path, command: Sequence[str], cwd: Path, environment: Mapping[str, str], machine: Kernel
+) -> None:
+    passed = {
+        name: value
+        for name, value in environment.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+    }
+    # Python's own caches of compiled modules, and live output.
+    passed.pop("PYTHONDONTWRITEBYTECODE", None)
+    passed |= {"PYTHONUNBUFFERED": "1", "PROBEE_MATRIX": machine.name}
+    if not sys.stdout.isatty():
+        passed |= {"NO_COLOR": "1", "TERM": "dumb"}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(passed.items())]
+    lines += [f"cd {shlex.quote(str(cwd))} || exit 125", f"exec {shlex.join(command or ['/bin/sh', '-i'])}"]
+    (share / "command.sh").write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """One machine at a time: two would take each other's processors."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "running.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("matrix: another machine is running, waiting for its end …", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _wait(qemu: subprocess.Popen[bytes], timeout: float) -> int:
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return qemu.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if qemu.poll() is None:
+            qemu.kill()
+            qemu.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="dev vm",
+        description="Runs a command under another Linux kernel, in QEMU, with this system's files.",
+    )
+    parser.add_argument(
+        "kernel", choices=SUITES, help="whose kernel: Debian's 5.10, 6.1, 6.12 or sid's newest"
+    )
+    parser.add_argument("--timeout", type=float, default=1800, metavar="S", help="seconds, 1800 by default")
+    parser.add_argument("--memory", default="3G", help="of the machine, 3G by default")
+    parser.add_argument("--refresh", action="store_true", help="fetch the kernel again")
+    parser.add_argument("--log", action="store_true", help="show the kernel's console at the end")
+    command: list[str] | None = None
+    words = sys.argv[1:]
+    if "--" in words:
+        cut = words.index("--")
+        words, command = words[:cut], words[cut + 1 :]
+    else:
+        parser.add_argument(
+            "command", nargs=argparse.REMAINDER, help="a shell if left out; after -- if options precede"
+        )
+    options = parser.parse_args(words)
+    if command is None:
+        command = options.command
+    with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory:
+        share = Path(directory)
+        try:
+            machine = kernel(options.kernel, refresh=options.refresh)
+            return run(machine, command, share=share, timeout=options.timeout, memory=options.memory)
+        except MatrixError as error:
+            print(f"matrix: {error}", file=sys.stderr)
+            return 125
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            log = share / "console.log"
+            if options.log and log.exists():
+                sys.stderr.write(log.read_text(errors="replace"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
