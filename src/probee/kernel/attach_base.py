@@ -27,6 +27,9 @@ class Attachable:
         def fd(self) -> int: ...
 
         @property
+        def id(self) -> int: ...
+
+        @property
         def kind(self) -> str: ...
 
         @property
