@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from ..errors import ProbeeError
 from ..isa.tables import ATTACH_TYPES, LINK_TYPES, MAP_TYPES, PROG_TYPES
 from ..kernel.features import FEATURES, POLICY, PRIVILEGE, Answer
@@ -90,6 +88,8 @@ def _probe(words: Words, output: Output) -> None:
 def _survey(device: str, full: bool, unprivileged: bool) -> Survey:
     ifindex = 0
     if device:
+        import socket
+
         try:
             ifindex = socket.if_nametoindex(device)
         except OSError:

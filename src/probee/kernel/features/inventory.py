@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import mmap
-from sys import byteorder
 
 from probee import sys as kernel_calls
 from probee.isa.tables import ATTACH_TYPES, HELPERS, LINK_TYPES, MAP_TYPES, PROG_TYPES
@@ -15,7 +14,8 @@ from probee.kernel.features.attempt import EXIT, ZERO, insn, program, verdict
 from probee.kernel.features.links import kernel_id
 from probee.kernel.features.maps import typed
 from probee.kernel.features.programs import REFUSED_BY_NAME
-from probee.sys.bpf import ProgAttr, VerifierLog
+from probee.sys.bpf import ProgAttr
+from probee.sys.trial import Trial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _TYPEDEF, _ENUM, _FUNC, _STRUCT = 8, 6, 12, 4
 _SLEEPABLE = 1 << 4
 _RAW_TP, _FENTRY, _LSM_MAC, _ITER = 23, 24, 27, 28
 _NO_PREALLOC, _MMAPABLE = 1, 1 << 10
-_LOG = 1024
-_BRIEF = 4
 _WARNED = ("trace_printk", "trace_vprintk", "probe_write_user")  # the kernel warns of them
 OFFLOADED_PROGRAMS = ("sched_cls", "xdp")
 OFFLOADED_MAPS = ("hash", "array")
@@ -186,7 +184,7 @@ def helpers(kind: str, *, full: bool = False, ifindex: int = 0) -> list[str]:
     table = HELPERS if full else {name: HELPERS[name] for name in HELPERS if name not in _WARNED}
     refused: OSError | None = None
     for attach, btf_id in _variants(kind):
-        attr = ProgAttr(PROG_TYPES[kind][0], bytearray(insn(0x85) + ZERO + EXIT), "GPL")
+        attr = ProgAttr(PROG_TYPES[kind][0], insn(0x85) + ZERO + EXIT, "GPL")
         attr.attach_type = attach
         attr.attach_btf_id = btf_id
         attr.ifindex = ifindex
@@ -220,25 +218,16 @@ def _variants(kind: str) -> list[tuple[int, int]]:
 
 
 def _callable(attr: ProgAttr, table: dict[str, tuple[int, str]]) -> set[str]:
-    """The helpers that the verifier does not refuse by name. One call each: it stops at the first refusal."""
-    kernel = kernel_calls.kernel()
-    log = VerifierLog(_LOG, _BRIEF)
-    insns = attr.insns
-    assert isinstance(insns, bytearray)
+    """The helpers that the verifier does not refuse by name. One load each: it stops at the first refusal."""
+    load = Trial(attr).load
     words = [text.encode() for text in REFUSED_BY_NAME]
     found = set()
     for name, (number, _) in table.items():
-        insns[4:8] = number.to_bytes(4, byteorder)
-        log.scratch.view[0] = 0
-        try:
-            kernel.close(kernel.prog_load(attr, log))
-        except OSError as error:
-            said = bytes(log.scratch.view).partition(b"\0")[0]
-            if not said:
-                if error.errno == errno.EPERM:
-                    raise
-                return set()  # not even the type is known
-            if any(text in said for text in words):
-                continue
-        found.add(name)
+        error, said = load(number)
+        if error and not said:
+            if error == errno.EPERM:
+                raise OSError(error, "BPF_PROG_LOAD")
+            return set()  # not even the type is known
+        if not error or not any(text in said for text in words):
+            found.add(name)
     return found
