@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from ..errors import ProbeeError
 from .output import Output
 
-Verb = Callable[["Words", Output], int | None]
+Verb = Callable[["Words", Output], int | None] | str  # or where it is: "prog_show.show"
 
 
 class Wrong(ProbeeError):
@@ -164,7 +165,7 @@ def command(noun: str, verbs: Mapping[str, Verb], help: str, argv: list[str]) ->
             if not verb:
                 raise Wrong(f"there is no `probee {noun} {word}`; there are {', '.join(verbs)}")
             words.at += bool(words)
-            return verbs[verb](words, output) or 0
+            return _imported(verbs[verb])(words, output) or 0
         except (OSError, RecursionError) as problem:
             if isinstance(problem, OSError) and (_is_output(problem) or isinstance(problem, ProbeeError)):
                 raise
@@ -178,6 +179,14 @@ def command(noun: str, verbs: Mapping[str, Verb], help: str, argv: list[str]) ->
             print(f"probee {noun}: {problem}; `probee {noun} help` tells more", file=sys.stderr)
             return 2
         raise
+
+
+def _imported(verb: Verb) -> Callable[[Words, Output], int | None]:
+    if not isinstance(verb, str):
+        return verb
+    module, _, name = verb.partition(".")
+    found: Callable[[Words, Output], int | None] = getattr(import_module(f".{module}", __package__), name)
+    return found
 
 
 def _is_output(problem: OSError) -> bool:

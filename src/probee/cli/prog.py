@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .grammar import Words, command
-from .output import Output
+from .grammar import command
 
 HELP = """
 usage: probee prog show|list [PROG]
@@ -51,16 +50,9 @@ def main(argv: list[str]) -> int:
     return command("prog", VERBS, HELP, argv)
 
 
-def _show(words: Words, output: Output) -> int:
-    from .prog_show import show
-
-    return show(words, output)
-
-
-def _dump(words: Words, output: Output) -> int:
-    from .prog_dump import dump
-
-    return dump(words, output)
-
-
-VERBS = {"show": _show, "list": _show, "dump": _dump}
+# In bpftool's order: `probee prog l` is list as `bpftool prog l` is.
+VERBS = {
+    "show": "prog_show.show",
+    "list": "prog_show.show",
+    "dump": "prog_dump.dump",
+}

@@ -72,7 +72,8 @@ def _described(handle: seek.Handle, what: str, how: dict[str, bool]) -> dict[str
     """A program with its code, where several match."""
     info = _code(handle, what)
     facts = describe(handle, Scene(Output()))
-    head: dict[str, Any] = {key: facts[key] for key in ("id", "type", "name", "tag", "gpl_compatible") if key in facts}
+    names = ("id", "type", "name", "tag", "gpl_compatible")
+    head: dict[str, Any] = {name: facts[name] for name in names if name in facts}
     if what == "xlated":
         insns: Any = xlated.as_json(xlated.Listing(info), opcodes=how["opcodes"], linum=how["linum"])
     else:
