@@ -23,6 +23,7 @@ from probee.symbols.versions import Versions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Literal
 
 ET_EXEC, ET_DYN = 2, 3
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
@@ -340,6 +341,10 @@ class Elf:
             f"{self._order}{count}{'Q' if self.wide else 'I'}", content
         )
         return words
+
+    @property
+    def byteorder(self) -> Literal["little", "big"]:
+        return "little" if self._order == "<" else "big"
 
     @property
     def word_size(self) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LD_SO_CACHE = "/etc/ld.so.cache"
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER, _ENTRY = 48, 24
+_MOST_LINKS = 40
 _DIRECTORIES = (
     "/lib64",
     "/usr/lib64",
@@ -26,37 +27,99 @@ _DIRECTORIES = (
 def resolve(name: str, pid: int | None = None) -> str | None:
     """The file that `name` means: a path, a library ("c", "libc", "libc.so.6") or an executable on PATH.
 
-    With `pid`, libraries that process has mapped come first, seen through its root directory. `None` if there
-    is no such file.
+    With `pid` it is a name as that process would use it: what it has mapped comes first, and paths are of its
+    root directory and mount namespace; no name at all means its executable. `None` if there is no such file.
+    Raises `AttachError` if there is no process `pid`.
     """
+    if pid is not None:
+        return _of_process(name, pid)
     if "/" in name:
         return os.path.realpath(name) if os.path.exists(name) else None
-    if pid is not None:
-        mapped = _mapped(name, pid)
-        if mapped:
-            return mapped
     if ".so" in name or name.startswith("lib"):
         return library(name) or executable(name)
     return executable(name) or library(name)
 
 
-def executable(name: str) -> str | None:
+def _of_process(name: str, pid: int) -> str | None:
+    from probee.symbols import process
+
+    if not name:
+        path = f"/proc/{pid}/exe"
+        return path if os.path.exists(path) else None
+    root = process.view(pid, "/").rstrip("/")
+    paths = {name, inside(root, name).removeprefix(root)}
+    for mapping in process.mappings(pid):
+        fits = mapping.path in paths if "/" in name else matches(name, os.path.basename(mapping.path))
+        if fits and mapping.executable:
+            return process.file_of(pid, mapping)
+    if not root:
+        return resolve(name)
+    if "/" in name:
+        path = inside(root, name)
+        return path if os.path.exists(path) else None
+    return library(name, root) or executable(name, root)
+
+
+def searched(name: str, pid: int | None = None) -> str:
+    """In words, where `resolve` looked for `name` in vain."""
+    whose = "" if pid is None else f"what process {pid} has mapped, "
+    if "/" in name:
+        return f"no such file{'' if pid is None else f' for process {pid}'}"
+    path = os.environ.get("PATH", os.defpath)
+    return (
+        f"no library and no executable has that name (looked through {whose}LD_LIBRARY_PATH, {LD_SO_CACHE}, "
+        f"{', '.join(_DIRECTORIES)}, and PATH: {path})"
+    )
+
+
+def inside(root: str, path: str) -> str:
+    """`path` below `root`, its symbolic links followed as a process with that root directory would."""
+    done = ""
+    parts = [part for part in reversed(path.split("/")) if part]
+    links = 0
+    while parts:
+        part = parts.pop()
+        if part == ".":
+            continue
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        try:
+            target = os.readlink(f"{root}{done}/{part}")
+        except OSError:
+            done = f"{done}/{part}"
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            break
+        if target.startswith("/"):
+            done = ""
+        parts += [piece for piece in reversed(target.split("/")) if piece]
+    return root + done
+
+
+def executable(name: str, root: str = "") -> str | None:
     """The program a shell would run for `name`; scripts (which have no symbols) are passed over."""
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(directory, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK) and _is_native(path):
-            return os.path.realpath(path)
+        found = inside(root, path) if root else os.path.realpath(path)
+        if os.path.isfile(found) and os.access(found, os.X_OK) and _is_native(found):
+            return found
     return None
 
 
-def library(name: str) -> str | None:
-    """The shared object for `name`: `c`, `libc`, `libc.so` or `libc.so.6`, of this machine's kind."""
+def library(name: str, root: str = "") -> str | None:
+    """The shared object for `name`: `c`, `libc`, `libc.so` or `libc.so.6`, of this machine's kind.
+
+    `root` is a root directory to look in, of a process in another mount namespace.
+    """
     for source in (_preloaded, _cached, _installed):  # the dynamic linker's order
-        found = [(soname, path) for soname, path in source() if matches(name, soname)]
+        found = [(soname, path) for soname, path in source(root) if matches(name, soname)]
         found.sort(key=lambda pair: (pair[0] != name, [-number for number in _version(pair[0])]))
         for _, path in found:
-            if _is_native(path):
-                return os.path.realpath(path)
+            file = inside(root, path) if root else os.path.realpath(path)
+            if _is_native(file):
+                return file
     return None
 
 
@@ -71,29 +134,30 @@ def matches(name: str, soname: str) -> bool:
 
 
 def _version(soname: str) -> list[int]:
-    return [int(part) for part in soname.partition(".so.")[2].split(".") if part.isdigit()]
+    parts = soname.partition(".so.")[2].split(".")
+    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10]
 
 
-def _preloaded() -> Iterator[tuple[str, str]]:
-    return _listed([d for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d])
+def _preloaded(root: str) -> Iterator[tuple[str, str]]:
+    return _listed(root, [d for d in os.environ.get("LD_LIBRARY_PATH", "").split(":") if d])
 
 
-def _cached() -> Iterator[tuple[str, str]]:
+def _cached(root: str) -> Iterator[tuple[str, str]]:
     try:
-        with open(LD_SO_CACHE, "rb") as file:
+        with open(root + LD_SO_CACHE, "rb") as file:
             return parse_cache(file.read())
     except OSError:
         return iter(())
 
 
-def _installed() -> Iterator[tuple[str, str]]:
-    return _listed(_DIRECTORIES)
+def _installed(root: str) -> Iterator[tuple[str, str]]:
+    return _listed(root, _DIRECTORIES)
 
 
-def _listed(directories: list[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _listed(root: str, directories: list[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for directory in directories:
         try:
-            names = os.listdir(directory)
+            names = os.listdir(root + directory)
         except OSError:
             continue
         for name in names:
@@ -124,19 +188,6 @@ def _is_native(path: str) -> bool:
     try:
         with open(path, "rb", buffering=0) as file, open("/proc/self/exe", "rb", buffering=0) as own:
             head, mine = file.read(20), own.read(20)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return len(head) == 20 and head[:6] == mine[:6] and head[18:20] == mine[18:20]
-
-
-def _mapped(name: str, pid: int) -> str | None:
-    try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        path = line.partition("/")[2]
-        if path and matches(name, os.path.basename(path)):
-            return f"/proc/{pid}/root/{path}"
-    return None

@@ -264,8 +264,9 @@ class SymbolTable:
         return self._column("Q", 1, 3) if self._wide else self._column("I", 1, 4)
 
     def texts(self) -> list[bytes]:
-        """All texts of the string table: the names, but for those that are ends of others."""
-        return self.text.split(b"\0")
+        """Every name, once."""
+        text = self.text
+        return [text[place : text.find(b"\0", place)] for place in set(self.names()) if place < len(text)]
 
 
 def rank(symbol: Symbol) -> tuple[bool, int]:

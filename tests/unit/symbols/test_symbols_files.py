@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probee.errors import AttachError
 from probee.symbols import files
 
 
@@ -93,9 +94,11 @@ def test_executables_come_from_path(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_libraries_of_a_process() -> None:
     found = files.resolve("c", os.getpid())
     assert found is not None
-    assert found.startswith(f"/proc/{os.getpid()}/root/")
-    assert os.path.exists(found)
-    assert files.resolve("c", 2**22 + 1) == files.resolve("c")
+    assert os.path.samefile(found, files.resolve("c") or "")
+    assert files.resolve(found, os.getpid()) == found
+    assert files.resolve("", os.getpid()) == f"/proc/{os.getpid()}/exe"
+    with pytest.raises(AttachError, match="no process 4194305"):
+        files.resolve("c", 2**22 + 1)
 
 
 def test_this_python_is_found() -> None:
