@@ -69,6 +69,7 @@ _HOMES = {
         VerifierError""",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+_MODULES = ("maps",)
 _ROOMS = (
     "btf",
     "cache",
@@ -88,6 +89,8 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return __import__(f"{__name__}.{name}", fromlist=["*"])
     if name[:2] != "__" and name not in _ROOMS:  # a room not imported yet is the import system's business
         module = __import__(f"{__name__}.{_HOME.get(name, 'lang.builtins')}", fromlist=["*"])
         value = getattr(module, name, _ROOMS)
@@ -100,4 +103,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from .isa.tables import HELPERS
 
-    return sorted({*globals(), *__all__, *HELPERS})
+    return sorted({*globals(), *__all__, *_MODULES, *HELPERS})

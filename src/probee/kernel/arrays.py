@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
-class Indexed(KeyedMap):
-    """What all arrays share. Entries can't be deleted; `clear()` sets all to zero."""
+_CLEARED = 1 << 20  # bytes set to zero by one system call
+
+
+class ByIndex(KeyedMap):
+    """Keys are 0 to max_entries - 1, but not each needs to have an entry."""
 
     __slots__ = ()
 
@@ -29,6 +32,18 @@ class Indexed(KeyedMap):
         except TypeError:
             raise TypeError(f"array {self.name!r} is indexed by integers, not by {key!r}") from None
 
+    def __contains__(self, key: Any) -> bool:
+        return self._has(key) and super().__contains__(key)
+
+    def get(self, key: Any, default: Any = None, *, flags: int = 0) -> Any:
+        return super().get(key, default, flags=flags) if self._has(key) else default
+
+
+class Indexed(ByIndex):
+    """What all arrays share. Entries can't be deleted; `clear()` sets all to zero."""
+
+    __slots__ = ()
+
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.max_entries))
 
@@ -37,9 +52,6 @@ class Indexed(KeyedMap):
 
     def __contains__(self, key: Any) -> bool:
         return self._has(key)
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return self[key] if self._has(key) else default
 
     def __delitem__(self, key: Any) -> NoReturn:
         raise self._fixed()
@@ -55,12 +67,16 @@ class Indexed(KeyedMap):
 
     def clear(self) -> None:
         """Set all entries to zero."""
-        zero = bytes(self.span)
-        try:
-            for i in range(self.max_entries):
-                self._kernel.map_update(self._fd, self.key.pack(i), zero)
-        except OSError as e:
-            raise self.failed(e, "write") from e
+        from .batch import write
+
+        count = min(self.max_entries, max(1, _CLEARED // self.span))
+        zeros = bytes(count * self.span)
+        for at in range(0, self.max_entries, count):
+            keys = [self.key.pack(i) for i in range(at, min(at + count, self.max_entries))]
+            write(self, bytearray().join(keys), zeros, len(keys))
+
+    def delete_many(self, keys: Any) -> NoReturn:
+        raise self._fixed()
 
 
 class Array(Indexed):

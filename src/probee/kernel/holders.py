@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
 from .maps import KeyedMap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
+
+    from .program import Program
+
+
+def descriptor(value: Any) -> int | None:
+    """The descriptor of anything that has one; None for what has none."""
+    if isinstance(value, int):
+        return value
+    fd = getattr(value, "fd", None)
+    if not isinstance(fd, int) and hasattr(value, "fileno"):
+        fd = value.fileno()
+    return fd if isinstance(fd, int) else None
 
 
 class Holder(KeyedMap):
@@ -15,17 +30,61 @@ class Holder(KeyedMap):
     __slots__ = ()
 
     def dump(self, value: Any) -> bytes:
-        if not isinstance(value, int):
-            fd = getattr(value, "fd", None)
-            if fd is None and hasattr(value, "fileno"):
-                fd = value.fileno()
-            if not isinstance(fd, int):
-                raise TypeError(f"{value!r} has no descriptor to put into {self.name}")
-            value = fd
-        return self.value.pack(value)
+        fd = descriptor(value)
+        if fd is None:
+            raise TypeError(f"{value!r} has no descriptor to put into {self.name}")
+        return self.value.pack(fd)
+
+
+class Unreadable(Holder):
+    """What is in it can't be read back from user space: keys can be listed, set and deleted."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        from .batch import walk_keys
+
+        try:
+            for raw in walk_keys(self):
+                yield self.key.unpack(raw)
+        except OSError as e:
+            raise self.failed(e, "read") from e
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class ProgArray(Holder):
     """BPF_MAP_TYPE_PROG_ARRAY: programs to tail-call, by index; only the indexes in use are there."""
 
     __slots__ = ()
+
+    def program(self, index: int) -> Program:
+        """The program at an index, opened; close it. Raises KeyError, and PermissionDenied without
+        CAP_SYS_ADMIN."""
+        from ..errors import AttachError
+        from .program import Program
+
+        id: int = self[index]
+        try:
+            return Program.open(id=id)
+        except AttachError:
+            raise KeyError(index) from None  # it is gone since
+
+
+class CgroupArray(Unreadable):
+    """BPF_MAP_TYPE_CGROUP_ARRAY (Linux 4.8): cgroups for `bpf_current_task_under_cgroup` and the like.
+
+    Assign the path of a cgroup's folder or its descriptor. The kernel does not tell what is in it.
+    """
+
+    __slots__ = ()
+
+    def put(self, key: Any, value: Any, flags: int = 0) -> None:
+        if not isinstance(value, (str, os.PathLike)):
+            return super().put(key, value, flags)
+        fd = os.open(value, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return super().put(key, fd, flags)
+        finally:
+            os.close(fd)

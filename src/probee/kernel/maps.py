@@ -259,10 +259,9 @@ class Map:
     def unpin(self) -> None:
         """Take away the pins made through this object, or that it was opened by."""
         while self._pins:
-            try:
-                os.unlink(self._pins.pop())
-            except FileNotFoundError:
-                pass
+            path = self._pins.pop()
+            if os.path.exists(path):
+                os.unlink(path)
 
     def failed(self, error: OSError, doing: str) -> MapError:
         """The MapError for what the kernel answered."""

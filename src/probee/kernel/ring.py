@@ -9,7 +9,7 @@ are the kernel's, the data, and zeros up to a multiple of 8.
 release semantics; and the producer position with release semantics after the busy length. We read the
 position, then lengths, then data, and store the consumer position last; each is one aligned load or store,
 since memoryview items of native formats are copied as a whole. x86 keeps loads in order, and stores behind
-earlier loads, so nothing more is needed. Elsewhere `_fence` comes between: it releases a lock and takes it
+earlier loads, so nothing more is needed. Elsewhere `fence` comes between: it releases a lock and takes it
 again, which the C library does with a release and an acquire on the same word, and no access crosses that
 pair.
 """
@@ -20,6 +20,8 @@ import os
 from struct import Struct
 
 from ..errors import MapError
+from . import records
+from .records import Run, repeated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,12 +35,11 @@ if TYPE_CHECKING:
 BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT, linux/bpf.h
 DISCARD = 1 << 30  # BPF_RINGBUF_DISCARD_BIT
 HEADER = 8  # BPF_RINGBUF_HDR_SZ
-_MOST = 1 << 12  # headers compared in one step
 _POSITION_BITS = 64
 _LENGTH = Struct("=I")
 
 
-def _fence_for(machine: str) -> Callable[[], None]:
+def fence_for(machine: str) -> Callable[[], None]:
     if machine in ("x86_64", "i686", "i386"):
         return lambda: None
     from _thread import allocate_lock
@@ -46,26 +47,14 @@ def _fence_for(machine: str) -> Callable[[], None]:
     lock = allocate_lock()
     lock.acquire()
 
-    def fence() -> None:
+    def cross() -> None:
         lock.release()
         lock.acquire()
 
-    return fence
+    return cross
 
 
-_fence = _fence_for(os.uname().machine)
-
-
-class Run:
-    """`count` committed records of `length` bytes, one every `stride` bytes from byte `at` of the data."""
-
-    __slots__ = ("at", "count", "length", "stride")
-
-    def __init__(self, at: int, count: int, length: int, stride: int) -> None:
-        self.at = at
-        self.count = count
-        self.length = length
-        self.stride = stride
+fence = fence_for(os.uname().machine)
 
 
 class Ring:
@@ -100,9 +89,8 @@ class Ring:
                 f"the ring buffer's positions make no sense (consumer {position}, {left} of {size} bytes): "
                 "is another process reading it?"
             )
-        _fence()
+        fence()
         runs: list[Run] = []
-        step = 4
         while left >= HEADER and limit > 0:
             at = position % size
             head: int = lengths[at >> 2]
@@ -117,93 +105,23 @@ class Ring:
                 left -= stride
                 continue
             # How many more of the same length follow? Every header up to the first that differs is one.
-            count = 1
-            most = min(left // stride, limit)
-            expected = _LENGTH.pack(head)
-            while count < most:
-                n = min(step, most - count)
-                begin = at + count * stride >> 2
-                found = lengths[begin : begin + (n * stride >> 2) : stride >> 2].tobytes()
-                if found == expected * n:
-                    count += n
-                    step = min(_MOST, step * 4)
-                    continue
-                count += _equal(found, expected)
-                step = 4
-                break
+            count = repeated(lengths, at >> 2, stride >> 2, min(left // stride, limit), _LENGTH.pack(head))
             runs.append(Run(at, count, length, stride))
             position += count * stride
             left -= count * stride
             limit -= count
-        _fence()
+        fence()
         return runs, position
 
     def release(self, position: int) -> None:
         """Give the memory before `position` back to the kernel."""
-        _fence()
+        fence()
         self._consumer[0] = position
 
     def objects(self, run: Run, codec: Codec | None) -> list[Any]:
-        """The records of a run as values; as bytes without a codec.
-
-        A record longer than its type is cut, for a shorter one zeros follow.
-        """
-        at, length, stride = run.at, run.length, run.stride
-        data = self._data
-        if codec is not None and codec.size <= length:
-            view = data[at : at + run.count * stride]
-            return list(codec.stream(view, HEADER, stride - HEADER - codec.size))
-        starts = range(at + HEADER, at + HEADER + run.count * stride, stride)
-        raw = [data[start : start + length].tobytes() for start in starts]
-        if codec is None:
-            return raw
-        return [codec.unpack(r.ljust(codec.size, b"\0")) for r in raw]
+        """The records of a run as values; as bytes without a codec."""
+        return records.objects(self._data, run, HEADER, codec)
 
     def columns(self, runs: list[Run], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """The records of some runs as one array: a copy."""
-        import numpy as np
-
-        size = dtype.itemsize
-        if not size:
-            return np.zeros(sum([run.count for run in runs]), dtype)
-        raw = np.dtype(f"V{size}")  # whole items move faster than their fields
-        total = sum([run.count for run in runs])
-        parts: list[np.ndarray[Any, Any]] = []
-        singles: list[bytes] = []
-
-        def gather() -> None:
-            if singles:
-                parts.append(np.frombuffer(b"".join(singles), raw))
-                singles.clear()
-
-        for run in runs:
-            if run.count > 8 and size <= run.length:
-                gather()
-                item: Any = {
-                    "names": ["record"],
-                    "formats": [raw],
-                    "offsets": [HEADER],
-                    "itemsize": run.stride,
-                }
-                parts.append(np.frombuffer(self._data, np.dtype(item), run.count, run.at)["record"])
-                continue
-            keep = min(size, run.length)
-            for start in range(run.at + HEADER, run.at + HEADER + run.count * run.stride, run.stride):
-                singles.append(self._data[start : start + keep].tobytes().ljust(size, b"\0"))
-        gather()
-        out = np.empty(total, raw)
-        if parts:
-            np.concatenate(parts, out=out)
-        return out.view(dtype)
-
-
-def _equal(found: bytes, expected: bytes) -> int:
-    """How many items at the start of `found` are `expected`, knowing that not all are."""
-    low, high = 0, len(found) // 4  # the first `low` are, the first `high` are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if found[: middle * 4] == expected * middle:
-            low = middle
-        else:
-            high = middle
-    return low
+        return records.columns(self._data, runs, HEADER, dtype)
