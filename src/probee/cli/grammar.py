@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 from ..errors import ProbeeError
 from .output import Output
@@ -185,8 +186,19 @@ def _imported(verb: Verb) -> Callable[[Words, Output], int | None]:
     if not isinstance(verb, str):
         return verb
     module, _, name = verb.partition(".")
-    found: Callable[[Words, Output], int | None] = getattr(import_module(f".{module}", __package__), name)
+    found: Callable[[Words, Output], int | None] = getattr(cold_module(module), name)
     return found
+
+
+def cold_module(name: str) -> Any:
+    """A module of the command line. Raises ProbeeError if this build has none."""
+    full = f"{__package__}.{name}"
+    try:
+        return import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name != full:
+            raise
+        raise ProbeeError(f"this build of probee is without {name.replace('_', '-')}") from None
 
 
 def _is_output(problem: OSError) -> bool:

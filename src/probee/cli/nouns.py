@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 # In bpftool's order: `probee p` is prog as `bpftool p` is.
 NOUNS = {
@@ -38,8 +37,9 @@ def find(argv: list[str]) -> Callable[[list[str]], int] | None:
         return None
 
     def run(argv: list[str]) -> int:
-        module = import_module(f".{_MODULES.get(noun, noun)}", __package__)
-        code: int = module.main([*argv[:at], *argv[at + 1 :]])
+        from .grammar import cold_module
+
+        code: int = cold_module(_MODULES.get(noun, noun)).main([*argv[:at], *argv[at + 1 :]])
         return code
 
     return run
