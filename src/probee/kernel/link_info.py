@@ -194,7 +194,9 @@ class CgroupLink(LinkDetails):
 
 
 class IterLinkDetails(LinkDetails):
-    """`map_id`, `tid`, `pid`, `cgroup_id`, `order` (enum bpf_cgroup_iter_order): 0 where not of the target."""
+    """`map_id`, `tid`, `pid`, `cgroup_id`, `order` (enum bpf_cgroup_iter_order): 0 where not of the
+    target.
+    """
 
     __slots__ = ("cgroup_id", "map_id", "order", "pid", "target_name", "tid")
 

@@ -10,7 +10,7 @@ from probee.errors import AttachError, PermissionDenied, ProbeeError, Unsupporte
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from probee.kernel.link_info import LinkDetails
@@ -27,12 +27,13 @@ class Link:
     process that ends, however it ends, leaves nothing attached; `pin()` makes a link outlive it.
     """
 
-    __slots__ = ("__weakref__", "_fds", "_kernel", "_pins", "hook")
+    __slots__ = ("__weakref__", "_after", "_fds", "_kernel", "_pins", "hook")
 
     def __init__(self, fds: int | Sequence[int], hook: str) -> None:
         self._kernel = kernel_calls.kernel()
         self._fds = [fds] if isinstance(fds, int) else list(fds)
         self._pins: list[str] = []
+        self._after: Callable[[], None] | None = None
         self.hook = hook
 
     @staticmethod
@@ -184,6 +185,15 @@ class Link:
         """Give up the descriptors; what is not pinned is detached. Doing it again does nothing."""
         while self._fds:
             self._kernel.close(self._fds.pop())
+        after, self._after = self._after, None
+        if after is not None:
+            after()
+
+    def after_close(self, action: Callable[[], None]) -> None:
+        """Have `close` call `action` once the descriptors are given up: it clears away what the hook was
+        of.
+        """
+        self._after = action
 
 
 class LegacyLink(Link):

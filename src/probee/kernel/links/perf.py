@@ -9,24 +9,16 @@ from probee.errors import Unsupported
 from probee.kernel.links.base import LegacyLink, Link
 from probee.sys.bpf import PERF_EVENT_IOC_DISABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 BPF_PERF_EVENT = 41  # enum bpf_attach_type
 
 
 class PerfLink(LegacyLink):
-    """A program on perf events by ioctl. `after` runs once they are closed (to take a tracefs probe away)."""
+    """A program on perf events by ioctl."""
 
-    __slots__ = ("_after",)
+    __slots__ = ()
 
     what = "a perf event's ioctl"
     since = "5.15"
-
-    def __init__(self, fds: list[int], hook: str, after: Callable[[], None] | None = None) -> None:
-        super().__init__(fds, hook)
-        self._after = after
 
     def close(self) -> None:
         """Detach. Doing it again does nothing."""
@@ -36,9 +28,6 @@ class PerfLink(LegacyLink):
             except OSError:
                 break  # closing does it too
         super().close()
-        after, self._after = self._after, None
-        if after is not None:
-            after()
 
 
 def attach(
@@ -48,12 +37,11 @@ def attach(
     *,
     cookie: int = 0,
     legacy: bool = False,
-    after: Callable[[], None] | None = None,
 ) -> Link:
     """Run a program on each of the perf `events` (descriptors, taken over whatever happens).
 
-    `legacy` uses the ioctl even where there are links; only then is `after` called when the link is closed.
-    A `cookie` needs a link. Raises `OSError`, `Unsupported`.
+    `legacy` uses the ioctl even where there are links. A `cookie` needs a link.
+    Raises `OSError`, `Unsupported`.
     """
     kernel = kernel_calls.kernel()
     made: list[int] = []
@@ -76,7 +64,7 @@ def attach(
         for event in events:
             kernel.ioctl(event, PERF_EVENT_IOC_SET_BPF, program_fd)
             kernel.ioctl(event, PERF_EVENT_IOC_ENABLE)
-        return PerfLink(events, hook, after)
+        return PerfLink(events, hook)
     except BaseException:
         for fd in (*made, *events):
             kernel.close(fd)
