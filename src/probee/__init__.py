@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .errors import ProbeeError as ProbeeError
     from .errors import Unsupported as Unsupported
     from .errors import VerifierError as VerifierError
+    from .kernel.objects import load as load
     from .lang.decl import Array as Array
     from .lang.decl import Char as Char
     from .lang.decl import Const as Const
@@ -63,6 +64,7 @@ _HOMES = {
         cast cgroup comm cpu current_task curtask gid kernel_str kernel_type_exists kstack nsecs pid printf
         rand sizeof tail_call tid uid user_str ustack""",
     "lang.std": "log2 log2_linear",
+    "kernel.objects": "load",
     "session": "Session attach",
     "errors": """
         AttachError CompileError LoadError MapError ObjectError PermissionDenied ProbeeError Unsupported

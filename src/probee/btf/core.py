@@ -372,7 +372,7 @@ def _may_resize(local: Btf, local_id: int, target: Btf, target_id: int) -> bool:
 # --- types ----------------------------------------------------------------------------------------
 
 
-def _types_compatible(
+def types_compatible(
     local: Btf, local_id: int, target: Btf, target_id: int, known: _Known, level: int = MAX_DEPTH
 ) -> bool:
     """Are two types of the same shape, as far as existence and size questions care? Names don't matter."""
@@ -400,7 +400,7 @@ def _types_compatible(
             for (_, x), (_, y) in zip(a.params, b.params, strict=True):
                 pair = local.strip(x), target.strip(y), False
                 if pair not in known:
-                    known[pair] = _types_compatible(local, pair[0], target, pair[1], known, level - 1)
+                    known[pair] = types_compatible(local, pair[0], target, pair[1], known, level - 1)
                 if not known[pair]:
                     return False
             local_id, target_id = local.strip(a.type), target.strip(b.type)
@@ -612,7 +612,7 @@ def _candidates_in(btf: Btf, local: BtfType, first: int) -> list[tuple[Btf, int]
 def _match(local: _Spec, kind: int, target: Btf, id: int) -> tuple[_Spec | None, int]:
     """The local path in a candidate, or None, and how many of its steps could be taken."""
     if kind in _TYPE_KINDS:
-        same = _types_match if kind == TYPE_MATCHES else _types_compatible
+        same = _types_match if kind == TYPE_MATCHES else types_compatible
         return (_Spec(target, id) if same(local.btf, local.root, target, id, {}) else None), 0
     if kind in _ENUM_KINDS:
         spec = _Spec(target, id)

@@ -12,6 +12,7 @@ from probee.errors import ObjectError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from probee.btf.merge import Strings
     from probee.btf.parser import Btf
 
 _HEADER = 24  # up to and including the line info; from 32 on there are CO-RE relocations
@@ -94,6 +95,34 @@ class BtfExt:
         return BtfExt(funcs, lines, core)
 
 
+def encode(ext: BtfExt, strings: Strings, endian: str) -> bytes:
+    """A `.BTF.ext` section. Section names and accesses are added to `strings`; lines hold their offsets."""
+    order = "<" if endian == "little" else ">"
+    tables: list[tuple[int, dict[str, list[tuple[int, ...]]]]] = [
+        (2, {name: list(records) for name, records in ext.funcs.items()}),
+        (4, {name: list(records) for name, records in ext.lines.items()}),
+        (
+            4,
+            {
+                name: [(r.insn_off, r.type_id, strings.add(r.access_str), r.kind) for r in relocs]
+                for name, relocs in ext.core.items()
+            },
+        ),
+    ]
+    body = bytearray()
+    places = []
+    for words, sections in tables:
+        start = len(body)
+        if any(sections.values()):
+            body += struct.pack(order + "I", 4 * words)
+        for name, records in sections.items():
+            if records:
+                body += struct.pack(order + "2I", strings.add(name), len(records))
+                body += struct.pack(f"{order}{words * len(records)}I", *(w for r in records for w in r))
+        places += [start, len(body) - start]
+    return struct.pack(order + "HBBI6I", MAGIC, VERSION, 0, _HEADER_WITH_CORE, *places) + bytes(body)
+
+
 def _sections(
     blob: bytes, order: str, base: int, offset: int, length: int, words: int, btf: Btf
 ) -> list[tuple[str, list[tuple[int, ...]]]]:
@@ -124,4 +153,4 @@ def _sections(
     return out
 
 
-__all__ = ["BtfExt", "CoreReloc"]
+__all__ = ["BtfExt", "CoreReloc", "encode"]

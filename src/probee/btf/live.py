@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from probee.btf.parser import Buffer
 
 FOLDER = "/sys/kernel/btf"
+# Where kernels with BTF in their debug information may lie, for those that don't show it; libbpf's list.
+IMAGES = (
+    "/boot/vmlinux-{release}",
+    "/lib/modules/{release}/vmlinux-{release}",
+    "/lib/modules/{release}/build/vmlinux",
+    "/usr/lib/modules/{release}/kernel/vmlinux",
+    "/usr/lib/debug/boot/vmlinux-{release}",
+    "/usr/lib/debug/boot/vmlinux-{release}.debug",
+    "/usr/lib/debug/lib/modules/{release}/vmlinux",
+)
 NOTES = "/sys/kernel/notes"
 _NT_GNU_BUILD_ID = 3
 _WORTH_AN_INDEX = 1 << 18  # bytes; smaller BTF is parsed in a few milliseconds
@@ -30,8 +40,9 @@ _kernel: Btf | None = None
 
 
 def kernel_btf() -> Btf:
-    """The running kernel's types, one instance per process. Raises Unsupported if it has none (before 5.4, or
-    built without CONFIG_DEBUG_INFO_BTF).
+    """The running kernel's types, one instance per process: from the kernel itself, or its image on disk.
+
+    Raises Unsupported if neither has any (before 5.4, or built without CONFIG_DEBUG_INFO_BTF).
     """
     global _kernel
     if _kernel is None:
@@ -39,14 +50,27 @@ def kernel_btf() -> Btf:
         try:
             _kernel = _open_kernel(path)
         except OSError as e:
-            raise Unsupported(
-                f"no kernel BTF ({path}: {e.strerror}): needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-                feature="kernel BTF",
-                since="5.4",
-            ) from None
+            _kernel = _from_image()
+            if _kernel is None:
+                raise Unsupported(
+                    f"no kernel BTF ({path}: {e.strerror}): needs a kernel with CONFIG_DEBUG_INFO_BTF=y",
+                    feature="kernel BTF",
+                    since="5.4",
+                ) from None
         except ObjectError as e:
             raise ObjectError(f"{path}: {e}") from None
     return _kernel
+
+
+def _from_image() -> Btf | None:
+    """The types in the first image of the running kernel that has some."""
+    release = os.uname().release
+    for image in IMAGES:
+        try:
+            return open_btf(image.format(release=release))
+        except (OSError, ObjectError):
+            continue
+    return None
 
 
 def _open_kernel(path: str) -> Btf:
@@ -121,14 +145,18 @@ def _content_key(data: Buffer) -> str:
 
 
 def open_btf(path: str | os.PathLike[str], base: Btf | None = None) -> Btf:
-    """The BTF in a file of its own (`bpftool btf dump … format raw`, BTFHub; not an ELF object).
+    """The BTF in a file: raw (`bpftool btf dump … format raw`, BTFHub), or the section of an ELF file.
 
     Large ones are indexed on disk. Raises OSError, or ObjectError if it is no BTF.
     """
     with open(path, "rb") as file:
-        data = file.read()
-    if data[:4] == b"\x7fELF":
-        raise ObjectError(f"{os.fspath(path)} is an ELF object; its .BTF section is what is needed here")
+        start = file.read(4)
+        if start == b"\x7fELF":
+            from probee.btf.image import btf_section
+
+            data = btf_section(file)
+        else:
+            data = start + file.read()
     if base is not None or len(data) < _WORTH_AN_INDEX:
         return Btf.parse(data, base)
     key = _content_key(data)

@@ -508,6 +508,12 @@ class Btf:
         ids = [id for id, at in enumerate(self._places, self._first_id) if words[at + 1] & 0x1F000000 in tops]
         return map(self.type, ids)
 
+    def own_words(self) -> Iterator[list[int]]:
+        """The 32-bit words of each record of `own_types`, in order."""
+        words = self._layout.words(self._buf)
+        ends = [*self._places[1:], len(words)]
+        return (list(words[at:end]) for at, end in zip(self._places, ends, strict=True))
+
     def ids_by_essential_name(self, name: str) -> list[int]:
         """Ids, ascending, of all types whose name without flavour is `name`'s without flavour."""
         essential = essential_name(name)

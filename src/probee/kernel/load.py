@@ -1,7 +1,8 @@
 """From an `ObjectSpec` to live maps and programs: what libbpf's `bpf_object__load` does, in its order.
 
-BTF goes in first, then maps, then each program is linked, relocated against this kernel's types (CO-RE) and
-handed to the verifier. The verifier's log is asked for only after a rejection.
+What the object asks of the kernel by name is looked up first. Then BTF goes in, then maps, then each program
+is linked, relocated against this kernel's types (CO-RE) and handed to the verifier. The verifier's log is
+asked for only after a rejection.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 
 from probee import sys as kernel_calls
 from probee.errors import LoadError, ObjectError, ProbeeError
+from probee.kernel.collection import Collection
 from probee.kernel.maps import Map
 from probee.kernel.program import Program
 from probee.obj import spec as kinds
@@ -20,119 +22,143 @@ from probee.sys.bpf import ProgAttr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from probee.btf.core import Relocator
     from probee.btf.parser import Btf
-    from probee.btf.values import Codecs
-    from probee.kernel.globals import Globals
+    from probee.kernel.externs import Externs
+    from probee.kernel.modules import Modules
+    from probee.kernel.struct_ops import StructOpsMaps
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec, ProgramSpec
 
+__all__ = ["Collection", "Loader", "load"]
+
 _FIRST_KEY = bytes(4)
-_ATTACH_BTF = 8  # isa.sections.ATTACH_BTF
-_PROG_ARRAY = 3
+_USDT, _ATTACH_BTF, _TYPE_OPTIONAL = 2, 8, 32  # isa.sections.USDT, ATTACH_BTF, ATTACH_TYPE_OPTIONAL
+_PROG_ARRAY, _RINGBUF, _USER_RINGBUF, _ARENA = 3, 27, 31, 33
 _MAPS_OF_MAPS = (12, 13)
+_STRUCT_OPS = 27  # enum bpf_prog_type
+_UPROBE_MULTI = 48  # enum bpf_attach_type
+_TRACING_MULTI = (59, 60, 61)
+_CALL = 0x85
+_POISON_MAP = 2001000000  # where libbpf's numbers for references to maps that are not there begin
 _DROPS = "__dropped_"
-
-
-class Collection:
-    """The live programs and maps of one object, by the names of its source."""
-
-    __slots__ = ("__weakref__", "_codecs", "_globals", "btf_error", "maps", "programs", "spec")
-
-    def __init__(self, spec: ObjectSpec) -> None:
-        self.spec = spec
-        self.maps: dict[str, Any] = {}
-        self.programs: dict[str, Program] = {}
-        self.btf_error = ""
-        self._codecs: Codecs | None = None  # one for maps and globals: the same record classes
-        self._globals: Globals | None = None
-
-    def __enter__(self) -> Collection:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<collection {self.spec.name}: programs {list(self.programs)}, maps {list(self.maps)}>"
-
-    @property
-    def globals(self) -> Globals:
-        """The object's global variables as live attributes."""
-        if self._globals is None:
-            from probee.kernel.globals import Globals
-
-            self._globals = Globals(self.maps, self.spec, self._codecs)
-        return self._globals
-
-    def close(self) -> None:
-        """Close programs, maps and globals. Links are not the collection's; close them first."""
-        if self._globals is not None:
-            from probee.kernel.globals import close
-
-            close(self._globals)
-        for program in self.programs.values():
-            program.close()
-        for live in self.maps.values():
-            live.close()
+_ARG_CTX = b"\0arg:ctx\0"
+_LOG_SIZE = (1 << 24) - 1
 
 
 def load(
     spec: ObjectSpec,
     *,
     programs: Iterable[str] | None = None,
-    values: dict[str, bytes] | None = None,
+    values: Mapping[str, Any] | None = None,
     target_btf: Btf | None = None,
     classes: dict[str, type] | None = None,
+    core_btf: Btf | None = None,
+    pin_root: str = "",
+    maps: Mapping[str, Any] | None = None,
+    log_level: int = 0,
+    kconfig: str = "",
+    token: str | None = None,
 ) -> Collection:
     """Create the maps of `spec` and load its programs (or only the `programs` named).
 
-    `values` sets globals by name before anything runs. `target_btf` stands for the kernel's BTF in CO-RE;
-    `classes` are record classes by struct name. Raises `LoadError` (`VerifierError` if the verifier refuses),
-    `PermissionDenied`, `Unsupported`, `ObjectError`; nothing stays behind then.
+    `values` sets globals by name before anything runs: Python values, or bytes of the variable's size.
+    `target_btf` stands for the kernel's BTF; `core_btf` stands for it in CO-RE only, on kernels that ship
+    none. `classes` are record classes by struct name. `pin_root` is where maps pinned by name are. `maps` are
+    maps to use instead of new ones: live ones, descriptors or paths of pins. With `log_level` each program
+    keeps the verifier's log. `kconfig` are lines `CONFIG_X=y` that come before the kernel's. `token` is the
+    BPF file system to get a BPF token from, "" for none; by default one is tried where rights are missing.
+
+    Raises `LoadError` (`VerifierError` if the verifier refuses), `PermissionDenied`, `Unsupported`,
+    `ObjectError`; nothing stays behind then.
     """
-    loader = _Loader(spec, target_btf, classes)
+    loader = Loader(spec, target_btf, classes)
+    loader.core_btf = core_btf
+    loader.pin_root = pin_root
+    loader.given = maps or {}
+    loader.log_level = log_level
+    loader.kconfig = kconfig
+    loader.token_path = token
     try:
-        loader.load_btf()
-        loader.create_maps(values or {})
+        loader.prepare(values or {})
         loader.load_programs(programs)
-        loader.fill_program_slots()
+        loader.finish_maps()
     except BaseException:
-        loader.collection.close()
+        loader.undo()
         raise
     finally:
         loader.finish()
     return loader.collection
 
 
-class _Loader:
+class Loader:
+    """One load of one object. `prepare` makes all that programs need, `load_program` loads one of them."""
+
     __slots__ = (
         "_classes",
         "_kernel",
+        "_modules",
         "_relocator",
+        "_rodata",
         "_target",
         "btf_fd",
         "collection",
+        "core_btf",
+        "externs",
+        "given",
+        "kconfig",
+        "log_level",
+        "pin_root",
         "spec",
+        "struct_ops",
+        "token_fd",
+        "token_path",
     )
 
-    def __init__(self, spec: ObjectSpec, target: Btf | None, classes: dict[str, type] | None) -> None:
+    def __init__(
+        self, spec: ObjectSpec, target: Btf | None = None, classes: dict[str, type] | None = None
+    ) -> None:
         if spec.endian != sys.byteorder:
             raise LoadError(f"{spec.name} is {spec.endian}-endian; this machine is {sys.byteorder}-endian")
         self.spec = spec
         self.collection = Collection(spec)
         self.btf_fd = -1
+        self.token_fd = 0
+        self.core_btf: Btf | None = None
+        self.pin_root: str | None = ""  # None: no map is pinned
+        self.given: Mapping[str, Any] = {}
+        self.log_level = 0
+        self.kconfig = ""
+        self.token_path: str | None = None
+        self.externs: Externs | None = None
+        self.struct_ops: StructOpsMaps | None = None
         self._kernel = kernel_calls.kernel()
         self._target = target
         self._classes = classes
         self._relocator: Relocator | None = None
+        self._modules: Modules | None = None
+        self._rodata: list[int] = []
 
     def finish(self) -> None:
+        """Let go of what is needed only while loading: programs and maps hold the BTF they use."""
         if self.btf_fd >= 0:
-            self._kernel.close(self.btf_fd)  # programs and maps hold the BTF they use
+            self._kernel.close(self.btf_fd)
             self.btf_fd = -1
+        if self.token_fd > 0:
+            self._kernel.close(self.token_fd)
+            self.token_fd = 0
+        if self._modules is not None:
+            self._modules.close()
+
+    def undo(self) -> None:
+        """Close all that was made, and take away its pins."""
+        if self.collection._own_pins:
+            from probee.kernel.pins import forget
+
+            forget(self.collection._own_pins)
+        self.collection.close()
 
     def target(self) -> Btf:
         """The types of the kernel the programs will run in."""
@@ -142,6 +168,32 @@ class _Loader:
             self._target = kernel_btf()
         return self._target
 
+    def modules(self) -> Modules:
+        """The types of the kernel's modules."""
+        if self._modules is None:
+            from probee.kernel.modules import Modules
+
+            self._modules = Modules(self.target)
+        return self._modules
+
+    def prepare(self, values: Mapping[str, Any]) -> None:
+        """All that comes before programs: names, BTF, maps."""
+        spec = self.spec
+        if self.token_path or (self.token_path is None and "LIBBPF_BPF_TOKEN_PATH" in os.environ):
+            from probee.kernel.token import open_token
+
+            self.token_fd = open_token(self.token_path)
+        if spec.externs:
+            from probee.kernel.externs import Externs
+
+            self.externs = Externs(spec, self.target, self.modules())
+        if any(one.struct_ops is not None for one in spec.maps.values()):
+            from probee.kernel.struct_ops import StructOpsMaps
+
+            self.struct_ops = StructOpsMaps(spec, self.target, self.modules())
+        self.load_btf()
+        self.create_maps(values)
+
     # ---- BTF
 
     def load_btf(self) -> None:
@@ -150,44 +202,112 @@ class _Loader:
         if btf is None:
             return
         try:
-            self.btf_fd = self._kernel.btf_load(btf.raw)
+            self.btf_fd = self._kernel.btf_load(btf.raw, token_fd=self.token_fd)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
+                if self._get_token():
+                    return self.load_btf()
                 return  # the first map or program says what is missing
             from probee.kernel.sanitize import load_sanitized
 
-            self.btf_fd, self.collection.btf_error = load_sanitized(btf.raw, error)
+            self.btf_fd, self.collection.btf_error = load_sanitized(btf.raw, error, self.token_fd)
+        if self.btf_fd < 0 and self.struct_ops is not None:
+            raise LoadError(f"{self.spec.name} can't do without BTF: {self.collection.btf_error}")
+
+    def _get_token(self) -> bool:
+        """Try for a BPF token, after the kernel has denied something. False if there is none to be had."""
+        if self.token_fd or self.token_path == "":
+            return False
+        from probee.kernel.token import try_token
+
+        self.token_fd = try_token()
+        return self.token_fd > 0
 
     # ---- maps
 
-    def create_maps(self, values: dict[str, bytes]) -> None:
-        initial = self._initial(values)
+    def create_maps(self, values: Mapping[str, Any]) -> None:
+        spec, collection = self.spec, self.collection
         codecs = None
-        if self.spec.btf is not None and self.spec.maps:
+        if spec.btf is not None and spec.maps:
             from probee.btf.values import Codecs
 
-            codecs = self.collection._codecs = Codecs(self.spec.btf, self._classes)
-        if self.spec.externs:
-            from probee.kernel.externs import fill_kconfig
+            codecs = collection._codecs = Codecs(spec.btf, self._classes)
+        initial = self._initial(values, codecs)
+        if ".kconfig" in spec.maps:
+            from probee.kernel.kconfig import fill
 
-            fill_kconfig(self.spec, initial)
-        for name, spec in self.spec.maps.items():
-            made = self._create_map(spec, codecs)
-            self.collection.maps[name] = made
-            content = initial.get(name)
-            if content is None:
+            fill(spec, initial, self.kconfig)
+        for name in self.given:
+            if name not in spec.maps:
+                raise LoadError(f"{spec.name} has no map {name!r}; it has {', '.join(spec.maps)}")
+        for name, wanted in spec.maps.items():
+            if not wanted.autocreate:
                 continue
-            try:
-                if any(content):
-                    self._kernel.map_update(made.fd, _FIRST_KEY, content)
-                if spec.readonly:
-                    self._kernel.map_freeze(made.fd)
-            except OSError as error:
-                raise LoadError(
-                    f"can't fill {name}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
-                ) from error
+            content = initial.get(name)
+            made, new = self._make_map(wanted, codecs)
+            collection.maps[name] = made
+            if wanted.arena_data:
+                from probee.kernel.arena_data import place, write
+
+                collection.arena_offset = place(made, len(wanted.arena_data))
+                if new and content:
+                    write(made, collection.arena_offset, content)
+            elif new and content is not None:
+                self._fill(made, wanted, content)
+            if name.startswith(".rodata"):
+                self._rodata.append(made.fd)
         self._fill_map_slots()
         self._count_drops()
+
+    def _make_map(self, spec: MapSpec, codecs: Any) -> tuple[Any, bool]:
+        """A map, and whether it is a new one: maps may be given by the caller, or found pinned."""
+        if spec.name in self.given:
+            from probee.kernel.pins import take_over
+
+            return take_over(spec, self.given[spec.name], codecs), False
+        if self.struct_ops is not None and spec.struct_ops is not None:
+            return self.struct_ops.create(
+                spec.name, lambda s, options: self._create(s, codecs, options)
+            ), True
+        if spec.pinning and self.pin_root is not None:
+            return self._pinned(spec, codecs, self.pin_root)
+        return self._create(spec, codecs), True
+
+    def _pinned(self, spec: MapSpec, codecs: Any, root: str) -> tuple[Any, bool]:
+        from probee.kernel import pins
+
+        path = pins.path_of(spec, root)
+        sized = _sized(spec)
+        for _ in range(2):  # another process may pin the same map in between
+            found = pins.find(sized, path, codecs, self._entries(sized))
+            if found is not None:
+                return found, False
+            made = self._create(spec, codecs)
+            try:
+                if pins.keep(made, path):
+                    self.collection._own_pins.append(path)
+                    return made, True
+            except BaseException:
+                made.close()
+                raise
+            made.close()
+        raise LoadError(f"the pin {path} of map {spec.name} comes and goes")
+
+    def _entries(self, spec: MapSpec) -> int:
+        """What max_entries will be, where the object leaves it to the machine; 0 where not."""
+        perf_event_array = 4
+        return 0 if spec.max_entries or spec.map_type != perf_event_array else self._kernel.possible_cpus()
+
+    def _fill(self, made: Any, spec: MapSpec, content: bytes | bytearray) -> None:
+        try:
+            if any(content):
+                self._kernel.map_update(made.fd, _FIRST_KEY, content)
+            if spec.readonly:
+                self._kernel.map_freeze(made.fd)
+        except OSError as error:
+            raise LoadError(
+                f"can't fill {spec.name}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+            ) from error
 
     def _count_drops(self) -> None:
         """Tell ring buffers which global the program counts its lost records in."""
@@ -197,10 +317,12 @@ class _Loader:
             if counter in self.spec.globals and hasattr(live, "count_drops"):
                 live.count_drops(lambda counter=counter: collection.globals[counter])
 
-    def _initial(self, values: dict[str, bytes]) -> dict[str, bytes | bytearray]:
+    def _initial(self, values: Mapping[str, Any], codecs: Any) -> dict[str, bytes | bytearray]:
         """What data maps hold at the start: the object's values, with those the caller gave."""
         initial: dict[str, bytes | bytearray] = {
-            name: bytearray(spec.initial) for name, spec in self.spec.maps.items() if spec.initial is not None
+            name: bytearray(spec.arena_data if spec.initial is None else spec.initial)
+            for name, spec in self.spec.maps.items()
+            if spec.initial is not None or spec.arena_data
         }
         for name, value in values.items():
             known = self.spec.globals.get(name)
@@ -208,6 +330,10 @@ class _Loader:
                 raise LoadError(
                     f"{self.spec.name} has no global {name!r}; it has {', '.join(self.spec.globals)}"
                 )
+            if not isinstance(value, bytes) or (len(value) != known.size and codecs and known.type_id):
+                if codecs is None or not known.type_id:
+                    raise LoadError(f"global {name!r} has no type: give its {known.size} bytes")
+                value = codecs.get(known.type_id).pack(value)
             if len(value) != known.size:
                 raise LoadError(f"global {name!r} is {known.size} bytes, not {len(value)}")
             content = initial[known.map]
@@ -215,44 +341,70 @@ class _Loader:
             content[known.offset : known.offset + known.size] = value
         return initial
 
-    def _create_map(self, spec: MapSpec, codecs: Any) -> Any:
+    def _create(self, spec: MapSpec, codecs: Any, options: dict[str, Any] | None = None) -> Any:
+        spec = _sized(spec)
+        options = dict(options or {})
+        if spec.exclusive_to:
+            options["exclusive_hash"] = self._hash_of(spec)
         inner = None
         if spec.inner is not None:
-            inner = self._create_map(spec.inner, codecs)
+            inner = self._create(spec.inner, codecs)
         try:
-            return Map.create(
-                spec,
-                self.spec.btf,
-                btf_fd=max(0, self.btf_fd),
-                inner_fd=inner.fd if inner else 0,
-                codecs=codecs,
-            )
-        except ProbeeError as error:
-            number = getattr(error, "errno", 0)
-            if number != errno.EPERM:
-                raise
-            from probee.kernel.rejection import map_refused
+            while True:
+                if self.token_fd:
+                    options["token_fd"] = self.token_fd
+                try:
+                    return Map.create(
+                        spec,
+                        self.spec.btf,
+                        btf_fd=max(0, self.btf_fd),
+                        inner_fd=inner.fd if inner else 0,
+                        codecs=codecs,
+                        options=options,
+                    )
+                except ProbeeError as error:
+                    number = getattr(error, "errno", 0)
+                    if number != errno.EPERM:
+                        raise
+                    if self._get_token():
+                        continue
+                    from probee.kernel.rejection import map_refused, raise_memlock
 
-            raise map_refused(spec) from None
+                    if raise_memlock():
+                        continue
+                    raise map_refused(spec) from None
         finally:
             if inner is not None:
                 inner.close()
 
+    def _hash_of(self, spec: MapSpec) -> bytes:
+        """What the kernel knows the program by that alone may use a map: its code without descriptors."""
+        from hashlib import sha256
+
+        program = self.spec.programs.get(spec.exclusive_to)
+        if program is None:
+            raise LoadError(f"map {spec.name} is for program {spec.exclusive_to}, which does not exist")
+        return sha256(self._prepare(program)[0].insns).digest()
+
     def _fill_map_slots(self) -> None:
         maps = self.collection.maps
         for name, spec in self.spec.maps.items():
-            if spec.map_type in _MAPS_OF_MAPS:
+            if spec.map_type in _MAPS_OF_MAPS and name in maps:
                 for index, inside in spec.slots:
-                    self._fill_slot(maps[name].fd, index, maps[inside].fd, name)
+                    if inside in maps:
+                        self._fill_slot(maps[name].fd, index, maps[inside].fd, name)
 
-    def fill_program_slots(self) -> None:
-        """Put programs into the program arrays that the object initialises."""
+    def finish_maps(self) -> None:
+        """Put programs into the maps that hold programs: program arrays and struct_ops."""
+        collection = self.collection
         for name, spec in self.spec.maps.items():
-            if spec.map_type == _PROG_ARRAY:
+            if spec.map_type == _PROG_ARRAY and name in collection.maps:
                 for index, inside in spec.slots:
-                    if inside in self.collection.programs:
-                        fd = self.collection.programs[inside].fd
-                        self._fill_slot(self.collection.maps[name].fd, index, fd, name)
+                    if inside in collection.programs:
+                        fd = collection.programs[inside].fd
+                        self._fill_slot(collection.maps[name].fd, index, fd, name)
+        if self.struct_ops is not None:
+            collection.struct_ops = self.struct_ops.finish(collection.maps, collection.programs)
 
     def _fill_slot(self, map_fd: int, index: int, fd: int, name: str) -> None:
         try:
@@ -267,7 +419,7 @@ class _Loader:
     def load_programs(self, names: Iterable[str] | None) -> None:
         known = self.spec.programs
         if names is None:
-            chosen = [program for program in known.values() if program.autoload]
+            chosen = [program for program in known.values() if self._autoload(program)]
         else:
             chosen = []
             for name in names:
@@ -275,37 +427,115 @@ class _Loader:
                     raise LoadError(f"{self.spec.name} has no program {name!r}; it has {', '.join(known)}")
                 chosen.append(known[name])
         for program in chosen:
-            live = self.collection.programs[program.name] = self._load_program(program)
-            live.maps = self.collection.maps
+            self.collection.programs[program.name] = self.load_program(program)
 
-    def _load_program(self, spec: ProgramSpec) -> Program:
+    def _autoload(self, program: ProgramSpec) -> bool:
+        if self.struct_ops is not None and program.prog_type == _STRUCT_OPS:
+            decided = self.struct_ops.autoload(program.name)
+            if decided is not None:
+                return decided
+        return program.autoload
+
+    def load_program(self, spec: ProgramSpec) -> Program:
+        """Load one program. Raises LoadError, VerifierError, PermissionDenied, ObjectError."""
         if not spec.prog_type:
             raise LoadError(
                 f"section {spec.section!r} of program {spec.name} names no kind of program; "
-                "libbpf's names are known, as tracepoint/GROUP/EVENT"
+                "libbpf's names are known, as tracepoint/GROUP/EVENT (lenient=True guesses, load_as says it)"
             )
-        linked = spec.link()
-        poisoned = self._relocate_types(linked)
-        self._relocate(linked, poisoned)
+        linked, poisoned = self._prepare(spec)
         attr = ProgAttr(spec.prog_type, linked.insns, self.spec.license, spec.name)
         attr.attach_type = spec.attach_type
         attr.flags = spec.flags
         attr.kernel_version = self.spec.kernel_version
-        if spec.section_flags & _ATTACH_BTF:
-            from probee.kernel.targets import attach_btf_id
-
-            attr.attach_btf_id = attach_btf_id(spec, self.target())
+        attr.ifindex = spec.ifindex
+        attr.token_fd = self.token_fd
+        attr.signature, attr.keyring_id = spec.signature, spec.keyring_id
+        if spec.section_flags & (_ATTACH_BTF | _USDT) or spec.attach_type in _TRACING_MULTI:
+            self._aim(attr, spec)
+        elif spec.prog_type == _STRUCT_OPS:
+            if self.struct_ops is None:
+                raise LoadError(f"struct_ops program {spec.name} is in no struct_ops map")
+            self.struct_ops.aim(attr, spec.name)
+        if self.externs is not None and self.externs.fd_array:
+            attr.fd_array = self.externs.fd_array
+        own_btf = 0
         if self.btf_fd >= 0:
             attr.btf_fd = self.btf_fd
             attr.func_info = linked.func_info
             attr.line_info = linked.line_info
+            if spec.section_kind and self.spec.btf is not None and _ARG_CTX in self.spec.btf.raw:
+                from probee.kernel.arg_ctx import fix_arguments
+
+                own_btf = fix_arguments(attr, self.spec.btf)
+        tables = self._relocate_maps(linked, poisoned)
         try:
-            return Program(self._kernel.prog_load(attr), spec)
+            program = self._hand_over(attr, spec, linked, poisoned)
+        finally:
+            for table in tables:
+                table.close()
+            if own_btf:
+                self._kernel.close(own_btf)
+        for fd in self._rodata:
+            try:
+                self._kernel.prog_bind_map(program.fd, fd)
+            except OSError:  # a courtesy: who finds the program finds its constants
+                break
+        return program
+
+    def _hand_over(
+        self, attr: ProgAttr, spec: ProgramSpec, linked: LinkedProgram, poisoned: dict[int, str]
+    ) -> Program:
+        """BPF_PROG_LOAD, and what to do if it says no."""
+        try:
+            if not self.log_level:
+                return Program(self._kernel.prog_load(attr), spec)
+            from probee.sys.bpf import VerifierLog
+
+            log = VerifierLog(_LOG_SIZE, self.log_level)
+            return Program(self._kernel.prog_load(attr, log), spec, log.text)
         except OSError as error:
+            if error.errno == errno.EPERM and self._get_token():
+                attr.token_fd = self.token_fd
+                return self._hand_over(attr, spec, linked, poisoned)
+            if error.errno == errno.EINVAL and attr.attach_type and spec.section_flags & _TYPE_OPTIONAL:
+                from probee.kernel.features import have
+
+                if not have("expected_attach_type"):
+                    attr.attach_type = 0
+                    return self._hand_over(attr, spec, linked, poisoned)
             from probee.kernel.rejection import retry
 
-            fd, log = retry(attr, error, self.spec, linked, poisoned, self.collection.btf_error)
-            return Program(fd, spec, log)
+            fd, text = retry(attr, error, self.spec, linked, poisoned, self.collection.btf_error)
+            return Program(fd, spec, text)
+
+    def _aim(self, attr: ProgAttr, spec: ProgramSpec) -> None:
+        """Set what depends on the target: its BTF, or the newest way to attach to it."""
+        if spec.section_flags & _ATTACH_BTF:
+            from probee.kernel.targets import aim
+
+            aim(attr, spec, self.target, self.modules())
+        elif spec.section_flags & _USDT:
+            from probee.kernel.features import have
+
+            if have("uprobe_multi"):
+                attr.attach_type = spec.attach_type = _UPROBE_MULTI
+        else:
+            from probee.kernel.targets import module_of
+
+            attr.attach_btf_obj_fd = module_of(spec, self.modules())
+
+    def _prepare(self, spec: ProgramSpec) -> tuple[LinkedProgram, dict[int, str]]:
+        """A program with all in place but the descriptors of maps; and what in it must not be reached."""
+        linked = spec.link()
+        poisoned = self._relocate_types(linked)
+        if self.externs is not None:
+            for index, kind, symbol, _ in linked.relocs:
+                if kinds.KSYM <= kind <= kinds.KFUNC_ADDR:
+                    why = self.externs.relocate(linked, index, kind, symbol)
+                    if why:
+                        poisoned[index] = why
+        return linked, poisoned
 
     def _relocate_types(self, linked: LinkedProgram) -> dict[int, str]:
         """CO-RE. Returns the instructions that had to be poisoned, with what this kernel lacks."""
@@ -317,25 +547,58 @@ class _Loader:
         if self._relocator is None:
             if self.spec.btf is None:
                 raise ObjectError(f"{self.spec.name} has CO-RE relocations but no BTF")
-            self._relocator = core.Relocator(self.spec.btf, self.target())
+            if self.core_btf is not None:
+                self._relocator = core.Relocator(self.spec.btf, self.core_btf)
+            else:
+                self._relocator = core.Relocator(self.spec.btf, self.target(), lambda: self.modules().btfs())
         for reloc in linked.core:
             why = core.patch(linked.insns, reloc, self._relocator.resolve(reloc), linked.endian)
             if why:
                 poisoned[reloc.insn_off // 8] = why
         return poisoned
 
-    def _relocate(self, linked: LinkedProgram, poisoned: dict[int, str]) -> None:
-        """Put map descriptors and kernel symbols into the instructions. Adds to `poisoned`."""
+    def _relocate_maps(self, linked: LinkedProgram, poisoned: dict[int, str]) -> list[Any]:
+        """Put map descriptors into the instructions. Adds to `poisoned`; returns the jump tables made."""
         insns = linked.insns
         maps = self.collection.maps
+        tables: list[Any] = []
         for index, kind, symbol, _ in linked.relocs:
             if kind in (kinds.MAP_FD, kinds.MAP_VALUE):
-                struct.pack_into("=i", insns, index * 8 + 4, maps[symbol].fd)
+                live = maps.get(symbol)
+                if live is None:
+                    self._poison(insns, index, symbol)
+                    poisoned[index] = f"map {symbol} was not created"
+                    continue
+                struct.pack_into("=i", insns, index * 8 + 4, live.fd)
+                if self.collection.arena_offset and kind == kinds.MAP_VALUE and live.type == _ARENA:
+                    (at,) = struct.unpack_from("=I", insns, index * 8 + 12)
+                    struct.pack_into("=I", insns, index * 8 + 12, at + self.collection.arena_offset)
             elif kind == kinds.KCONFIG:
                 struct.pack_into("=i", insns, index * 8 + 4, maps[".kconfig"].fd)
-            else:
-                from probee.kernel.externs import relocate
+            elif kind == kinds.JUMP_TABLE:
+                from probee.kernel.jump_tables import relocate
 
-                why = relocate(linked, index, kind, self.spec.externs[symbol], self.spec, self.target)
-                if why:
-                    poisoned[index] = why
+                relocate(linked, index, tables)
+        return tables
+
+    def _poison(self, insns: bytearray, index: int, name: str) -> None:
+        """Make an instruction that refers to a map which is not there one that must not be reached."""
+        number = _POISON_MAP + list(self.spec.maps).index(name)
+        call = struct.pack("=BBhi", _CALL, 0, 0, number)
+        insns[8 * index : 8 * index + 16] = call * 2
+
+
+def _sized(spec: MapSpec) -> MapSpec:
+    """The spec with a size the kernel takes: ring buffers are a power of two of pages, as libbpf has it."""
+    if spec.map_type not in (_RINGBUF, _USER_RINGBUF) or not spec.max_entries:
+        return spec
+    from mmap import PAGESIZE
+
+    size = PAGESIZE
+    while size < spec.max_entries:
+        size *= 2
+    if size == spec.max_entries or size >= 1 << 32:
+        return spec
+    spec = spec.copy()
+    spec.max_entries = size
+    return spec

@@ -34,7 +34,7 @@ MAX_NOBITS = 1 << 30
 class Section:
     """A section. `data` is empty for SHT_NOBITS; `size` is what it takes in memory."""
 
-    __slots__ = ("data", "flags", "index", "info", "link", "name", "size", "type")
+    __slots__ = ("align", "data", "flags", "index", "info", "link", "name", "size", "type")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Section:
         link: int,
         info: int,
         data: memoryview,
+        align: int = 1,
     ) -> None:
         self.index = index
         self.name = name
@@ -55,6 +56,7 @@ class Section:
         self.link = link
         self.info = info
         self.data = data
+        self.align = align
 
     @property
     def has_code(self) -> bool:
@@ -127,7 +129,7 @@ class Elf:
         blob = bytes(names)
         out = []
         for index, head in enumerate(raw):
-            name_off, type, flags, _, _, size, link, info, _, _ = head
+            name_off, type, flags, _, _, size, link, info, align, _ = head
             name = _string(blob, name_off, f"name of section {index}")
             if type == SHT_NOBITS:
                 if size > MAX_NOBITS:
@@ -135,7 +137,7 @@ class Elf:
                 content = view[:0]
             else:
                 content = self._content(view, head, name) if index else view[:0]
-            out.append(Section(index, name, type, flags, size, link, info, content))
+            out.append(Section(index, name, type, flags, size, link, info, content, align))
         return out
 
     @staticmethod

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from probee.btf.parser import essential_name
 from probee.errors import ObjectError
 
 TYPE_CHECKING = False
@@ -126,6 +127,13 @@ class MapSpec:
         self.autocreate = True
         self.exclusive_to = ""
 
+    def copy(self) -> MapSpec:
+        """Another spec with the same fields."""
+        out = MapSpec(self.name)
+        for field in MapSpec.__slots__:
+            setattr(out, field, getattr(self, field))
+        return out
+
     def __repr__(self) -> str:
         return _show(self, "name", "map_type", "key_size", "value_size", "max_entries", "flags")
 
@@ -157,9 +165,8 @@ class ExternSpec:
     __slots__ = ("essential_name", "kind", "name", "offset", "size", "type_id", "weak")
 
     def __init__(self, name: str, kind: int, type_id: int, weak: bool) -> None:
-        at = name.rfind("___")
         self.name = name
-        self.essential_name = name[:at] if at > 0 else name
+        self.essential_name = essential_name(name)
         self.kind = kind
         self.type_id = type_id
         self.weak = weak
@@ -369,6 +376,14 @@ class ObjectSpec:
         self.relocs: dict[int, dict[int, Reloc]] = {}
         self.text_index = -1
         self.exception_callbacks: dict[str, str] = {}  # program -> subprogram (Linux 6.7)
+
+    def program(self, name: str) -> ProgramSpec:
+        """The program with this name. Raises ObjectError, with the names there are, if there is none."""
+        found = self.programs.get(name)
+        if found is None:
+            known = ", ".join(self.programs) or "none"
+            raise ObjectError(f"there is no program {name} in {self.name}; there are: {known}")
+        return found
 
     def __repr__(self) -> str:
         return f"ObjectSpec({self.name!r}, programs={list(self.programs)}, maps={list(self.maps)})"
