@@ -163,7 +163,7 @@ def write(m: KeyedMap, keys: Buffer, values: Buffer, count: int, flags: int = 0)
             done += written
             if written < n:
                 missing = m.key.unpack(all_keys, done * size)
-                raise MapError(f"can't write map {m.name!r}: it has no {missing!r}", errno=errno.ENOENT)
+                raise MapError(f"can't write {m._called()}: it has no {missing!r}", errno=errno.ENOENT)
     except OSError as e:
         raise m.failed(e, "write") from e
 

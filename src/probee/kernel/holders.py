@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from .maps import KeyedMap
+from ..errors import MapError
+from .maps import ENOTSUPP, MISSING_FEATURE, KeyedMap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .program import Program
 
@@ -37,21 +38,23 @@ class Holder(KeyedMap):
 
 
 class Unreadable(Holder):
-    """What is in it can't be read back from user space: keys can be listed, set and deleted."""
+    """What is in it can't be read back from user space, nor which indexes are in use: only written."""
 
     __slots__ = ()
 
-    def __iter__(self) -> Iterator[Any]:
-        from .batch import walk_keys
+    def failed(self, error: OSError, doing: str) -> MapError:
+        if error.errno in MISSING_FEATURE and doing == "read":
+            return self._untold()
+        return super().failed(error, doing)
 
-        try:
-            for raw in walk_keys(self):
-                yield self.key.unpack(raw)
-        except OSError as e:
-            raise self.failed(e, "read") from e
+    def _untold(self) -> MapError:
+        return MapError(f"the kernel does not tell user space what is in {self._called()}", errno=ENOTSUPP)
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def __iter__(self) -> NoReturn:
+        raise self._untold()
+
+    def __len__(self) -> NoReturn:
+        raise self._untold()
 
 
 class ProgArray(Holder):
@@ -83,8 +86,19 @@ class CgroupArray(Unreadable):
     def put(self, key: Any, value: Any, flags: int = 0) -> None:
         if not isinstance(value, (str, os.PathLike)):
             return super().put(key, value, flags)
-        fd = os.open(value, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(value, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as e:
+            raise MapError(f"can't open {os.fspath(value)!r}: {e.strerror}", errno=e.errno or 0) from None
         try:
             return super().put(key, fd, flags)
         finally:
             os.close(fd)
+
+    def failed(self, error: OSError, doing: str) -> MapError:
+        if error.errno == errno.EBADF and not self.closed:
+            return MapError(
+                f"that is no cgroup, as {self._called()} takes: give a folder of a cgroup2 file system",
+                errno=errno.EBADF,
+            )
+        return super().failed(error, doing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from struct import Struct
 
@@ -28,16 +29,27 @@ class LocalStorage(KeyedMap):
     that takes an iterator program (`iter/bpf_sk_storage_map`, or one over tasks or cgroups)."""
 
     __slots__ = ()
+    _noun = "object"
+
+    def failed(self, error: OSError, doing: str) -> MapError:
+        if error.errno in (errno.EBADF, errno.ENOTSOCK) and not self.closed:
+            return MapError(
+                f"that is no {self._noun}, which {self._called()} has values for", errno=errno.EBADF
+            )
+        return super().failed(error, doing)
 
     def _descriptor(self, key: Any) -> tuple[int, bool]:
-        """A descriptor for a key, and whether to close it."""
+        """A descriptor for a key, and whether to close it. KeyError if there is no such object."""
         fd = descriptor(key)
         if fd is None:
-            raise TypeError(f"{key!r} has no descriptor, which keys of {self.name} are")
+            raise TypeError(f"{key!r} has no descriptor, which keys of {self._called()} are")
         return fd, False
 
     def _look(self, key: Any, flags: int = 0) -> bytes | None:
-        fd, own = self._descriptor(key)
+        try:
+            fd, own = self._descriptor(key)
+        except KeyError:
+            return None
         try:
             return super()._look(fd, flags)
         finally:
@@ -45,7 +57,10 @@ class LocalStorage(KeyedMap):
                 os.close(fd)
 
     def put(self, key: Any, value: Any, flags: int = 0) -> None:
-        fd, own = self._descriptor(key)
+        try:
+            fd, own = self._descriptor(key)
+        except KeyError:
+            raise MapError(f"there is no {self._noun} {key!r}", errno=errno.ENOENT) from None
         try:
             super().put(fd, value, flags)
         finally:
@@ -82,7 +97,7 @@ class LocalStorage(KeyedMap):
 
     def chunks(self, *, take: bool = False, flags: int = 0) -> NoReturn:
         raise MapError(
-            f"the values of {self.name!r} can't be listed from user space: ask for one object's, "
+            f"the values of {self._called()} can't be listed from user space: ask for one object's, "
             "or use an iterator program"
         )
 
@@ -91,6 +106,7 @@ class SkStorage(LocalStorage):
     """BPF_MAP_TYPE_SK_STORAGE (Linux 5.2), by socket (anything with `fileno()`) or descriptor."""
 
     __slots__ = ()
+    _noun = "socket"
 
 
 class TaskStorage(LocalStorage):
@@ -98,6 +114,7 @@ class TaskStorage(LocalStorage):
     taken for a pidfd, which may be a thread's (PIDFD_THREAD, Linux 6.9)."""
 
     __slots__ = ()
+    _noun = "process"
 
     def _descriptor(self, key: Any) -> tuple[int, bool]:
         if not isinstance(key, int):
@@ -128,12 +145,14 @@ class InodeStorage(_ByPath):
     """BPF_MAP_TYPE_INODE_STORAGE (Linux 5.10, with the BPF LSM), by path, file object or descriptor."""
 
     __slots__ = ()
+    _noun = "file"
 
 
 class CgrpStorage(_ByPath):
     """BPF_MAP_TYPE_CGRP_STORAGE (Linux 6.2), by the path of a cgroup's folder or a descriptor of it."""
 
     __slots__ = ()
+    _noun = "cgroup"
 
 
 class CgroupKeyCodec(Codec):

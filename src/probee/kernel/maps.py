@@ -276,7 +276,16 @@ class Map:
             why = "this kernel does not support it for this map type"
         else:
             why = os.strerror(number)
-        return MapError(f"can't {doing} map {self.name or self.type!r}: {why}", errno=number)
+        return MapError(f"can't {doing} {self._called()}: {why}", errno=number)
+
+    def _called(self) -> str:
+        """The map's name for messages."""
+        if self.name:
+            return f"map {self.name!r}"
+        from ..isa.tables import MAP_TYPES
+
+        kind = next((name for name, (number, _) in MAP_TYPES.items() if number == self.type), str(self.type))
+        return f"the {kind} map"
 
     def __enter__(self) -> Self:
         return self

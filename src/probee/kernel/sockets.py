@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 
 from ..errors import MapError
-from .holders import Unreadable
+from .holders import Holder, Unreadable
+from .maps import KeyedMap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,16 +16,21 @@ if TYPE_CHECKING:
 _ENTRIES_THAT_CAN_BE_READ = 8  # bytes of a value: only then the kernel gives the cookie
 
 
-class _Sockets(Unreadable):
+class _Sockets(Holder):
     """Reading gives the socket's cookie (SO_COOKIE), if the map has values of 8 bytes."""
 
     __slots__ = ()
 
+    def __iter__(self) -> Iterator[Any]:
+        if self.value_size < _ENTRIES_THAT_CAN_BE_READ:
+            raise self.failed(OSError(errno.ENOSPC, ""), "read")
+        return KeyedMap.__iter__(self)
+
     def failed(self, error: OSError, doing: str) -> MapError:
         if error.errno == errno.ENOSPC and doing == "read":
             return MapError(
-                f"can't read map {self.name!r}: the kernel gives the cookies of sockets only where values "
-                "have 8 bytes; declare them u64",
+                f"can't read {self._called()}: the kernel gives the cookies of sockets only where values "
+                "have 8 bytes: declare them u64",
                 errno=errno.ENOSPC,
             )
         return super().failed(error, doing)
@@ -37,25 +43,27 @@ class SockMap(_Sockets):
 
 
 class SockHash(_Sockets):
-    """BPF_MAP_TYPE_SOCKHASH (Linux 4.18): sockets by key."""
-
-    __slots__ = ()
-
-
-class ReuseportSockArray(_Sockets):
-    """BPF_MAP_TYPE_REUSEPORT_SOCKARRAY (Linux 4.19): sockets of a SO_REUSEPORT group by index.
-
-    Indexes without a socket are not there.
-    """
+    """BPF_MAP_TYPE_SOCKHASH (Linux 4.18): sockets by key. Keys can be listed whatever the values."""
 
     __slots__ = ()
 
     def __iter__(self) -> Iterator[Any]:
-        if self.value_size < _ENTRIES_THAT_CAN_BE_READ:
-            raise self.failed(OSError(errno.ENOSPC, ""), "read")
-        for i in range(self.max_entries):
-            if i in self:
-                yield i
+        from .batch import walk_keys
+
+        try:
+            for raw in walk_keys(self):
+                yield self.key.unpack(raw)
+        except OSError as e:
+            raise self.failed(e, "read") from e
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class ReuseportSockArray(_Sockets):
+    """BPF_MAP_TYPE_REUSEPORT_SOCKARRAY (Linux 4.19): sockets of a SO_REUSEPORT group by index."""
+
+    __slots__ = ()
 
 
 class XskMap(Unreadable):
