@@ -41,6 +41,10 @@ class TracePipe:
 
     def read(self) -> list[str]:
         """The lines that are there, without ftrace's prefix of task, CPU and time. Does not wait."""
+        return [line.partition(_MARK)[2] for line in self.whole_lines() if _MARK in line]
+
+    def whole_lines(self) -> list[str]:
+        """The lines that are there, as ftrace writes them. Does not wait."""
         data = self._rest
         while True:
             try:
@@ -51,8 +55,7 @@ class TracePipe:
                 break
             data += chunk
         *whole, self._rest = data.split(b"\n")
-        lines = [line.decode(errors="replace") for line in whole]
-        return [line.partition(_MARK)[2] for line in lines if _MARK in line]
+        return [line.decode(errors="replace") for line in whole]
 
     def close(self) -> None:
         """Doing it again does nothing."""

@@ -8,12 +8,7 @@ from .. import sys as kernel_calls
 from ..sys.details import btf_details, prog_details
 from . import seek
 
-_ID_LINES = {"prog_id": seek.PROGRAM, "map_id": seek.MAP, "link_id": seek.LINK, "btf_id": seek.BTF}
-_FILES = {
-    text: (line, kind)
-    for line, kind in _ID_LINES.items()
-    for text in (f"anon_inode:{kind.file}", f"anon_inode:[{kind.file}]")
-}
+_ID_LINES = {seek.PROGRAM: "prog_id", seek.MAP: "map_id", seek.LINK: "link_id", seek.BTF: "btf_id"}
 
 Owner = tuple[int, str]  # pid, comm
 
@@ -52,19 +47,19 @@ def _walk() -> dict[tuple[str, int], dict[int, str]]:
             fds = os.listdir(f"/proc/{name}/fd")
         except OSError:
             continue
-        comm = ""
+        process = ""
         for fd in fds:
             try:
                 target = os.readlink(f"/proc/{name}/fd/{fd}")
             except OSError:
                 continue
-            known = _FILES.get(target)
-            if known is None:
+            kind = seek.FILES.get(target)
+            if kind is None:
                 continue
-            id = fdinfo(f"/proc/{name}/fdinfo/{fd}").get(known[0], "")
+            id = fdinfo(f"/proc/{name}/fdinfo/{fd}").get(_ID_LINES[kind], "")
             if id.isdigit():
-                comm = comm or _comm(name)
-                found.setdefault((known[1].name, int(id)), {})[int(name)] = comm
+                process = process or comm(name)
+                found.setdefault((kind.name, int(id)), {})[int(name)] = process
     return found
 
 
@@ -78,7 +73,8 @@ def fdinfo(path: str) -> dict[str, str]:
     return {key: value.strip() for key, _, value in pairs}
 
 
-def _comm(pid: str) -> str:
+def comm(pid: int | str) -> str:
+    """The name of a process, "?" if it is gone."""
     try:
         with open(f"/proc/{pid}/comm", errors="replace") as file:
             return file.read().rstrip("\n")

@@ -55,4 +55,5 @@ VERBS = {
     "show": "prog_show.show",
     "list": "prog_show.show",
     "dump": "prog_dump.dump",
+    "tracelog": "tracelog.tracelog",
 }

@@ -33,6 +33,8 @@ MAP = Kind("map", bpf.MAP_GET_NEXT_ID, bpf.MAP_GET_FD_BY_ID, "bpf-map")
 LINK = Kind("link", bpf.LINK_GET_NEXT_ID, bpf.LINK_GET_FD_BY_ID, "bpf_link")
 BTF = Kind("BTF object", bpf.BTF_GET_NEXT_ID, bpf.BTF_GET_FD_BY_ID, "btf")
 KINDS = (PROGRAM, MAP, LINK, BTF)
+# What /proc/PID/fd shows of descriptors; the second spelling is that of kernels before 5.8.
+FILES = {f"anon_inode:{text}": kind for kind in KINDS for text in (kind.file, kind.file.replace("_", "-"))}
 
 
 class Handle:
@@ -125,8 +127,7 @@ def open_pin(path: str, *kinds: Kind) -> Handle:
 
 def kind_of(fd: int) -> Kind | None:
     """What kind of object a descriptor of this process is of."""
-    target = os.readlink(f"/proc/self/fd/{fd}")
-    return next((k for k in KINDS if target in (f"anon_inode:{k.file}", f"anon_inode:[{k.file}]")), None)
+    return FILES.get(os.readlink(f"/proc/self/fd/{fd}"))
 
 
 def _refused(error: OSError, what: str, *needed: int) -> ProbeeError:

@@ -66,6 +66,7 @@ ITER_CREATE = 33
 LINK_DETACH = 34
 PROG_BIND_MAP = 35
 TOKEN_CREATE = 36
+PROG_STREAM_READ_BY_FD = 37
 
 _COMMANDS = {
     MAP_CREATE: "BPF_MAP_CREATE",
@@ -105,6 +106,7 @@ _COMMANDS = {
     LINK_DETACH: "BPF_LINK_DETACH",
     PROG_BIND_MAP: "BPF_PROG_BIND_MAP",
     TOKEN_CREATE: "BPF_TOKEN_CREATE",
+    PROG_STREAM_READ_BY_FD: "BPF_PROG_STREAM_READ_BY_FD",
 }
 
 # perf_event_open(2): event types, software clocks, flags, ioctls
@@ -874,6 +876,14 @@ class Kernel:
     def token_create(self, bpffs_fd: int) -> int:
         """BPF_TOKEN_CREATE (Linux 6.9): a token with the rights delegated to a bpffs mount."""
         return self._call(TOKEN_CREATE, Struct("=Ii").pack(0, bpffs_fd))
+
+    def prog_stream_read(self, prog_fd: int, stream: int, size: int = 4096) -> bytes:
+        """BPF_PROG_STREAM_READ_BY_FD (Linux 6.17): take up to `size` bytes of what a program has printed to
+        its standard output (1) or error (2), where the kernel reports faults of arenas; b"" at the end.
+        """
+        out = Scratch(size)
+        got = self._call(PROG_STREAM_READ_BY_FD, Struct("=QIII").pack(out.address, size, stream, prog_fd))
+        return out.view[:got].tobytes()
 
     def task_fd_query(self, pid: int, fd: int) -> TaskFd | None:
         """BPF_TASK_FD_QUERY (Linux 4.18): the probe behind descriptor `fd` of process `pid`.
