@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from c_compiler import compiled
 from probee.obj import ObjectSpec, read_object
 
 CLANGS = ("clang-22", "clang-21", "clang-20", "clang-19", "clang")
@@ -32,13 +32,20 @@ def compile_c(directory: Path, text: str, name: str = "program", *, before: str 
 
     `before` goes in front of `text` without moving its lines.
     """
-    header, source, output = (directory / f"{name}{suffix}" for suffix in (".h", ".bpf.c", ".bpf.o"))
-    header.write_text(HEADER + before)
-    source.write_text(text)
+    files = {f"{name}.h": HEADER + before, f"{name}.bpf.c": text}
     command = [clang(), "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-D__TARGET_ARCH_{_ARCH}"]
-    command += ["-include", header.name, "-c", source.name, "-o", output.name]
-    subprocess.run(command, check=True, cwd=directory)
-    return output.read_bytes()
+    command += [
+        "-fdebug-compilation-dir=.",
+        "-include",
+        f"{name}.h",
+        "-c",
+        f"{name}.bpf.c",
+        "-o",
+        f"{name}.bpf.o",
+    ]
+    made = compiled(command, files, f"{name}.bpf.o")
+    (directory / f"{name}.bpf.o").write_bytes(made)
+    return made
 
 
 def object_from_c(directory: Path, text: str, name: str = "program", *, before: str = "") -> ObjectSpec:
@@ -50,6 +57,6 @@ def compile_file(source: Path) -> bytes:
     """The object file of a C file beside its headers. A comment `cflags:` in it adds options."""
     text = source.read_text()
     added = " ".join(re.findall(r"/\* cflags: (.*?) \*/", text)).split()
+    files = {path.name: path.read_text() for path in source.parent.glob("*.h")} | {source.name: text}
     command = [clang(), "-O2", "-g", "-target", "bpf", "-Wno-ignored-attributes", *added]
-    run = subprocess.run([*command, "-c", str(source), "-o", "-"], check=True, stdout=subprocess.PIPE)
-    return run.stdout
+    return compiled([*command, "-c", source.name, "-o", "made.o"], files, "made.o")

@@ -15,9 +15,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from c_compiler import answer
 
 from .initramfs import initramfs
 from .kernels import CACHE, SUITES, Kernel, MatrixError, kernel
@@ -31,7 +34,7 @@ _CMDLINE = (
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off lsm=landlock,lockdown,yama,bpf audit=0 "
     "tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1 cgroup_no_v1=all random.trust_cpu=on"
 )
-_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TERM", "CI")
+_PASSED_ON = ("PATH", "HOME", "XDG_CACHE_HOME", "USER", "LANG", "LC_ALL", "TERM", "CI")
 _PASSED_ON_PREFIXES = ("PROBEE_", "PYTEST_", "PYTHON", "HYPOTHESIS_")
 
 
@@ -56,13 +59,15 @@ def run(
     _write_command(share, command, cwd, os.environ if environment is None else environment, machine)
     place = {"MATRIX_KERNEL": str(machine.directory), "MATRIX_INPUT": "/dev/hvc0" if live else "/dev/null"}
     (share / "place.sh").write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in place.items()))
+    requests = share / "compile"
+    requests.mkdir(exist_ok=True)
     (share / "status").unlink(missing_ok=True)
     log = share / "console.log"
     with tempfile.NamedTemporaryFile(prefix="probee-initramfs-") as first:
         first.write(initramfs(machine))
         first.flush()
         qemu = [QEMU, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg,thread=multi"]
-        qemu += ["-cpu", "max,la57=off", "-smp", "2", "-m", memory, "-display", "none", "-no-reboot"]
+        qemu += ["-cpu", "Nehalem", "-smp", "2", "-m", memory, "-display", "none", "-no-reboot"]
         qemu += ["-kernel", str(machine.image), "-initrd", first.name, "-append", _CMDLINE]
         qemu += ["-chardev", f"file,id=log,path={log}", "-serial", "chardev:log"]
         qemu += ["-chardev", "stdio,id=out,signal=on", "-device", "virtio-serial-pci"]
@@ -70,7 +75,9 @@ def run(
         for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
         with _only_one():
-            code = _wait(subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout)
+            code = _wait(
+                subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout, requests
+            )
     if code == TIMED_OUT:
         print(f"matrix: {machine.name} had not finished after {timeout:.0f} s", file=sys.stderr)
         return code
@@ -113,14 +120,19 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-def _wait(qemu: subprocess.Popen[bytes], timeout: float) -> int:
+def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path) -> int:
+    """The exit code of `qemu`; compiles meanwhile what the guest asks for."""
+
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
+    end = time.monotonic() + timeout
     try:
-        return qemu.wait(timeout)
-    except subprocess.TimeoutExpired:
+        while time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                return qemu.wait(0.1)
+            answer(requests)
         return TIMED_OUT
     finally:
         signal.signal(signal.SIGTERM, before)
