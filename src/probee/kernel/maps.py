@@ -42,7 +42,7 @@ INODE_STORAGE, TASK_STORAGE, BLOOM_FILTER, USER_RINGBUF, CGRP_STORAGE, ARENA, IN
 # The kernel takes no BTF for the keys and values of these.
 _WITHOUT_BTF = frozenset(
     (PERF_EVENT_ARRAY, CGROUP_ARRAY, STACK_TRACE, ARRAY_OF_MAPS, HASH_OF_MAPS, DEVMAP, DEVMAP_HASH, CPUMAP)
-).union((XSKMAP, SOCKMAP, SOCKHASH, REUSEPORT_SOCKARRAY, QUEUE, STACK, BLOOM_FILTER, RINGBUF, ARENA))
+).union((XSKMAP, SOCKMAP, SOCKHASH, REUSEPORT_SOCKARRAY, QUEUE, STACK, RINGBUF, ARENA))
 # Their values are the kernel's business: descriptors, ids, addresses.
 _OWN_VALUES = frozenset(
     (PROG_ARRAY, PERF_EVENT_ARRAY, CGROUP_ARRAY, STACK_TRACE, ARRAY_OF_MAPS, HASH_OF_MAPS)
@@ -138,6 +138,7 @@ class Map:
         if codecs is None and btf is not None:
             codecs = Codecs(btf, classes)
         made = _class_for(spec.map_type)(-1, kernel=kernel, **_facts(spec, codecs))
+        of_kernel = bool(options and options.get("vmlinux_value_type_id"))  # then the BTF must be there
         typed = bool(btf_fd and spec.value_type_id and spec.map_type not in _WITHOUT_BTF)
         while True:
             try:
@@ -148,7 +149,7 @@ class Map:
                     made.max_entries,
                     flags=made.flags,
                     name=spec.kernel_name,
-                    btf_fd=btf_fd if typed else 0,
+                    btf_fd=btf_fd if typed or of_kernel else 0,
                     key_type_id=spec.key_type_id if typed else 0,
                     value_type_id=spec.value_type_id if typed else 0,
                     inner_fd=inner_fd,

@@ -120,8 +120,13 @@ class StructOpsMaps:
             match = theirs.get(member.name)
             if function:
                 program = ops.programs.get(member.name)
-                if program is None or match is None:
-                    continue  # a function that this kernel does not know is left out
+                if program is None:
+                    continue
+                if match is None:
+                    raise LoadError(
+                        f"struct_ops map {spec.name}: this kernel has no function {member.name} in {name}; set"
+                        " it to None to do without"
+                    )
                 self._check_function(spec, member, btf, match[1])
                 self._claim(spec, member, program, (type_id, module, match[0]))
                 layout.functions.append((start + match[1].bit_offset // 8, program))
