@@ -17,8 +17,9 @@ from probee.kernel.features.attempt import EXIT, ZERO, insn, verdict
 
 pytestmark = pytest.mark.root
 
-# bpftool asks for tracing, LSM and replacing programs by attaching them to type 1 of the kernel's BTF, with fentry's
-# attach type for tracing. We ask for tracing by tp_btf, which a kernel that refuses fentry to all may well take.
+# bpftool asks for tracing, LSM and replacing programs by attaching them to type 1 of the kernel's BTF, with
+# fentry's attach type for tracing. We ask for tracing by tp_btf, which a kernel that refuses fentry to all may
+# well take.
 BY_TARGET = {"tracing": "fentry", "ext": "freplace", "lsm": "lsm"}
 
 
@@ -79,9 +80,9 @@ def _version() -> tuple[int, ...]:
 def test_helpers_of_each_program_type(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     """All of them, but for what an old bpftool can't know:
 
-    - helpers younger than bpftool, and helpers of the types that it does not ask (tracing, struct_ops, ext, lsm);
-    - since Linux 6.13 a helper that a type may not call is refused in other words than "unknown func". libbpf before
-      1.6 does not know them, and takes each helper for available. There the kernel is asked for each difference.
+    - helpers younger than bpftool, and those of types that it does not ask (tracing, struct_ops, ext, lsm);
+    - since Linux 6.13 a helper that a type may not call is refused in other words than "unknown func". libbpf
+      before 1.6 does not know them, and takes each helper for available. There the kernel is asked again.
     """
     every = {name for names in theirs["helpers"].values() for name in names}
     newest = max((HELPERS[name.removeprefix("bpf_")][0] for name in every), default=0)

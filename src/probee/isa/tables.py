@@ -78,6 +78,7 @@ MAP_TYPES: dict[str, tuple[int, str]] = {
     "cgrp_storage": (32, "6.2"),
     "arena": (33, "6.9"),
     "insn_array": (34, "6.19"),
+    "rhash": (35, "7.2"),
 }
 
 # `enum bpf_attach_type`: name -> (number, since).
@@ -162,6 +163,7 @@ LINK_TYPES: dict[str, tuple[int, str]] = {
     "uprobe_multi": (12, "6.6"),
     "netkit": (13, "6.7"),
     "sockmap": (14, "6.10"),
+    "tracing_multi": (15, "7.2"),
 }
 
 # `enum bpf_func_id`: name without `bpf_` -> (number, since).

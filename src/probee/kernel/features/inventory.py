@@ -57,6 +57,7 @@ _SHAPES: dict[str, tuple[int, int, int, int]] = {
     "bloom_filter": (0, 4, 1, 0),
     "arena": (0, 0, 1, _MMAPABLE),
     "insn_array": (4, 16, 1, 0),
+    "rhash": (4, 4, 1, _NO_PREALLOC),
 }
 
 # BPF_F_… at the creation of maps -> (bit, since, a type of map that takes it).

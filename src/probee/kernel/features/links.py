@@ -142,6 +142,12 @@ def _traces(attach: int, function: str, code: bytes = NOTHING) -> bool:
     return _with(_TRACING, _opens, code, attach, target)
 
 
+def _fmod_ret() -> bool:
+    """Security hooks may be replaced on every kernel that has these programs. It is not attached."""
+    target = kernel_id("security_socket_bind", _FUNC)
+    return bool(target) and loads(_TRACING, attach=_AT["fmod_ret"], btf_id=target)
+
+
 def _opens(fd: int) -> bool:
     kernel = kernel_calls.kernel()
     try:
@@ -269,7 +275,7 @@ PROBES = {
     "uprobe_session": lambda: _uprobe_multi("uprobe_session"),
     "tp_btf": _tp_btf,
     "fentry": lambda: _traces(_AT["fentry"], "bpf_fentry_test1"),
-    "fmod_ret": lambda: _traces(_AT["fmod_ret"], "bpf_modify_return_test"),
+    "fmod_ret": _fmod_ret,
     "freplace": _freplace,
     "lsm": lambda: _lsm("lsm"),
     "lsm_cgroup": lambda: _lsm("lsm_cgroup", ONE),

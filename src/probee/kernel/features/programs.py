@@ -15,7 +15,7 @@ _ARRAY = 2
 _INET_SOCK_CREATE, _AT_SK_LOOKUP, _AT_XDP, _AT_NETFILTER = 2, 36, 37, 45
 _SLEEPABLE, _FRAGS = 1 << 4, 1 << 5
 _PROBE_READ_KERNEL, _GET_ATTACH_COOKIE = 113, 174
-_LIVE = 2
+_LIVE, _NO_SUCH_FLAG = 2, 1 << 31
 
 
 def helper(kind: int, number: int, **more: int) -> bool:
@@ -102,6 +102,13 @@ def _kfunc() -> bool:
     return "reserved fields" not in log
 
 
+def _live_xdp() -> bool:
+    """Kernels before this flag take every flag, and look at none."""
+    return _test_run(_XDP, _DROP, data=bytes(64), flags=_LIVE) and not _test_run(
+        _XDP, _DROP, data=bytes(64), flags=_NO_SUCH_FLAG
+    )
+
+
 # struct bpf_sk_lookup: cookie, family, protocol, remote_ip4, remote_ip6[4], remote_port, local_ip4,
 # local_ip6[4], local_port, ingress_ifindex
 _LOOKUP = pack("=Q3I4I2I4II", 0, 2, 6, 0x0100007F, 0, 0, 0, 0, 0, 0x0100007F, 0, 0, 0, 0, 80)
@@ -121,7 +128,7 @@ PROBES = {
     "raw_tp_writable": lambda: loads(_RAW_TP_W),
     "test_run_raw_tp": lambda: _test_run(_RAW_TP, NOTHING, repeat=0),
     "test_run_sk_lookup": lambda: _test_run(_SK_LOOKUP, _DROP, ctx=_LOOKUP, attach=_AT_SK_LOOKUP),
-    "test_run_live_xdp": lambda: _test_run(_XDP, _DROP, data=bytes(64), flags=_LIVE),
+    "test_run_live_xdp": _live_xdp,
     "syscall_prog": lambda: loads(_SYSCALL, flags=_SLEEPABLE),
     "netfilter": lambda: loads(_NETFILTER, _DROP, attach=_AT_NETFILTER),
     "kfunc": _kfunc,
