@@ -151,11 +151,15 @@ class BtfBuilder:
     def _composite(self, kind: int, name: str, size: int, members: Iterable[Member]) -> int:
         items = [(m[0], m[1], m[2], m[3] if len(m) == 4 else 0) for m in members]
         kflag = any(bits for *_, bits in items)
-        return self._members(kind, name, size, items, kflag)
+        return self.composite(kind, name, size, items, kflag)
 
-    def _members(
+    def composite(
         self, kind: int, name: str, size: int, items: Sequence[tuple[str, int, int, int]], kflag: bool
     ) -> int:
+        """A STRUCT or UNION of members (name, type, bit offset, bits of a bitfield or 0).
+
+        `kflag` says that members may be bitfields.
+        """
         extra = b""
         for field, type, at, bits in items:
             if kflag and not (0 <= at < 1 << 24 and 0 <= bits < 256):
@@ -218,12 +222,16 @@ class BtfBuilder:
         items = list(vars)
         return self._add(DATASEC, name, size, b"".join(self._words(*v) for v in items), vlen=len(items))
 
+    def reference(self, t: BtfType, type: int) -> int:
+        """A pointer, typedef, qualifier or type tag as `t` is, but of another type."""
+        return self._add(t.kind, t.name, type, kflag=t.kflag)
+
     def copy(self, t: BtfType) -> int:
         """Add a type read from another BTF as it is: the ids it refers to stay the same numbers."""
         kind = t.kind
         if kind in COMPOSITES:
             items = [(m.name, m.type, m.bit_offset, m.bit_size) for m in t.members]
-            return self._members(kind, t.name, t.size, items, t.kflag)
+            return self.composite(kind, t.name, t.size, items, t.kflag)
         if kind == ENUM:
             return self._enum(t.name, t.enumerators, t.size, t.kflag)
         if kind == ENUM64:

@@ -552,6 +552,24 @@ class Relocator:
             found = self._results[question] = self._resolve(reloc)
         return found
 
+    def matches(self, reloc: CoreReloc) -> list[tuple[int, list[tuple[int, int, bool]]]]:
+        """The places in the target that answer one relocation: a type and the steps of the path from it.
+
+        A step is the type it starts in, an index, and whether that is of a member (or of an array's item).
+        Raises ObjectError if the relocation or its BTF is broken.
+        """
+        if reloc.kind == TYPE_ID_LOCAL:
+            return []
+        spec = _parse(self.local, reloc)
+        enum = reloc.kind in _ENUM_KINDS
+        out = []
+        for btf, id in self.candidates(reloc.type_id):
+            match, _ = _match(spec, reloc.kind, btf, id)
+            if match is not None and btf is self.target:
+                steps = [] if enum else [(s.type_id, s.index, s.name is not None) for s in match.steps]
+                out.append((id, steps))
+        return out
+
     def _resolve(self, reloc: CoreReloc) -> CoreResult:
         local = self.local
         root = local.type(reloc.type_id)
