@@ -22,7 +22,11 @@ BPF_F_NO_PREALLOC = 1 << 0
 BPF_F_MMAPABLE = 1 << 10
 
 _STORAGES = (kinds.SK_STORAGE, kinds.INODE_STORAGE, kinds.TASK_STORAGE, kinds.CGRP_STORAGE)
-_NEEDED_FLAGS = {kinds.LPM_TRIE: BPF_F_NO_PREALLOC, kinds.ARENA: BPF_F_MMAPABLE}
+_NEEDED_FLAGS = {
+    kinds.LPM_TRIE: BPF_F_NO_PREALLOC,
+    kinds.RHASH: BPF_F_NO_PREALLOC,
+    kinds.ARENA: BPF_F_MMAPABLE,
+}
 _NEEDED_FLAGS.update(dict.fromkeys(_STORAGES, BPF_F_NO_PREALLOC))
 _WITHOUT_KEY = (kinds.QUEUE, kinds.STACK, kinds.BLOOM_FILTER, kinds.RINGBUF, kinds.USER_RINGBUF, kinds.ARENA)
 _BUFFERS = (kinds.RINGBUF, kinds.USER_RINGBUF)
@@ -101,9 +105,9 @@ def _describe(spec: MapSpec, types: Types, key: Any, value: Any) -> None:
         width = _PREFIXES.get(key, key) if isinstance(key, str) else key
         if not isinstance(width, int):
             raise ValueError(f'{key!r} is no key of an lpm_trie: give "ipv4", "ipv6" or a number of bytes')
-        parts = {"prefixlen": "u32", "data": f"u8[{width}]"}
-        spec.key_type_id, spec.key_size, _ = types.add(parts, "prefix")
-        spec.key_size = 4 + width
+        parts = [("prefixlen", types.add("u32")[0], 0), ("data", types.add(f"u8[{width}]")[0], 32)]
+        spec.key_size = 4 + width  # of any length, where C would round up
+        spec.key_type_id = types.builder.struct("prefix", spec.key_size, parts)
     else:
         spec.key_type_id, spec.key_size, _ = types.add(_wanted(key, _KEYS.get(number), "key"), "key")
     if number in _BUFFERS:

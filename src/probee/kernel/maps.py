@@ -37,7 +37,8 @@ HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRAC
 LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS = range(9, 14)
 DEVMAP, SOCKMAP, CPUMAP, XSKMAP, SOCKHASH, CGROUP_STORAGE, REUSEPORT_SOCKARRAY = range(14, 21)
 PERCPU_CGROUP_STORAGE, QUEUE, STACK, SK_STORAGE, DEVMAP_HASH, STRUCT_OPS, RINGBUF = range(21, 28)
-INODE_STORAGE, TASK_STORAGE, BLOOM_FILTER, USER_RINGBUF, CGRP_STORAGE, ARENA, INSN_ARRAY = range(28, 35)
+INODE_STORAGE, TASK_STORAGE, BLOOM_FILTER, USER_RINGBUF, CGRP_STORAGE, ARENA = range(28, 34)
+INSN_ARRAY, RHASH = 34, 35
 
 # The kernel takes no BTF for the keys and values of these.
 _WITHOUT_BTF = frozenset(
@@ -267,7 +268,7 @@ class Map:
     def failed(self, error: OSError, doing: str) -> MapError:
         """The MapError for what the kernel answered."""
         number = error.errno or 0
-        if self._fd < 0 and number == errno.EBADF:
+        if self._fd < 0 and number in (errno.EBADF, errno.EBADFD):
             why = "it is closed"
         elif number == errno.E2BIG:
             why = f"it is full, it takes {self.max_entries} entries"
@@ -538,6 +539,12 @@ class LruHash(KeyedMap):
     __slots__ = ()
 
 
+class ResizableHash(KeyedMap):
+    """BPF_MAP_TYPE_RHASH (Linux 7.2): a hash whose table grows and shrinks with its entries."""
+
+    __slots__ = ()
+
+
 def untyped(size: int) -> Codec:
     """The codec of keys and values without BTF: an unsigned integer where the size allows, else bytes."""
     if size in (1, 2, 4, 8):
@@ -621,6 +628,7 @@ _FAMILIES = {
     CGRP_STORAGE: ("local_storage", "CgrpStorage"),
     ARENA: ("arena", "Arena"),
     INSN_ARRAY: ("insn_array", "InsnArray"),
+    RHASH: ("maps", "ResizableHash"),
 }
 
 

@@ -46,7 +46,7 @@ class PerCpu(Base):
 
     def dump(self, value: Any) -> bytes:
         if getattr(value, "ndim", None):  # a NumPy array
-            value = list(value) if value.dtype.names else value.tolist()
+            value = value.tolist()
         if not isinstance(value, list):
             raise TypeError(
                 f"a per-CPU entry is a list: write [{value!r}] * {self.name}.cpus to set all CPUs"
