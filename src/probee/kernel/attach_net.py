@@ -249,6 +249,8 @@ class NetworkHooks(Attachable):
     def attach_sockmap(self, map: HasFd | int, hook: str = "", *, link: bool | None = None) -> Link:
         """Run on what the sockets in a sockmap or sockhash send (type `sk_msg`) or receive (`sk_skb`).
 
+        It is for the sockets that are stored from then on; those in the map keep the programs they came with.
+
         `hook` is needed only where the section name doesn't tell: `stream_parser`, `stream_verdict`, `verdict`
         (5.13) or `msg_verdict`. A BPF link where the kernel has them (6.10), BPF_PROG_ATTACH elsewhere (4.14).
         """

@@ -12,8 +12,11 @@ from struct import Struct
 
 from probee import sys as kernel_calls
 from probee.sys import netlink
-from probee.sys.bpf import LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID
 from probee.sys.netlink import Route, attributes, number, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.kernel.link_info import NetfilterLink
 
 # if_link.h
 IFLA_IFNAME, IFLA_XDP = 3, 43
@@ -32,11 +35,9 @@ _DIRECT_ACTION = 1
 # enum bpf_attach_type
 FLOW_DISSECTOR, SK_LOOKUP = 17, 36
 ORDERED = {"tcx/ingress": 46, "tcx/egress": 47, "netkit/primary": 54, "netkit/peer": 55}
-_NETFILTER_LINK = 10  # enum bpf_link_type
 
 _IFINFO = Struct("=BxHiII")
 _TCMSG = Struct("=BxxxiIII")
-_NETFILTER = Struct("=IIiI")
 
 
 class Device:
@@ -89,20 +90,6 @@ class Ordered:
         self.prog_flags = prog_flags
         self.link_id = link_id
         self.link_flags = link_flags
-
-
-class NetfilterHook:
-    """A netfilter link: numbers of UAPI `netfilter.h`."""
-
-    __slots__ = ("flags", "hook", "link_id", "pf", "priority", "prog_id")
-
-    def __init__(self, link_id: int, prog_id: int, pf: int, hook: int, priority: int, flags: int) -> None:
-        self.link_id = link_id
-        self.prog_id = prog_id
-        self.pf = pf
-        self.hook = hook
-        self.priority = priority
-        self.flags = flags
 
 
 def devices(route: Route, index: int = 0) -> list[Device]:
@@ -259,24 +246,10 @@ def flow_dissector() -> list[int]:
         os.close(fd)
 
 
-def netfilter() -> list[NetfilterHook]:
+def netfilter() -> list[NetfilterLink]:
     """All netfilter links of the machine, ordered by family, hook and priority. Needs CAP_SYS_ADMIN."""
-    kernel = kernel_calls.kernel()
-    found = []
-    id = 0
-    while (following := kernel.next_id(LINK_GET_NEXT_ID, id)) is not None:
-        id = following
-        try:
-            fd = kernel.fd_by_id(LINK_GET_FD_BY_ID, id)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EAGAIN):
-                continue  # closed since, or not ready yet
-            raise
-        try:
-            raw = kernel.obj_info(fd)
-        finally:
-            kernel.close(fd)
-        kind, _, prog_id = Struct("=III").unpack_from(raw)
-        if kind == _NETFILTER_LINK:
-            found.append(NetfilterHook(id, prog_id, *_NETFILTER.unpack_from(raw, 16)))
-    return sorted(found, key=lambda one: (one.pf, one.hook, one.priority, one.flags))
+    from probee.kernel.link_info import NetfilterLink
+    from probee.kernel.links.every import each
+
+    found = [one for one in each() if isinstance(one, NetfilterLink)]
+    return sorted(found, key=lambda one: (one.pf, one.hooknum, one.priority, one.flags))

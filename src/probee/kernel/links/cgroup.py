@@ -8,14 +8,14 @@ import os
 from probee import sys as kernel_calls
 from probee.errors import AttachError, PermissionDenied, Unsupported
 from probee.kernel import cgroups
-from probee.kernel.links.anchors import BPF_F_REPLACE, explain, place
+from probee.kernel.links.anchors import BPF_F_ID, BPF_F_LINK, BPF_F_REPLACE, Place, explain, place
 from probee.kernel.links.attached import Attachment
 from probee.kernel.links.base import Link
 from probee.kernel.links.interfaces import programs, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from probee.kernel.links.anchors import Anchor, Place
+    from probee.kernel.links.anchors import Anchor
     from probee.kernel.attach_base import Attachable
     from probee.kernel.program import Program
 
@@ -72,6 +72,7 @@ def attach(
     try:
         if not link:
             return CgroupAttachment(program, name, fd, attach_type, where, _MODES[mode], replace)
+        where = _among_links(where, fd, attach_type)
         extra = where.extra if where else b""
         made = kernel_calls.kernel().link_create(program.fd, fd, attach_type, flags=where.flags, extra=extra)
         return Link(made, name)
@@ -222,7 +223,11 @@ def _explain(
         return failed("the program is attached there already")
     if number == errno.E2BIG and len(here.prog_ids) >= _MOST:
         return failed(f"no room for another program; it has {len(here.prog_ids)}")
-    if number in (errno.EINVAL, errno.E2BIG) and where:
+    if number == errno.EINVAL and where.relative and here.revision:
+        return failed(
+            "links go before and after links, and programs without a link before and after such programs"
+        )
+    if number in (errno.EINVAL, errno.E2BIG) and where and not here.revision:
         since = "6.15" if where.flags == _PREORDER and not where.revision else "6.17"
         return Unsupported(
             f"{hook}: this kernel can't order the programs of a cgroup", feature="cgroup mprog", since=since
@@ -230,6 +235,34 @@ def _explain(
     if where:
         return explain(hook, error, fd, attach_type, where)
     return refused(hook, error)
+
+
+def _among_links(where: Place, fd: int, attach_type: int) -> Place:
+    """The place by the link of the program that was named: a cgroup orders links among links only."""
+    if not where.relative or where.flags & BPF_F_LINK:
+        return where
+    kernel = kernel_calls.kernel()
+    wanted = where.relative if where.flags & BPF_F_ID else kernel.prog_info(where.relative).id
+    found = _link_of(wanted, os.fstat(fd).st_ino, attach_type)
+    if not found:
+        return where
+    return Place(where.flags | BPF_F_ID | BPF_F_LINK, found, where.revision)
+
+
+def _link_of(prog_id: int, cgroup_id: int, attach_type: int) -> int:
+    """The id of the link that runs a program at a hook of a cgroup; 0 if there is none, or none to be seen."""
+    from probee.kernel.link_info import CgroupLink
+    from probee.kernel.links.every import each
+
+    wanted = (prog_id, cgroup_id, attach_type)
+    try:
+        for link in each():
+            if isinstance(link, CgroupLink) and (link.prog_id, link.cgroup_id, link.attach_type) == wanted:
+                return int(link.id)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+    return 0
 
 
 def _conflict(fd: int, here: list[int], flags: int, mode: int, attach_type: int) -> str:

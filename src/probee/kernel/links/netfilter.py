@@ -60,7 +60,7 @@ def _explain(
         from probee.kernel.network import netfilter
 
         try:
-            same = [h.prog_id for h in netfilter() if (h.pf, h.hook, h.priority) == (pf, point, priority)]
+            same = [h.prog_id for h in netfilter() if (h.pf, h.hooknum, h.priority) == (pf, point, priority)]
         except OSError:
             same = []
         return failed(f"{programs(same) if same else 'another program'} has that priority; choose another")

@@ -12,7 +12,7 @@ from probee.errors import AttachError, Unsupported
 from probee.kernel.links.anchors import BPF_F_REPLACE, Place, explain, place
 from probee.kernel.links.attached import Attachment
 from probee.kernel.links.base import Link
-from probee.kernel.links.interfaces import resolve
+from probee.kernel.links.interfaces import refused, resolve
 from probee.kernel.links.namespaces import inside, open_namespace
 
 TYPE_CHECKING = False
@@ -161,6 +161,26 @@ class OrderedProgram(Attachment):
             )
         except OSError as error:
             if error.errno not in (errno.ENODEV, errno.ENOENT):
-                from probee.kernel.links.interfaces import refused
-
                 raise refused(self.hook, error, "detaching from") from None
+
+
+def detach(interface: str | int, direction: str) -> None:
+    """Take the last program that was attached without a link off an interface (`bpftool net detach`)."""
+    index, name = resolve(interface)
+    hook = f"tcx {name} {direction}"
+    attach_type = INGRESS if direction == "ingress" else EGRESS
+    try:
+        kernel_calls.kernel().prog_detach(index, 0, attach_type)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise AttachError(f"no program is attached to {hook}", hook=hook, errno=error.errno) from None
+        if error.errno == errno.EBUSY:
+            raise AttachError(
+                f"{hook}: the last program there is attached by a BPF link, which only its owner can take off; "
+                "see `probee link detach`",
+                hook=hook,
+                errno=error.errno,
+            ) from None
+        if error.errno == errno.EINVAL and not _known(index, attach_type):
+            raise Unsupported(f"{hook}: this kernel has no tcx", feature="tcx", since="6.6") from None
+        raise refused(hook, error, "detaching from") from None

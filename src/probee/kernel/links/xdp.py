@@ -68,7 +68,9 @@ class NetlinkXdp(Attachment):
     what = "route netlink"
     since = "5.9"
 
-    def __init__(self, program: Attachable, hook: str, index: int, flags: int, replace: Program | bool) -> None:
+    def __init__(
+        self, program: Attachable, hook: str, index: int, flags: int, replace: Program | bool
+    ) -> None:
         super().__init__(hook, program)
         self._index = index
         self._flags = flags
@@ -175,7 +177,9 @@ def _explain(
     explained = getattr(error, "explained", "")
     why = f" ({explained})" if explained else ""
     if number == errno.ERANGE or "mtu" in explained.lower():
-        return failed(f"the MTU is too large for it{why}: make it smaller, or load the program with frags (xdp.frags)")
+        return failed(
+            f"the MTU is too large for it{why}: make it smaller, or load the program with frags (xdp.frags)"
+        )
     if number in (errno.EOPNOTSUPP, 524):
         if flags == MODES["offload"]:
             return failed(f"the network card can't run BPF itself{why}; use mode='native' or 'generic'")
