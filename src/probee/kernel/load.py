@@ -427,7 +427,8 @@ class Loader:
                     raise LoadError(f"{self.spec.name} has no program {name!r}; it has {', '.join(known)}")
                 chosen.append(known[name])
         for program in chosen:
-            self.collection.programs[program.name] = self.load_program(program)
+            live = self.collection.programs[program.name] = self.load_program(program)
+            live.maps = self.collection.maps
 
     def _autoload(self, program: ProgramSpec) -> bool:
         if self.struct_ops is not None and program.prog_type == _STRUCT_OPS:
@@ -476,6 +477,7 @@ class Loader:
                 table.close()
             if own_btf:
                 self._kernel.close(own_btf)
+        program.maps = self.collection.maps
         for fd in self._rodata:
             try:
                 self._kernel.prog_bind_map(program.fd, fd)

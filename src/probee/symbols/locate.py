@@ -19,14 +19,20 @@ _NEAR = 3
 
 
 class Location:
-    """A place for a uprobe: a file and an offset in it, bytes; `symbol` is what was asked for, if by name."""
+    """A place for a uprobe: a file and an offset in it, bytes.
 
-    __slots__ = ("offset", "path", "symbol")
+    If it was found by name, `symbol` is the name in the file's table, and `inside` how many bytes behind its
+    start the place is. `go` says that Go's linker made the file.
+    """
 
-    def __init__(self, path: str, offset: int, symbol: str = "") -> None:
+    __slots__ = ("go", "inside", "offset", "path", "symbol")
+
+    def __init__(self, path: str, offset: int, symbol: str = "", inside: int = 0, go: bool = False) -> None:
         self.path = path
         self.offset = offset
         self.symbol = symbol
+        self.inside = inside
+        self.go = go
 
     def __repr__(self) -> str:
         return f"Location({self.path}, {self.offset:#x}{', ' + self.symbol if self.symbol else ''})"
@@ -89,15 +95,29 @@ def locate(
                     "not as loaded into a process",
                     hook=hook,
                 )
-            return Location(elf.path, found)
+            return Location(elf.path, found, go=elf.is_go)
         if offset is None:
             raise AttachError(f"{hook}: name a symbol, an offset or an address", hook=hook)
-        return Location(elf.path, offset + elf.start)
+        return Location(elf.path, offset + elf.start, go=elf.is_go)
 
 
 def _place_name(offset: int | None, address: int | None) -> str:
     number = offset if address is None else address
     return "" if number is None else f"{number:#x}"
+
+
+def is_one(binary: str, symbol: str, pid: int | None = None) -> bool:
+    """Whether `symbol` is to be a single function: it has no `*` or `?`, or is a C++ name that has them."""
+    from probee.symbols.glob import is_pattern
+
+    if not is_pattern(symbol):
+        return True
+    from probee.symbols import demangle, words
+
+    if not demangle.in_words(symbol):
+        return False
+    with image(binary, pid, f"uprobe {binary}:{symbol}") as elf:
+        return bool(words.named(elf, symbol))
 
 
 def locate_all(binary: str, names: str | Iterable[str], pid: int | None = None) -> list[Location]:
@@ -124,7 +144,7 @@ def locate_all(binary: str, names: str | Iterable[str], pid: int | None = None) 
             for symbol in symbols:
                 offset = elf.file_offset(symbol.address)
                 if offset is not None:
-                    found.setdefault(offset, Location(elf.path, offset, symbol.name))
+                    found.setdefault(offset, Location(elf.path, offset, symbol.name, go=elf.is_go))
         return [found[offset] for offset in sorted(found)]
 
 
@@ -181,11 +201,12 @@ def _by_name(elf: Elf, symbol: str, offset: int, hook: str) -> Location:
     if chosen.type not in _CODE:
         raise AttachError(f"{name} in {elf.path} is data, not a function", hook=hook)
     if chosen.type == STT_GNU_IFUNC:
-        return Location(elf.path, _implementation(elf, chosen, hook) + offset, chosen.name)
-    place = elf.file_offset(chosen.address)
-    if place is None or (chosen.type == STT_NOTYPE and not elf.is_code(chosen.address)):
+        place = _implementation(elf, chosen, hook)
+        return Location(elf.path, place + offset, chosen.name, offset)
+    start = elf.file_offset(chosen.address)
+    if start is None or (chosen.type == STT_NOTYPE and not elf.is_code(chosen.address)):
         raise AttachError(f"{name} in {elf.path} is not code that the file holds", hook=hook)
-    return Location(elf.path, place + offset, chosen.name)
+    return Location(elf.path, start + offset, chosen.name, offset, elf.is_go)
 
 
 def _candidates(elf: Elf, name: str) -> list[Symbol]:

@@ -18,7 +18,7 @@ _MANGLED = (b"_Z", b"_R")
 
 
 def near_names(elf: Elf, name: str) -> list[str]:
-    """Up to three names of the file's symbols that resemble `name`, the nearest first; mangled ones in words."""
+    """Up to three names of the file's symbols that resemble `name`, the nearest first, and in words."""
     word = _last(name) if in_words(name) else name
     word = word.strip("*?") or name
     raw = word.encode()
