@@ -64,7 +64,7 @@ class Collection:
         if self._globals is None:
             from probee.kernel.globals import Globals
 
-            self._globals = Globals(self.maps, self.spec, self._codecs)
+            self._globals = Globals(self.maps, self.spec, self._codecs, self.arena_offset)
         return self._globals
 
     def attach(self) -> dict[str, Link]:

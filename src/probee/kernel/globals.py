@@ -21,19 +21,27 @@ if TYPE_CHECKING:
     from .maps import Map
 
 _KEY = bytes(4)  # data maps are arrays of one entry
+_ARENA = 33  # enum bpf_map_type
 
 
 class _Section:
-    """The memory of one data map; `view` is None where it could not be mapped."""
+    """The memory of one data map; `view` is None where it could not be mapped.
+
+    The variables in an arena begin at byte `start` of it.
+    """
 
     __slots__ = ("const", "map", "view")
 
-    def __init__(self, m: Map, const: bool) -> None:
+    def __init__(self, m: Map, const: bool, start: int) -> None:
         from mmap import PAGESIZE
 
         self.map = m
         self.const = const
         self.view: memoryview | None = None
+        if m.type == _ARENA:
+            memory: memoryview = m.memory  # type: ignore[attr-defined]
+            self.view = memory[start:]
+            return
         size = (m.value_size + PAGESIZE - 1) // PAGESIZE * PAGESIZE
         try:
             self.view = memoryview(m._kernel.mmap(m.fd, size, write=not const))
@@ -74,10 +82,16 @@ class Globals:
 
     __slots__ = ("_",)
 
-    def __init__(self, maps: Mapping[str, Map], spec: ObjectSpec, codecs: Codecs | None = None) -> None:
+    def __init__(
+        self,
+        maps: Mapping[str, Map],
+        spec: ObjectSpec,
+        codecs: Codecs | None = None,
+        arena_offset: int = 0,
+    ) -> None:
         if codecs is None and spec.btf is not None:
             codecs = Codecs(spec.btf)
-        object.__setattr__(self, "_", _State(maps, spec, codecs))
+        object.__setattr__(self, "_", _State(maps, spec, codecs, arena_offset))
 
     def __getitem__(self, name: str) -> Any:
         state: _State = self._
@@ -126,9 +140,12 @@ class Globals:
 class _State:
     """What a `Globals` knows; apart, so that its attributes are free for the program's names."""
 
-    __slots__ = ("codecs", "known", "maps", "sections", "spec", "vars")
+    __slots__ = ("arena_offset", "codecs", "known", "maps", "sections", "spec", "vars")
 
-    def __init__(self, maps: Mapping[str, Map], spec: ObjectSpec, codecs: Codecs | None) -> None:
+    def __init__(
+        self, maps: Mapping[str, Map], spec: ObjectSpec, codecs: Codecs | None, arena_offset: int
+    ) -> None:
+        self.arena_offset = arena_offset
         self.maps = maps
         self.spec = spec
         self.vars: dict[str, GlobalSpec] = spec.globals
@@ -145,7 +162,8 @@ class _State:
             section = self.sections.get(var.map)
             if section is None:
                 m = self.maps[var.map]
-                section = self.sections[var.map] = _Section(m, var.const or self.spec.maps[var.map].readonly)
+                const = var.const or self.spec.maps[var.map].readonly
+                section = self.sections[var.map] = _Section(m, const, self.arena_offset)
             found = self.known[name] = section, codec, var
         return found
 
