@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+_NO_DOTS = "names in a BPF file system must not contain a dot"
+
+
 def pin(fd: int, path: str, what: str) -> None:
     """Pin the object behind `fd` at `path`. Folders that are missing are made, as libbpf does.
 
@@ -59,13 +62,15 @@ def _explain(error: OSError, start: str, path: str) -> NoReturn:
                 "(mount -t bpf bpf /sys/fs/bpf)",
                 errno=number,
             ) from None
+        if "." in os.path.basename(path):
+            raise AttachError(f"{start}: {_NO_DOTS}", errno=number) from None
         from probee.sys import caps
 
         raise caps.denied(start.replace("can't pin", "pinning", 1), caps.CAP_BPF, error=number) from None
     reason = {
         errno.EEXIST: "something is there already; unlink it first",
         errno.ENOENT: "there is nothing",
-        errno.EINVAL: "names there must not contain a dot, or the kernel can't pin that kind of object",
+        errno.EINVAL: "the kernel can't pin that kind of object",
     }.get(number, os.strerror(number))
     raise AttachError(f"{start}: {reason}", errno=number) from None
 

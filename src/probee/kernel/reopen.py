@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from probee import sys as kernel_calls
 from probee.errors import AttachError, ProbeeError
@@ -24,9 +25,10 @@ def program(path: str, id: int | None, fd: int | None) -> Program:
         assert fd is not None
         own = duplicate(fd)
     try:
+        what = os.readlink(f"/proc/self/fd/{own}").removeprefix("anon_inode:")
+        if what != "bpf-prog":
+            raise AttachError(f"that is no program but {what}")
         info = kernel.prog_info(own)
-        if not info.tag.strip("0") and not info.type:
-            raise AttachError("that is no program")
     except OSError as error:
         kernel.close(own)
         raise AttachError(f"that is no program ({error.strerror})", errno=error.errno or 0) from None

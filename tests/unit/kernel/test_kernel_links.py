@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from probee.errors import AttachError, PermissionDenied, ProbeeError, Unsupported
-from probee.kernel.links import perf_event, raw_tp, tp_btf, tracepoint, uprobe
-from probee.symbols.locate import Location
+from probee.kernel.links import perf_event, raw_tp, tp_btf, tracepoint
 from probee.sys import caps, tracefs, use
 from probee.sys.bpf import PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF
 from probee.sys.fake import FakeKernel
@@ -21,8 +20,6 @@ PROGRAM = 5  # any descriptor
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     monkeypatch.setattr(tracefs, "event_id", lambda group, event: 42)
     monkeypatch.setattr(tracefs, "events", lambda: ["sched:sched_switch", "sched:sched_wakeup"])
-    monkeypatch.setattr(uprobe, "locate", lambda binary, symbol, pid: Location("/lib/x.so", 0x1234))
-    monkeypatch.setattr(uprobe, "_sysfs", lambda name: {"type": "9", "format/retprobe": "config:0"}[name])
     with use(FakeKernel(cpus=3)) as kernel:
         assert isinstance(kernel, FakeKernel)
         yield kernel
@@ -134,32 +131,6 @@ def test_sampling_in_section_names(text: str, parsed: tuple[str, int, int]) -> N
 def test_sampling_in_section_names_that_is_wrong(text: str) -> None:
     with pytest.raises(AttachError, match="expected EVENT:freq=N"):
         perf_event.parse(text)
-
-
-def test_uprobes(fake: FakeKernel) -> None:
-    with uprobe.attach(PROGRAM, "x", "f"), uprobe.attach(PROGRAM, "x", "f", returns=True, pid=77) as link:
-        enter, leave = fake.called("perf_event_open")
-        assert (enter["type"], enter["config"], enter["path"], enter["config2"]) == (
-            9,
-            0,
-            "/lib/x.so",
-            0x1234,
-        )
-        assert (enter["pid"], enter["cpu"]) == (-1, 0)
-        assert (leave["config"], leave["pid"], leave["cpu"]) == (1, 77, -1)
-        assert link.hook == "uretprobe x:f"
-    fake.refuse("perf_event_open", errno.ESRCH)
-    with pytest.raises(AttachError, match="no process 77"):
-        uprobe.attach(PROGRAM, "x", "f", pid=77)
-    fake.refuse("perf_event_open", errno.EINVAL)
-    with pytest.raises(AttachError, match=r"refuses a probe at /lib/x.so\+0x1234"):
-        uprobe.attach(PROGRAM, "x", "f")
-
-
-@pytest.mark.parametrize("target", ["", "libc", ":malloc", "libc:"])
-def test_uprobe_sections_that_are_wrong(target: str) -> None:
-    with pytest.raises(AttachError, match="expected BINARY:SYMBOL"):
-        uprobe.split_target(target)
 
 
 def test_closed_links(fake: FakeKernel) -> None:

@@ -92,6 +92,12 @@ def attach(
         raise ProbeeError(f"{hook} walks one of: a map, a process (pid or pidfd), a thread, a cgroup")
     if order and order not in ORDERS:
         raise ProbeeError(f"{hook}: order={order!r}: expected one of {', '.join(ORDERS)}")
+    # The kernel ignores what an iterator does not take.
+    of_task = pid is not None or tid is not None or pidfd is not None
+    if (of_task and name[:4] not in ("", "task")) or (
+        (cgroup is not None or order) and name not in ("", "cgroup")
+    ):
+        raise AttachError(f"{hook} takes no such parameter: {_wants(name)}", hook=hook)
     cgroup_fd = None if cgroup is None or isinstance(cgroup, int) else _open_cgroup(hook, cgroup)
     try:
         info = Pinned(_parameters(map_fd, pid, tid, pidfd, cgroup, cgroup_fd, order))
@@ -139,17 +145,21 @@ def _open_cgroup(hook: str, path: str | os.PathLike[str]) -> int:
 def _explained(name: str, hook: str, error: OSError) -> ProbeeError:
     number = error.errno or 0
     if number == errno.EINVAL:
-        wants = next((text for start, text in _WANTS.items() if name.startswith(start)), "it takes none")
-        return AttachError(f"{hook}: the kernel refuses its parameters: {wants}", hook=hook, errno=number)
+        reason = f"{hook}: the kernel refuses its parameters: {_wants(name)}"
+        return AttachError(reason, hook=hook, errno=number)
+    if number == errno.EBADF and name != "cgroup":
+        return AttachError(f"{hook} has no map: {_wants(name)}", hook=hook, errno=number)
     if number == errno.E2BIG:
         return Unsupported(f"{hook}: this kernel knows no such parameters", feature="iter parameters")
     if number == errno.ESRCH:
         return AttachError(f"{hook}: no such process", hook=hook, errno=number)
     if number in (errno.EBADF, errno.ENOENT):
-        return AttachError(
-            f"{hook}: no such {'cgroup' if name == 'cgroup' else 'map'}", hook=hook, errno=number
-        )
+        return AttachError(f"{hook}: no such cgroup", hook=hook, errno=number)
     return refused(hook, error)
+
+
+def _wants(name: str) -> str:
+    return next((text for start, text in _WANTS.items() if name.startswith(start)), "it takes none")
 
 
 # What iterators take, by the start of their names.
