@@ -137,7 +137,7 @@ def split(argv: list[str], output: Output) -> list[str]:
             setattr(output, _WITH_VALUE[name], value)
         elif word in _FLAGS:
             setattr(output, _FLAGS[word], True)
-        elif len(word) > 2 and word[0] == "-" and word[1:].isalpha() and all(f"-{c}" in _FLAGS for c in word[1:]):
+        elif len(word) > 2 and word[0] == "-" and all(f"-{c}" in _FLAGS for c in word[1:]):
             for c in word[1:]:  # -jp
                 setattr(output, _FLAGS[f"-{c}"], True)
         elif len(word) > 1 and word[0] == "-" and not (word[1].isdigit() or word[1] in "."):

@@ -15,7 +15,7 @@ usage: probee prog show|list [PROG]
        probee prog attach|detach PROG ATTACH_TYPE [MAP]
        probee prog run PROG data_in FILE [data_out FILE [data_size_out N]]
                             [ctx_in FILE [ctx_out FILE [ctx_size_out N]]] [repeat N]
-       probee prog profile PROG [duration SECONDS] [METRIC …]
+       probee prog profile PROG [duration SECONDS]
        probee prog tracelog [stdout|stderr PROG]
 
 The programs in the kernel, whoever loaded them. Words and JSON (-j) are those of bpftool; words may be
@@ -24,7 +24,6 @@ abbreviated: `probee prog d x i 7`.
   PROG         id N | name NAME | tag TAG | pinned PATH
   MAP          id N | name NAME | pinned PATH
   ATTACH_TYPE  sk_msg_verdict | sk_skb_verdict | sk_skb_stream_verdict | sk_skb_stream_parser | flow_dissector
-  METRIC       runs | cycles | instructions | l1d_loads | llc_misses | itlb_misses | dtlb_misses
 
 `load` verifies and pins the first program of an object, `loadall` all of them; `load … --all` only verifies
 each on its own terms and says which the kernel takes. `profile` counts and times runs.
@@ -55,5 +54,12 @@ VERBS = {
     "show": "prog_show.show",
     "list": "prog_show.show",
     "dump": "prog_dump.dump",
+    "pin": "prog_attach.pin",
+    "load": "prog_load.load_first",
+    "loadall": "prog_load.load_all",
+    "attach": "prog_attach.attach",
+    "detach": "prog_attach.detach",
     "tracelog": "tracelog.tracelog",
+    "run": "prog_run.run",
+    "profile": "profile.profile",
 }
