@@ -50,7 +50,7 @@ def show(words: Words, output: Output) -> int:
     if output.json:
         output.emit(found)
     else:
-        heads = ("ID", "NAME", ">SIZE", "PROGRAMS", "MAPS", "HELD BY")
+        heads = (">ID", "NAME", ">SIZE", "PROGRAMS", "MAPS", "HELD BY")
         output.table(heads, [_row(facts, scene) for facts in found], empty="there is no BTF")
     return 0
 

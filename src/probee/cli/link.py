@@ -63,7 +63,7 @@ def show(words: Words, output: Output) -> int:
     if output.json:
         output.emit([facts for facts, _ in found])
         return 0
-    heads = ("ID", "TYPE", "HOOK", "PROGRAM", "HELD BY", "PINNED")
+    heads = (">ID", "TYPE", "HOOK", "PROGRAM", "HELD BY", "PINNED")
     output.table(heads, [_row(*one, scene) for one in found], empty="there are no links")
     return 0
 

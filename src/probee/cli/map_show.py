@@ -14,7 +14,7 @@ from .prog_show import Scene, type_name
 from .seek import Handle
 from .style import bold
 
-HEADS = ("ID", "TYPE", "NAME", ">KEY", ">VALUE", ">ENTRIES", "FLAGS", ">MEMORY", "HELD BY", "PINNED")
+HEADS = (">ID", "TYPE", "NAME", ">KEY", ">VALUE", ">ENTRIES", "?FLAGS", "?>MEMORY", "HELD BY", "PINNED")
 # BPF_F_* of BPF_MAP_CREATE, linux/bpf.h
 _FLAGS = (
     "no_prealloc",

@@ -12,6 +12,7 @@ from ..tools._common import visible
 from .style import bold, dim
 
 _LEAST = 8  # columns; a column is cut, not made narrower than this
+_DECENT = 16  # what a column should get before others, which can be spared, are shown
 
 
 class Output:
@@ -51,7 +52,8 @@ class Output:
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
         """Print rows under their heads. A head that starts with `>` is of numbers; columns without anything
-        in them are left out. On a terminal the widest columns are cut to what fits.
+        in them are left out. On a terminal columns whose heads start with `?` are only there if they
+        fit, and the widest columns are cut.
         """
         cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
         if not cells:
@@ -76,10 +78,19 @@ def width() -> int:
 
 def layout(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[str]:
     """The lines of a table. `room` is how wide it may be, 0 for any."""
+    names = [head.lstrip("?>") for head in heads]
     kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]
-    right = [heads[i].startswith(">") for i in kept]
-    names = [heads[i].lstrip(">") for i in kept]
-    widths = [max(len(name), *(len(row[i]) for row in rows)) for i, name in zip(kept, names, strict=True)]
+    wide = {i: max(len(names[i]), *(len(row[i]) for row in rows)) for i in kept}
+    if room:
+        taken = sum(min(wide[i], _DECENT) + 2 for i in kept if not heads[i].startswith("?")) - 2
+        for i in [i for i in kept if heads[i].startswith("?")]:
+            taken += min(wide[i], _DECENT) + 2
+            if taken > room:
+                kept.remove(i)
+                taken -= min(wide[i], _DECENT) + 2
+    right = [">" in heads[i] for i in kept]
+    names = [names[i] for i in kept]
+    widths = [wide[i] for i in kept]
     if room:
         _narrow(widths, [len(name) for name in names], room - 2 * (len(widths) - 1))
     lines = [bold(_line(names, widths, right))]

@@ -17,7 +17,19 @@ from .owners import Owners, Pins, fdinfo
 from .seek import Handle
 
 _METADATA = "bpf_metadata_"
-HEADS = ("ID", "TYPE", "NAME", "TAG", "LOADED", ">RUNS", ">PER RUN", ">SIZE", "MAPS", "HELD BY", "PINNED")
+HEADS = (
+    ">ID",
+    "TYPE",
+    "NAME",
+    "?TAG",
+    "?LOADED",
+    "?>RUNS",
+    "?>PER RUN",
+    "?>SIZE",
+    "MAPS",
+    "HELD BY",
+    "PINNED",
+)
 
 
 class Scene:

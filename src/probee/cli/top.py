@@ -34,7 +34,7 @@ costs each run of each program some tens of nanoseconds, while probee top runs.
 """
 SORTS = {"cpu": "CPU", "events": "events", "run": "time per run", "name": "name", "id": "id"}
 _KEYS = {"c": "cpu", "e": "events", "r": "run", "n": "name", "i": "id"}
-HEADS = (">ID", "TYPE", "NAME", ">CPU", ">EVENTS/S", ">PER RUN", ">RUNS", "HELD BY")
+HEADS = (">ID", "TYPE", "NAME", ">CPU", ">EVENTS/S", ">PER RUN", "?>RUNS", "HELD BY")
 
 
 class Program:
