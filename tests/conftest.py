@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from matrix.results import Recorder
+
+IN_GUEST = "PROBEE_MATRIX" in os.environ
+
 # Tests are not timed. A build that fails must fail again: there, property tests try the same cases each time.
-settings.register_profile("probee", deadline=None, derandomize="CI" in os.environ)
+# Emulated machines are slow, and what is tried there is the kernel.
+settings.register_profile(
+    "probee",
+    deadline=None,
+    derandomize="CI" in os.environ or IN_GUEST,
+    max_examples=10 if IN_GUEST else 100,
+)
 settings.load_profile("probee")
 
 REPO = Path(__file__).resolve().parent.parent
@@ -68,13 +79,73 @@ def _cannot_load() -> str:
     return ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--results", metavar="FILE", help="append what became of each test, as lines of JSON")
+    parser.addoption("--without", metavar="FILE", help="leave out the tests that this file names, one a line")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--results")
+    if path:
+        config.pluginmanager.register(_Results(Path(path)))
+
+
+class _Results:
+    """Hands what pytest reports to a Recorder."""
+
+    def __init__(self, path: Path) -> None:
+        self.recorder = Recorder(path)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.recorder.start(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        reason = ""
+        if report.skipped:
+            reason = _why(report)
+        elif report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = (crash.message if crash else report.longreprtext).strip().partition("\n")[0]
+        self.recorder.phase(report.nodeid, report.outcome, reason)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.recorder.finish(nodeid)
+
+
+def _why(report: pytest.TestReport) -> str:
+    """The reason of a skip."""
+    return report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and len(_why(report).split()) < 3:
+        report.outcome = "failed"
+        report.longrepr = f"a skip has to say what is missing, not just {_why(report)!r}"
+    return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--without"):
+        names = set(Path(config.getoption("--without")).read_text().splitlines())
+        items[:] = [item for item in items if item.nodeid not in names]
     reason = _cannot_load()
     if not reason:
         return
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped, and why: in the words of their authors."""
+    reasons = Counter(_why(report) for report in terminalreporter.getreports("skipped"))
+    if not reasons:
+        return
+    terminalreporter.section(f"{reasons.total()} skipped")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count:4}  {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,12 +34,11 @@ mkdir -p lib/modules boot
 mount -o bind ".$MATRIX_KERNEL/lib/modules" lib/modules
 mount -o bind ".$MATRIX_KERNEL/boot" boot
 
-# Modules are found by the same busybox, whatever the host has.
-mkdir run/busybox
-mount -t tmpfs tmpfs run/busybox
-cat /bin/busybox > run/busybox/modprobe
-/bin/busybox chmod 755 run/busybox/modprobe
-echo /run/busybox/modprobe > /proc/sys/kernel/modprobe
+# The kernel runs modprobe in the first root, which the command doesn't see: busybox, whatever the host has.
+mkdir -p /sbin /lib/modules
+mount -o bind lib/modules /lib/modules
+/bin/busybox ln -s /bin/busybox /sbin/modprobe
+echo /sbin/modprobe > /proc/sys/kernel/modprobe
 /bin/busybox hostname probee-matrix
 /bin/busybox ip link set lo up
 

@@ -1,0 +1,117 @@
+"""`./dev matrix`: the kernel tests on this kernel and on others, and a table of what became of them."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .kernels import SUITES, MatrixError, kernel
+from .results import Results
+from .table import Row, print_table, update_docs
+from .vm import REPO, run
+
+HERE = "here"
+# What says something about a kernel: what is tried in it, and that libbpf agrees.
+TESTS = ("tests/kernel", "tests/differential/test_tags.py")
+_PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+# A guest's second is a twentieth of the host's.
+_IN_GUEST = ["-o", "timeout=1200"]
+
+
+def _here(tests: list[str]) -> Row:
+    import os
+
+    with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory:
+        path = Path(directory) / "results"
+        begin = time.monotonic()
+        subprocess.run([*_PYTEST, f"--results={path}", *tests], cwd=REPO)
+        results = _read(path, "pytest did not start here")
+    return Row(HERE, os.uname().release, results, time.monotonic() - begin)
+
+
+def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
+    """Boots the kernel again, without the test that did it, when a test takes the machine down."""
+    machine = kernel(name)
+    results = Results()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory:
+        share = Path(directory)
+        while True:
+            path = share / "results"
+            path.unlink(missing_ok=True)
+            done = share / "done"
+            done.write_text("\n".join(sorted(results.known())))
+            # Many names make a long command line.
+            (share / "tests").write_text("\n".join(tests))
+            inside = "/run/probee-matrix"
+            words = [f"--results={inside}/results", f"--without={inside}/done", f"@{inside}/tests"]
+            left = timeout - (time.monotonic() - begin)
+            try:
+                code = run(machine, [*_PYTEST, *_IN_GUEST, *words], share=share, timeout=left)
+                why = f"had not ended after {timeout:.0f} s" if code == 124 else ""
+            except MatrixError as error:
+                why = str(error)
+            found = _read(path, why or "pytest did not start in the machine")
+            results.add(found)
+            for test in found.unfinished:
+                results.failed[test] = why or "pytest ended in it"
+            if not why or not found.unfinished or time.monotonic() - begin >= timeout:
+                break
+            print(f"matrix: {why}\nmatrix: once more, without {', '.join(found.unfinished)}", file=sys.stderr)
+    return Row(name, machine.release, results, time.monotonic() - begin)
+
+
+def _read(path: Path, otherwise: str) -> Results:
+    try:
+        return Results.read(path)
+    except OSError:
+        raise MatrixError(otherwise) from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="dev matrix", description="Runs the kernel tests on this kernel and on Debian's, in QEMU."
+    )
+    parser.add_argument("kernels", nargs="*", choices=[HERE, *SUITES, []], help="all if none is named")
+    parser.add_argument("--test", action="append", metavar="TEST", help="instead of all kernel tests; repeat")
+    parser.add_argument(
+        "--skipped-in",
+        type=Path,
+        metavar="FILE",
+        help="only tests that were skipped in these results of pytest",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=3 * 3600, metavar="S", help="seconds for each kernel"
+    )
+    parser.add_argument("--docs", action="store_true", help="put what was found into docs/kernels.md")
+    options = parser.parse_args()
+    tests = options.test or list(TESTS)
+    rows = []
+    try:
+        if options.skipped_in:
+            native = _read(options.skipped_in, f"{options.skipped_in} can't be read")
+            tests = [test for test in native.skipped if test.startswith(TESTS)]
+            if not tests:
+                print("matrix: no kernel test was skipped, there is nothing to do")
+                return 0
+        for name in options.kernels or [HERE, *SUITES]:
+            print(f"matrix: {name}", file=sys.stderr, flush=True)
+            rows.append(_here(tests) if name == HERE else _elsewhere(name, tests, options.timeout))
+    except MatrixError as error:
+        print(f"matrix: {error}", file=sys.stderr)
+        return 125
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        print_table(rows)
+    if options.docs:
+        update_docs(rows)
+    return int(any(row.results.failed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
