@@ -53,10 +53,15 @@ def object_from_c(directory: Path, text: str, name: str = "program", *, before: 
     return read_object(compile_c(directory, text, name, before=before), name)
 
 
-def compile_file(source: Path) -> bytes:
-    """The object file of a C file beside its headers. A comment `cflags:` in it adds options."""
+def compile_file(source: Path, headers: Path | None = None) -> bytes:
+    """The object file of a C file. A comment `cflags:` in it adds options.
+
+    Headers are those in the folder `headers`, by default beside the file.
+    """
     text = source.read_text()
     added = " ".join(re.findall(r"/\* cflags: (.*?) \*/", text)).split()
-    files = {path.name: path.read_text() for path in source.parent.glob("*.h")} | {source.name: text}
+    files = {path.name: path.read_text() for path in (headers or source.parent).glob("*.h")} | {
+        source.name: text
+    }
     command = [clang(), "-O2", "-g", "-target", "bpf", "-Wno-ignored-attributes", *added]
     return compiled([*command, "-c", source.name, "-o", "made.o"], files, "made.o")

@@ -7,14 +7,13 @@ about the kernel (`feature arena`). See `libbpf.py` for how to compare with anot
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import libbpf
 import pytest
 
-from c_objects import clang
+from c_objects import compile_c, compile_file
 from probee.isa.sections import EXTRAS, SECTIONS, match
 from probee.kernel.each import load_each
 from probee.kernel.features import ask
@@ -22,7 +21,8 @@ from probee.kernel.load import load
 from probee.obj import read_object
 from probee.symbols.kallsyms import KernelSymbols
 
-FIXTURES = sorted((Path(__file__).parent / "objects").glob("*.bpf.c"))
+HERE = Path(__file__).parent
+FIXTURES = sorted((HERE / "objects").glob("*.bpf.c"))
 MMAPABLE = 1 << 10  # versions before 1.4 set it for all data maps
 # What stands behind the section's name where libbpf wants something there.
 TARGETS = {
@@ -51,14 +51,7 @@ TARGETS = {
 
 
 def _compile(source: Path, target: Path) -> Path:
-    flags = re.findall(r"cflags (\S+)", source.read_text()) or ["-mcpu=v3"]
-    command = [clang(), "-target", "bpf", "-g", "-O2", "-Wno-ignored-attributes", *flags]
-    run = subprocess.run(
-        [*command, "-c", str(source), "-o", str(target)], capture_output=True, text=True, check=False
-    )
-    if "unknown target CPU" in run.stderr:
-        pytest.skip(f"{clang()} has no {flags[0]}")
-    assert run.returncode == 0, run.stderr
+    target.write_bytes(compile_file(source, HERE / "c"))
     return target
 
 
@@ -121,13 +114,9 @@ def _sections() -> list[str]:
 def test_same_verdict_on_a_program_in_every_section(tmp_path: Path) -> None:
     """One object with a program for each name that libbpf knows; each is loaded by itself."""
     known = {line["section"] for line in libbpf.ask(tmp_path, "sections", *_sections())[0]}
-    lines = ['#include "fixture.h"', "#define PROGRAM(n, s) SEC(s) int n(void *ctx) { return 0; }"]
-    lines += [f'PROGRAM(p{i}, "{name}")' for i, name in enumerate(_sections())]
-    source = tmp_path / "every.bpf.c"
-    source.write_text("\n".join(lines))
-    command = [clang(), "-target", "bpf", "-g", "-O2", "-mcpu=v3", "-I", str(Path(__file__).parent / "c")]
+    lines = [f'SEC("{name}") int p{i}(void *ctx) {{ return 0; }}' for i, name in enumerate(_sections())]
     path = tmp_path / "every.bpf.o"
-    subprocess.run([*command, "-c", str(source), "-o", str(path)], check=True)
+    compile_c(tmp_path, "\n".join(lines), "every")
     theirs = {line["program"]: line for line in libbpf.ask(tmp_path, "each", path)[0]}
     ours = {verdict.name: verdict for verdict in load_each(path)}
     assert len(ours) == len(SECTIONS) == 116

@@ -385,5 +385,15 @@ class ObjectSpec:
             raise ObjectError(f"there is no program {name} in {self.name}; there are: {known}")
         return found
 
+    def resize(self, map: str, size: int) -> None:
+        """Give a data map, as `.data.items`, another size in bytes before it is loaded.
+
+        Its last variable must be an array and gets the rest of it; new elements are zero. Raises ObjectError
+        if that is not possible.
+        """
+        from probee.obj.resize import resize
+
+        resize(self, map, size)
+
     def __repr__(self) -> str:
         return f"ObjectSpec({self.name!r}, programs={list(self.programs)}, maps={list(self.maps)})"

@@ -1,5 +1,5 @@
 /* Data sections with names of their own, hidden and static variables, weak ones. */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 int shared SEC(".data.shared") = 3;
 HIDDEN int inside SEC(".data.inside") = 4;

@@ -1,5 +1,5 @@
 /* Functions that are verified by themselves, weak and hidden ones, and a context by tag. */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 NOINLINE int twice(int x) { asm volatile(""); return 2 * x; }
 WEAK NOINLINE int thrice(int x) { asm volatile(""); return 3 * x; }

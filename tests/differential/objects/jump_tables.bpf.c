@@ -1,6 +1,7 @@
 /* Switch statements that the compiler makes tables of, in a program and in a subprogram. */
-/* libbpf 1.7, feature insn_array, cflags -mcpu=v4 */
-#include "../c/fixture.h"
+/* libbpf 1.7, feature insn_array */
+/* cflags: -mcpu=v4 */
+#include "fixture.h"
 
 u64 a, b, c, d;
 

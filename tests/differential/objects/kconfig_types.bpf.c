@@ -1,5 +1,5 @@
 /* Every type that a value of the kernel's configuration may have, laid out by libbpf's rules. */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 #define KCONFIG __attribute__((section(".kconfig")))
 enum libbpf_tristate { TRI_NO = 0, TRI_YES = 1, TRI_MODULE = 2 };

@@ -1,6 +1,6 @@
 /* Kernel functions: called, called by a flavour of their name, weak and missing, and asked for. */
 /* libbpf 1.4 */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 #define KSYM __attribute__((section(".ksyms")))
 struct bpf_cpumask;

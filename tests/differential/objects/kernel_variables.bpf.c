@@ -1,6 +1,6 @@
 /* Variables of the kernel by type and per CPU, a weak one that is missing, and addresses without type. */
 /* symbol init_task */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 #define KSYM __attribute__((section(".ksyms")))
 static void *(*per_cpu_ptr)(const void *variable, u32 cpu) = (void *)153;

@@ -1,6 +1,6 @@
 /* Sizes that the loader chooses or mends, flags, and fields of single types of maps. */
 /* libbpf 1.0 */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 struct { NUMBER(type, RINGBUF); NUMBER(max_entries, 5000); } odd_ring SEC(".maps");
 struct { NUMBER(type, USER_RINGBUF); NUMBER(max_entries, 1); } user_ring SEC(".maps");

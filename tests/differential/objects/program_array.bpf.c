@@ -1,5 +1,5 @@
 /* A program array with programs in it from the start. */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 int last(void *ctx);
 int middle(void *ctx);

@@ -1,6 +1,6 @@
 /* A congestion control for TCP, by a link and without, and one that is not made by itself. */
 /* libbpf 1.4, feature struct_ops_link */
-#include "../c/fixture.h"
+#include "fixture.h"
 
 struct sock;
 struct ack_sample;
