@@ -1,4 +1,4 @@
-"""Map types with programs at the other end: what Python writes has its effect, what programs write is read."""
+"""Map types with programs at the other end: what Python writes takes effect, what programs write is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SK_PASS = 1
 def loaded(folder: Path, text: str, **options: Any) -> Iterator[Collection]:
     """The object of C `text` in the kernel; skips the test on a kernel that lacks a map type of it."""
     try:
-        collection = load(object_from_c(folder, text), **options)
+        collection = load(object_from_c(folder, text, before=SIZED), **options)
     except Unsupported as e:
         pytest.skip(str(e))
     with collection:
@@ -136,12 +136,16 @@ def test_a_map_inside_is_exchanged_under_a_program(tmp_path: Path) -> None:
         assert len(outer) == 0
 
 
+SIZED = r"""
+#define SIZED(t, n, v) struct { \
+    __uint(type, t); __uint(max_entries, n); __uint(key_size, 4); __uint(value_size, v); }
+"""
 REDIRECT = r"""
 static long (*redirect_map)(void *, u64, u64) = (void *)51;
-struct { __uint(type, 14); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 8); } devs SEC(".maps");
-struct { __uint(type, 25); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 8); } hash SEC(".maps");
-struct { __uint(type, 16); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 8); } cpus SEC(".maps");
-struct { __uint(type, 17); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 4); } xsks SEC(".maps");
+SIZED(14, 4, 8) devs SEC(".maps");
+SIZED(25, 4, 8) hash SEC(".maps");
+SIZED(16, 4, 8) cpus SEC(".maps");
+SIZED(17, 4, 4) xsks SEC(".maps");
 SEC("xdp") int to_dev(void *ctx) { return redirect_map(&devs, 1, 2); }
 SEC("xdp") int to_hash(void *ctx) { return redirect_map(&hash, 70, 2); }
 SEC("xdp") int to_cpu(void *ctx) { return redirect_map(&cpus, 0, 2); }
@@ -197,7 +201,7 @@ def test_redirection_to_a_socket_of_user_space(tmp_path: Path) -> None:
 
 SHARED_PORT = r"""
 static long (*select_sock)(void *, void *, void *, u64) = (void *)82;
-struct { __uint(type, 20); __uint(max_entries, 2); __uint(key_size, 4); __uint(value_size, 8); } group SEC(".maps");
+SIZED(20, 2, 8) group SEC(".maps");
 u32 wanted;
 SEC("sk_reuseport") int choose(void *ctx) {
     u32 key = wanted;
@@ -209,7 +213,12 @@ SEC("sk_reuseport") int choose(void *ctx) {
 def test_a_program_chooses_the_socket_of_a_port(tmp_path: Path) -> None:
     so_attach_reuseport_ebpf = 52
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-    with loaded(tmp_path, SHARED_PORT) as c, sockets[0], sockets[1], socket.socket(type=socket.SOCK_DGRAM) as out:
+    with (
+        loaded(tmp_path, SHARED_PORT) as c,
+        sockets[0],
+        sockets[1],
+        socket.socket(type=socket.SOCK_DGRAM) as out,
+    ):
         port = 0
         for i, s in enumerate(sockets):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -226,7 +235,7 @@ def test_a_program_chooses_the_socket_of_a_port(tmp_path: Path) -> None:
 
 SPLICE = r"""
 static long (*sk_redirect_map)(void *, void *, u32, u64) = (void *)52;
-struct { __uint(type, 15); __uint(max_entries, 4); __uint(key_size, 4); __uint(value_size, 8); } peers SEC(".maps");
+SIZED(15, 4, 8) peers SEC(".maps");
 SEC("sk_skb/stream_verdict") int verdict(void *skb) { return sk_redirect_map(skb, &peers, 1, 0); }
 """
 
@@ -319,8 +328,8 @@ def test_storage_of_a_cgroup_where_a_program_is_attached(tmp_path: Path) -> None
 
 COUNTERS = r"""
 static long (*read_value)(void *, u64, void *, u32) = (void *)55;
-struct { __uint(type, 4); __uint(max_entries, 1); __uint(key_size, 4); __uint(value_size, 4); } clock SEC(".maps");
-struct { __uint(type, 8); __uint(max_entries, 1); __uint(key_size, 4); __uint(value_size, 4); } groups SEC(".maps");
+SIZED(4, 1, 4) clock SEC(".maps");
+SIZED(8, 1, 4) groups SEC(".maps");
 static long (*under_cgroup)(void *, u32) = (void *)37;
 struct { u64 counter, enabled, running; } value;
 long failed; u32 inside;
@@ -380,7 +389,7 @@ def test_an_arena_is_seen_by_both(tmp_path: Path) -> None:
 
 def test_a_program_of_a_program_array_is_opened(tmp_path: Path) -> None:
     text = r"""
-    struct { __uint(type, 3); __uint(max_entries, 2); __uint(key_size, 4); __uint(value_size, 4); } next SEC(".maps");
+    SIZED(3, 2, 4) next SEC(".maps");
     SEC("socket") int leaf(void *ctx) { return 42; }
     SEC("socket") int root(void *ctx) { tail_call(ctx, &next, 1); return 1; }
     """

@@ -187,9 +187,8 @@ def test_maps_of_sockets() -> None:
         assert list(m) == [3]
         with pytest.raises(TypeError, match="no descriptor"):
             m[0] = "nothing"
-    with create("sockmap", value="u32") as m:
-        with pytest.raises(MapError, match="declare them u64"):
-            list(m)
+    with create("sockmap", value="u32") as m, pytest.raises(MapError, match="have 8 bytes"):
+        list(m)
 
 
 def test_sockets_that_share_a_port() -> None:
@@ -331,30 +330,34 @@ def test_maps_of_devices_and_cpus() -> None:
 
 
 def test_maps_of_maps() -> None:
-    with create("array", value="u64", name="inside") as inner, create("array", value="u64") as other:
-        with create("hash_of_maps", key="char[8]", inner=inner) as h, create("array_of_maps", inner=inner) as a:
-            h["x"] = inner
-            a[2] = other
-            inner[0] = 42
-            assert h["x"][0] == 42
-            with h["x"] as opened:
-                opened[1] = 43
-                assert opened.name == "inside"
-            assert inner[1] == 43
-            assert opened.closed
-            assert h.ids() == {"x": inner.id}
-            assert a.ids() == {2: other.id}
-            assert h.id_of("x") == inner.id
-            assert list(a) == [2]
-            assert {k: v[0] for k, v in h.items()} == {"x": 42}
-            a[2] = h["x"]
-            assert a[2].id == inner.id
-            assert a.get(0) is None
-            del h["x"]
-            with pytest.raises(KeyError):
-                h.id_of("x")
-            with create("array", value="u32") as odd, pytest.raises(MapError):
-                a[0] = odd
+    with (
+        create("array", value="u64", name="inside") as inner,
+        create("array", value="u64") as other,
+        create("hash_of_maps", key="char[8]", inner=inner) as h,
+        create("array_of_maps", inner=inner) as a,
+    ):
+        h["x"] = inner
+        a[2] = other
+        inner[0] = 42
+        assert h["x"][0] == 42
+        with h["x"] as opened:
+            opened[1] = 43
+            assert opened.name == "inside"
+        assert inner[1] == 43
+        assert opened.closed
+        assert h.ids() == {"x": inner.id}
+        assert a.ids() == {2: other.id}
+        assert h.id_of("x") == inner.id
+        assert list(a) == [2]
+        assert {k: v[0] for k, v in h.items()} == {"x": 42}
+        a[2] = h["x"]
+        assert a[2].id == inner.id
+        assert a.get(0) is None
+        del h["x"]
+        with pytest.raises(KeyError):
+            h.id_of("x")
+        with create("array", value="u32") as odd, pytest.raises(MapError):
+            a[0] = odd
 
 
 def test_a_map_inside_that_goes_away_meanwhile() -> None:
@@ -399,7 +402,6 @@ def test_one_cpus_value_alone() -> None:
         try:
             m.put_on_cpu(0, 0, 9)
         except Unsupported as e:
-            assert e.since == "7.0"
             pytest.skip(str(e))
         assert m[0] == [9] + [5] * (m.cpus - 1)
 

@@ -8,6 +8,7 @@ import errno
 from ..errors import MapError
 from .maps import (
     ARRAY,
+    BPF_EXIST,
     HASH,
     LRU_HASH,
     LRU_PERCPU_HASH,
@@ -162,9 +163,11 @@ def write(m: KeyedMap, keys: Buffer, values: Buffer, count: int, flags: int = 0)
                 continue
             done += written
             if written < n:
-                missing = m.key.unpack(all_keys, done * size)
-                raise MapError(f"can't write {m._called()}: it has no {missing!r}", errno=errno.ENOENT)
+                raise OSError(errno.ENOENT, "no such key")
     except OSError as e:
+        if e.errno == errno.ENOENT and flags & BPF_EXIST:
+            missing = m.key.unpack(all_keys, done * size)
+            raise MapError(f"can't write {m._called()}: it has no {missing!r}", errno=errno.ENOENT) from None
         raise m.failed(e, "write") from e
 
 

@@ -135,23 +135,28 @@ def _fitted_struct(array: Array, dtype: Any, what: str, shape: tuple[int, ...]) 
     return out
 
 
+_TAKEN = {"i": "iub", "u": "iub", "f": "iufb", "b": "b", "S": "S", "V": "V"}  # kinds of dtypes, for each
+
+
 def _check(array: Array, base: Any, what: str) -> None:
-    if base.kind in "iu" and array.dtype.kind in "iub":
-        if not array.size or array.dtype.kind == "b":
-            return
+    """Raise unless the numbers or texts of an array can be stored as `base`."""
+    if not array.size:
+        return
+    if array.dtype.kind not in _TAKEN.get(base.kind, ""):
+        hint = ", text comes as bytes" if array.dtype.kind == "U" else ""
+        raise TypeError(f"{what}: {base} is needed, not {array.dtype}{hint}")
+    if base.kind in "iu" and array.dtype.kind != "b":
         limits = np.iinfo(base)
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:
             value = low if low < limits.min else high
             raise OverflowError(f"{what}: {value} does not fit {base} ({limits.min} to {limits.max})")
-    elif base.kind == "S" and array.dtype.kind in "SU":
-        if array.dtype.kind == "U":
-            raise TypeError(f"{what}: text comes as bytes, of at most {base.itemsize}")
-        longest = int(np.char.str_len(array).max()) if array.size else 0
+    elif base.kind == "S":
+        longest = int(np.char.str_len(array).max())
         if longest > base.itemsize:
             raise ValueError(f"{what}: {longest} bytes do not fit {base.itemsize}")
-    elif not np.can_cast(array.dtype, base, "same_kind"):
-        raise TypeError(f"{what}: {array.dtype} is not {base}")
+    elif base.kind == "V" and array.dtype.itemsize != base.itemsize:
+        raise ValueError(f"{what}: {array.dtype.itemsize} bytes, where {base.itemsize} are needed")
 
 
 # ---- out

@@ -396,14 +396,14 @@ class KeyedMap(Map, MutableMapping):  # type: ignore[type-arg]
 
     # All entries.
 
-    def chunks(self, *, take: bool = False) -> Iterator[tuple[memoryview, memoryview, int]]:
+    def chunks(self, *, take: bool = False, flags: int = 0) -> Iterator[tuple[memoryview, memoryview, int]]:
         """Keys and values as packed bytes, with their number. The buffers are used again for the next chunk.
 
-        `take` deletes what it reads.
+        `take` deletes what it reads. With the flag BPF_F_LOCK each value is read under its `bpf_spin_lock`.
         """
         from .batch import chunks
 
-        return chunks(self, take)
+        return chunks(self, take, flags)
 
     def __iter__(self) -> Iterator[Any]:
         for keys, _, n in self.chunks():
