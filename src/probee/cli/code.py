@@ -120,7 +120,7 @@ def _spell(btf: Btf, type_id: int, depth: int) -> str:
 
 def _function(btf: Btf, proto: BtfType, name: str, depth: int) -> str:
     params = [
-        "..." if not type_id and not param else _spell(btf, type_id, depth + 1) + param
+        "..." if not type_id and not param else (_spell(btf, type_id, depth + 1) + param).rstrip()
         for param, type_id in proto.params
     ]
     return f"{_spell(btf, proto.type, depth + 1)}{name}({', '.join(params)})"

@@ -8,6 +8,7 @@ arrays text if they are printable and end in NUL, pointers numbers. A data secti
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..btf import Btf, BtfMember, BtfType
@@ -32,8 +33,16 @@ _ORDER: Any = sys.byteorder
 _DEPTH = 64
 
 
-def to_json(btf: Btf, type_id: int, data: bytes | memoryview, *, depth: int = 0) -> Any:
-    """The value of a type in `data`, in what JSON has. Raises ObjectError for types without values."""
+Pointers = Callable[[BtfType, int], Any]
+
+
+def to_json(
+    btf: Btf, type_id: int, data: bytes | memoryview, *, depth: int = 0, pointers: Pointers | None = None
+) -> Any:
+    """The value of a type in `data`, in what JSON has. Raises ObjectError for types without values.
+
+    `pointers` makes the values of pointers, from the type they point to and the number.
+    """
     t = btf.type(btf.strip(type_id))
     kind = t.kind
     if depth > _DEPTH:
@@ -41,15 +50,16 @@ def to_json(btf: Btf, type_id: int, data: bytes | memoryview, *, depth: int = 0)
     if kind == INT:
         return _int_to_json(t, data)
     if kind == PTR:
-        return int.from_bytes(data[: btf.ptr_size], _ORDER)
+        address = int.from_bytes(data[: btf.ptr_size], _ORDER)
+        return pointers(btf.type(btf.strip(t.type)), address) if pointers else address
     if kind in ENUMS:
         number = int.from_bytes(data[: t.size], _ORDER, signed=True)
         names = {_signed(value, t.size): name for name, value in t.enumerators}
         return names.get(number, number)
     if kind == ARRAY:
-        return _array_to_json(btf, t, data, depth)
+        return _array_to_json(btf, t, data, depth, pointers)
     if kind in COMPOSITES:
-        return {m.name: _member_to_json(btf, t, m, data, depth) for m in t.members}
+        return {m.name: _member_to_json(btf, t, m, data, depth, pointers) for m in t.members}
     if kind == VAR:
         return {t.name: to_json(btf, t.type, data, depth=depth + 1)}
     if kind == DATASEC:
@@ -91,20 +101,25 @@ def _is_char(btf: Btf, type_id: int) -> bool:
     return t.kind == INT and t.size == 1 and (t.name == "char" or bool(t.encoding & INT_CHAR))
 
 
-def _array_to_json(btf: Btf, t: BtfType, data: bytes | memoryview, depth: int) -> Any:
+def _array_to_json(
+    btf: Btf, t: BtfType, data: bytes | memoryview, depth: int, pointers: Pointers | None
+) -> Any:
     elem, _, count = t.array
     size = btf.size_of(elem)
     if count and _is_char(btf, elem):
         head, nul, _ = bytes(data[:count]).partition(b"\0")
         if nul and all(0x1F < byte < 0x7F for byte in head):
             return head.decode()
-    return [to_json(btf, elem, data[i * size : (i + 1) * size], depth=depth + 1) for i in range(count)]
+    parts = [data[i * size : (i + 1) * size] for i in range(count)]
+    return [to_json(btf, elem, part, depth=depth + 1, pointers=pointers) for part in parts]
 
 
-def _member_to_json(btf: Btf, t: BtfType, m: BtfMember, data: bytes | memoryview, depth: int) -> Any:
+def _member_to_json(
+    btf: Btf, t: BtfType, m: BtfMember, data: bytes | memoryview, depth: int, pointers: Pointers | None
+) -> Any:
     start = m.bit_offset // 8
     if not m.bit_size:
-        return to_json(btf, m.type, data[start:], depth=depth + 1)
+        return to_json(btf, m.type, data[start:], depth=depth + 1, pointers=pointers)
     return _hex(_bits(m, int.from_bytes(data, _ORDER), len(data)))
 
 
