@@ -5,6 +5,10 @@ What is not among them, and comes from inside probee, is a defect.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.verifier.explain import Explanation, Register
+
 
 class ProbeeError(Exception):
     """Base of all probee errors."""
@@ -64,6 +68,9 @@ class VerifierError(LoadError):
     """The verifier refused a program.
 
     `log` is the whole log; `file`, `line`, `source` and `cause` say what `verifier.explain` found in it.
+    `explanation` is all of it. `kind` is what it is about: "verifier", "core" (a relocation), "kfunc", "map",
+    "license" or "btf"; `cause_id` names the cause, whatever the kernel's words are ("" if it is not a common
+    one), `fix` says what to do, and `registers` are the states at the failing instruction, by `r0` … `r10`.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class VerifierError(LoadError):
         line: int = 0,
         source: str = "",
         cause: str = "",
+        explanation: Explanation | None = None,
     ) -> None:
         self.log = log
         self.program = program
@@ -84,14 +92,24 @@ class VerifierError(LoadError):
         self.line = line
         self.source = source
         self.cause = cause
+        self.explanation = explanation
+        self.kind = explanation.kind if explanation else "verifier"
+        self.cause_id = explanation.id if explanation else ""
+        self.fix = explanation.fix if explanation else ""
+        self.registers: dict[str, Register] = explanation.registers if explanation else {}
         super().__init__(message, errno=errno)
 
 
 class PermissionDenied(LoadError, PermissionError):  # type: ignore[misc]  # errno: never None here
-    """A capability or privilege is missing. `capability` names it (for example `CAP_BPF`)."""
+    """A capability or privilege is missing. `capability` names it (for example `CAP_BPF`).
 
-    def __init__(self, message: str, *, errno: int = 1, capability: str = "") -> None:
+    `reason` is "capability", or what refuses a process that has them all: "namespace", "token", "lockdown",
+    "memlock", "seccomp", "policy".
+    """
+
+    def __init__(self, message: str, *, errno: int = 1, capability: str = "", reason: str = "") -> None:
         self.capability = capability
+        self.reason = reason or ("capability" if capability else "policy")
         LoadError.__init__(self, message, errno=errno)
         self.errno = errno  # OSError's constructor, among the bases, has cleared it
 

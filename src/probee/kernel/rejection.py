@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 
 from probee import sys as kernel_calls
 from probee.errors import LoadError, PermissionDenied, VerifierError
+from probee.isa.tables import MAP_TYPES, PROG_TYPES, name_of
 from probee.sys import caps
 from probee.sys.bpf import VerifierLog
 from probee.verifier.explain import LineTable, explain
@@ -18,12 +20,57 @@ if TYPE_CHECKING:
 
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec
     from probee.sys.bpf import ProgAttr
+    from probee.verifier.explain import Explanation
 
 _WHOLE, _VERDICT = 1, 4  # log levels: every instruction; only messages and statistics (BPF_LOG_STATS)
 _LOG_SIZE = 256 * 1024
 _LOG_GROWTH = 8
 _LOG_LIMIT = 16 * 1024 * 1024 - 1  # kernels before 5.2 take no more; newer ones keep the end of longer logs
-_MEMCG_SINCE = (5, 11)  # from here on BPF memory is not charged to RLIMIT_MEMLOCK
+_MEMCG_SINCE = (5, 11)
+_MIB = 1 << 20
+
+_PERFMON_TYPES = frozenset(
+    PROG_TYPES[name][0]
+    for name in (
+        "kprobe",
+        "tracepoint",
+        "perf_event",
+        "raw_tracepoint",
+        "raw_tracepoint_writable",
+        "tracing",
+        "lsm",
+        "struct_ops",
+        "ext",
+    )
+)
+_NETWORK_TYPES = frozenset(
+    PROG_TYPES[name][0]
+    for name in (
+        "sched_cls",
+        "sched_act",
+        "xdp",
+        "lwt_in",
+        "lwt_out",
+        "lwt_xmit",
+        "lwt_seg6local",
+        "sk_skb",
+        "sk_msg",
+        "sock_ops",
+        "flow_dissector",
+        "cgroup_device",
+        "cgroup_sock",
+        "cgroup_sock_addr",
+        "cgroup_sockopt",
+        "cgroup_sysctl",
+        "ext",
+        "netfilter",
+    )
+)
+_NETWORK_MAPS = frozenset(
+    MAP_TYPES[name][0] for name in ("sockmap", "sockhash", "devmap", "devmap_hash", "xskmap")
+)
+# What the verifier allows to those only who may see the kernel's addresses.
+_EASIER_WITH_PERFMON = ("pointer-arithmetic", "pointer-range", "unset-stack", "helper", "unbounded")
 
 
 def retry(
@@ -49,15 +96,14 @@ def retry(
     if fd >= 0:
         return fd, text
     if number in (errno.EPERM, errno.EACCES) and not text.strip():
-        raise caps.denied(
-            f"loading program {attr.name}", caps.CAP_BPF, caps.CAP_PERFMON, error=number
-        ) from None
+        raise _program_denied(attr, number) from None
     if not text.strip():
         raise LoadError(
             f"the kernel refuses program {attr.name} without a word: {os.strerror(number)}", errno=number
         ) from None
     table = LineTable(linked.line_info, spec.btf, linked.endian)
     found = explain(text, table, poisoned, jumps)
+    _surroundings(found)
     message = found.message(attr.name)
     if btf_error:
         message += f" (the kernel had refused the BTF too: {btf_error})"
@@ -71,7 +117,40 @@ def retry(
         line=place.line if place else 0,
         source=place.source if place else "",
         cause=found.advice(),
+        explanation=found,
     ) from None
+
+
+def needs(kind: int) -> tuple[int, ...]:
+    """The capabilities that loading a program of a type takes."""
+    needed = [caps.CAP_BPF]
+    if kind in _PERFMON_TYPES:
+        needed.append(caps.CAP_PERFMON)
+    if kind in _NETWORK_TYPES:
+        needed.append(caps.CAP_NET_ADMIN)
+    return tuple(needed)
+
+
+def _program_denied(attr: ProgAttr, number: int) -> PermissionDenied:
+    what = f"loading program {attr.name}"
+    if attr.token_fd:
+        kind = name_of(PROG_TYPES, attr.type)
+        return PermissionDenied(
+            f"{what} is not permitted by the BPF token: mount its bpffs with delegate_cmds=prog_load, "
+            f"delegate_progs={kind} and the attach type in delegate_attachs",
+            errno=number,
+            reason="token",
+        )
+    return _memlock_denied(what) or caps.denied(what, *needs(attr.type), error=number)
+
+
+def _surroundings(found: Explanation) -> None:
+    """Add to the cause what is not the program's fault: less is allowed here than elsewhere."""
+    if found.id == "helper" and "probe_read" in found.last_words and caps.locked_down() == "confidentiality":
+        found.cause = "the kernel is locked down (lockdown=confidentiality): no program may read its memory"
+        found.fix = "boot without lockdown, or with lockdown=integrity"
+    elif found.id in _EASIER_WITH_PERFMON and caps.missing(caps.CAP_PERFMON):
+        found.fix += "; CAP_PERFMON is missing here, without which the verifier allows less"
 
 
 def _log_of(attr: ProgAttr, level: int) -> tuple[int, str]:
@@ -101,25 +180,54 @@ def back_jumps(insns: Buffer) -> list[int]:
 
 def map_refused(spec: MapSpec) -> PermissionDenied:
     """The error for a map that may not be created."""
-    return caps.denied(f"creating map {spec.name}", caps.CAP_BPF)
+    needed = [caps.CAP_BPF]
+    if spec.map_type in _NETWORK_MAPS:
+        needed.append(caps.CAP_NET_ADMIN)
+    what = f"creating map {spec.name}"
+    return _memlock_denied(what) or caps.denied(what, *needed)
+
+
+def _memlock_denied(what: str) -> PermissionDenied | None:
+    """The error where locked memory is the limit and could not be raised."""
+    if caps.missing(caps.CAP_BPF) or not _charged():
+        return None
+    soft, _ = _limit()
+    if soft < 0:
+        return None
+    return PermissionDenied(
+        f"{what} takes locked memory on kernels before 5.11, and the limit is {soft / _MIB:g} MiB: raise it "
+        "with `ulimit -l unlimited`, or run with CAP_SYS_RESOURCE",
+        capability="CAP_SYS_RESOURCE" if caps.missing(caps.CAP_SYS_RESOURCE) else "",
+        reason="memlock",
+    )
 
 
 def raise_memlock() -> bool:
     """Lift RLIMIT_MEMLOCK on kernels that charge BPF memory to it (before 5.11). True if it was lifted."""
-    release = os.uname().release.split(".")
-    try:
-        version = int(release[0]), int("".join(c for c in release[1] if c.isdigit()))
-    except (ValueError, IndexError):
-        return False
-    if version >= _MEMCG_SINCE:
+    if not _charged() or _limit()[0] < 0:
         return False
     import resource
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if soft == resource.RLIM_INFINITY:
-        return False
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (OSError, ValueError):
         return False
     return True
+
+
+def _charged() -> bool:
+    """Whether BPF memory counts as locked memory."""
+    from probee.kernel.features import OLD, POLICY, ask
+
+    answer = ask("memcg_accounting")
+    if answer.reason == POLICY:  # where nothing at all may be loaded, be it for want of locked memory
+        found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        return found is not None and (int(found[1]), int(found[2])) < _MEMCG_SINCE
+    return not answer and answer.reason == OLD
+
+
+def _limit() -> tuple[int, int]:
+    """RLIMIT_MEMLOCK, soft and hard, in bytes; -1 is no limit."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_MEMLOCK)

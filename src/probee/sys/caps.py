@@ -97,28 +97,45 @@ def denied(what: str, *needed: int, error: int = 1) -> PermissionDenied:
             errno=error,
             capability=lacks[0],
         )
-    return PermissionDenied(f"{what} is not permitted: {obstacle()}", errno=error)
+    reason, text = _obstacle()
+    return PermissionDenied(f"{what} is not permitted: {text}", errno=error, reason=reason)
 
 
 def obstacle() -> str:
-    """What can refuse a process that has every capability."""
+    """What can refuse a process that has every capability, in words."""
+    return _obstacle()[1]
+
+
+def _obstacle() -> tuple[str, str]:
+    if in_user_namespace():
+        return "namespace", (
+            "this is a user namespace (a rootless container?), where root has no power over BPF; "
+            "run it on the host as root, or with a BPF token (Linux 6.9: a bpffs mounted with delegate_cmds)"
+        )
+    if locked_down() == "confidentiality":
+        return "lockdown", (
+            "the kernel is locked down (lockdown=confidentiality), which forbids BPF to read kernel memory"
+        )
+    if _status("Seccomp:") == "2":
+        return "seccomp", (
+            "a seccomp filter is active (a container?); run it with --privileged, or outside the container"
+        )
+    return "policy", "the kernel's policy refuses it (a security module, or a hook that is closed to BPF)"
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the machine's first."""
     try:
         with open("/proc/self/uid_map", encoding="utf-8") as file:
-            inside = _WHOLE_RANGE not in file.read()
+            return _WHOLE_RANGE not in file.read()
     except OSError:
-        inside = False
-    if inside:
-        return (
-            "this is a user namespace (a rootless container?), where root has no power over BPF; "
-            "run it on the host as root"
-        )
+        return False
+
+
+def locked_down() -> str:
+    """The kernel's lockdown: "none", "integrity" or "confidentiality"; "" where it does not say."""
     try:
-        with open("/sys/kernel/security/lockdown", encoding="utf-8") as file:
-            lockdown = file.read()
+        with open("/sys/kernel/security/lockdown", encoding="utf-8", errors="replace") as file:
+            return file.read().partition("[")[2].partition("]")[0]
     except OSError:
-        lockdown = ""
-    if "[confidentiality]" in lockdown:
-        return "the kernel is locked down (lockdown=confidentiality), which forbids BPF to read kernel memory"
-    if _status("Seccomp:") == "2":
-        return "a seccomp filter is active (a container?); run it with --privileged, or outside the container"
-    return "the kernel's policy refuses it (a security module, or a hook that is closed to BPF)"
+        return ""

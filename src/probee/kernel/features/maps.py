@@ -7,7 +7,7 @@ import mmap
 from struct import pack
 
 from probee import sys as kernel_calls
-from probee.kernel.features.attempt import EXIT, creates, insn, loads, verdict
+from probee.kernel.features.attempt import EXIT, creates, insn, loads
 from probee.kernel.features.btf import raw
 
 _HASH, _ARRAY, _PERCPU_ARRAY = 1, 2, 6
@@ -143,7 +143,7 @@ def _inner() -> bool:
 
 def _memcg() -> bool:
     """The accounting leaves no trace that could be asked for; a helper of the same version stands for it."""
-    return verdict(_SOCKET_FILTER, insn(0x85, imm=_KTIME_GET_COARSE_NS) + EXIT)[0] == 0
+    return loads(_SOCKET_FILTER, insn(0x85, imm=_KTIME_GET_COARSE_NS) + EXIT)
 
 
 def _token() -> bool:

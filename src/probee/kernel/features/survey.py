@@ -147,7 +147,7 @@ def survey(*, full: bool = False, ifindex: int = 0, unprivileged: bool = False) 
     if not ifindex:
         found.system = {name: system.sysctl(name) for name in system.SYSCTLS}
         found.config = system.config()
-        found.lockdown = system.lockdown()
+        found.lockdown = caps.locked_down()
         found.security_modules = system.security_modules()
         found.capabilities = system.capabilities()
     if not found.have_bpf:

@@ -73,16 +73,6 @@ def have_bpf() -> bool:
     return True
 
 
-def lockdown() -> str:
-    """The mode: "none", "integrity" or "confidentiality"; "" where the kernel does not say."""
-    try:
-        with open("/sys/kernel/security/lockdown", encoding="ascii") as file:
-            text = file.read()
-    except OSError:
-        return ""
-    return text.partition("[")[2].partition("]")[0]
-
-
 def security_modules() -> list[str]:
     """The security modules that are on, in order; empty where securityfs is not mounted."""
     try:
