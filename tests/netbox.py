@@ -15,7 +15,7 @@ import pytest
 
 from probee.kernel.cgroups import mounts
 from probee.kernel.load import Collection, load
-from tests.c_objects import object_from_c
+from c_objects import object_from_c
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
