@@ -188,8 +188,7 @@ def test_a_struct_ops_map_shows_its_state() -> None:
         assert type(m).__name__ == "StructOps"
         assert (m.state, m.references) == ("init", 0)
         assert m.read().data.flags == 0
-        with pytest.raises(MapError, match="unregister"):
-            m.unregister()
+        assert not m.unregister()  # it never was registered
 
 
 def without_capabilities(action: Any) -> bytes:
