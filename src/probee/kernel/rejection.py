@@ -83,7 +83,7 @@ def retry(
 ) -> tuple[int, str]:
     """Load again with a log. Returns (descriptor, log) if it goes well now; raises the right error if not."""
     kernel = kernel_calls.kernel()
-    if error.errno == errno.EPERM and raise_memlock():
+    if error.errno == errno.EPERM and not caps.missing(*needs(attr.type)) and raise_memlock():
         try:
             return kernel.prog_load(attr), ""
         except OSError as again:
@@ -204,7 +204,7 @@ def _memlock_denied(what: str) -> PermissionDenied | None:
 
 def raise_memlock() -> bool:
     """Lift RLIMIT_MEMLOCK on kernels that charge BPF memory to it (before 5.11). True if it was lifted."""
-    if not _charged() or _limit()[0] < 0:
+    if _limit()[0] < 0 or caps.missing(caps.CAP_BPF) or not _charged():
         return False
     import resource
 
