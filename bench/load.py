@@ -1,8 +1,8 @@
 """Loading and attaching a CO-RE object that clang made, against a C program on libbpf, in turns.
 
-Run: `python bench/load.py [--json] [--rounds N]`. Two figures each: the library's own time from opening the
-file to the last link, and the whole process from its start until it says that it is attached. The reach is at
-most 1 × libbpf's library time and 3 × its process; the exit code is 1 if it is missed.
+Run: `python bench/load.py [--json] [--rounds N]`. Two figures each: the library's own time from opening
+the file to the last link, and the whole process, imports and all, until it says that it is attached. The
+reach is at most 1 × libbpf's library time and 3 × its process; the exit code is 1 if it is missed.
 
 It needs root, clang, a C compiler, bpftool and libbpf's headers; `--libbpf DIR` takes libbpf from another
 place than the system's (DIR holds `include/bpf` and `libbpf.a`).
@@ -27,10 +27,9 @@ LIBRARY_REACH, PROCESS_REACH = 1.0, 3.0
 
 OURS = """
 import sys, time
-start = time.perf_counter()
-import probee as bp
+from probee import load
 ready = time.perf_counter()
-with bp.load(sys.argv[1]) as collection:
+with load(sys.argv[1]) as collection:
     links = collection.attach()
     print((time.perf_counter() - ready) * 1e3, flush=True)
     sys.stdin.read()
