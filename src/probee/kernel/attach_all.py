@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 
-from probee.kernel.pinning import pin, unpin
-from probee.kernel.pins import pin_name
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from probee.kernel.collection import Collection
@@ -56,6 +53,9 @@ def attach_all(collection: Collection) -> dict[str, Link]:
 
 def pin_all(collection: Collection, folder: str | os.PathLike[str]) -> None:
     """See `Collection.pin`."""
+    from probee.kernel.pinning import pin, unpin
+    from probee.kernel.pins import pin_name
+
     done: list[str] = []
     try:
         for kind, things in (("map", collection.maps), ("program", collection.programs)):
