@@ -55,6 +55,7 @@ VERBS = {
     "getnext": "map_dump.getnext",
     "delete": "map_write.delete",
     "pin": "map_write.pin",
+    "event_pipe": "map_events.event_pipe",
     "create": "map_write.create",
     "peek": "map_dump.lookup",
     "push": "map_write.update",
