@@ -91,6 +91,8 @@ def unpacked(elf: Elf) -> Elf | None:
     try:
         reader = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST)
         data = reader.decompress(elf.content(section), max_length=_MOST)
+        if not reader.eof:
+            return None
         return Elf(f"{elf.path} (.gnu_debugdata)", data=data, start=-1)
     except (lzma.LZMAError, ObjectError, EOFError):
         return None

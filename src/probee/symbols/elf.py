@@ -239,7 +239,7 @@ class Elf:
                     continue
                 found.setdefault(symbol.address, symbol)
             if at:  # .symtab has the versions inside the names
-                for text in {name, f"{plain}@@{version}"} - ({name} if only_default else set()):
+                for text in [f"{plain}@@{version}"] + [f"{plain}@{version}"] * (not only_default):
                     for index in table.named(text.encode()):
                         symbol = table.symbol(index)
                         if symbol is not None:
@@ -353,12 +353,15 @@ class Elf:
 
     def build_id(self) -> str:
         """The GNU build id in hexadecimal, empty if there is none."""
-        for segment in self.segments:
-            if segment.type == PT_NOTE:
-                content = self.read(segment.offset, segment.size)
-                for owner, type, value in self.notes(content):
-                    if type == _NT_GNU_BUILD_ID and owner == b"GNU":
-                        return value.hex()
+        # Sections first: in a debug file, the segments are those of the file that it was made of.
+        places = [(s.offset, s.size) for s in self.sections if s.type == SHT_NOTE]
+        places += [(s.offset, s.size) for s in self.segments if s.type == PT_NOTE]
+        for offset, size in places:
+            if offset + size > self.size:
+                continue
+            for owner, type, value in self.notes(self.read(offset, size)):
+                if type == _NT_GNU_BUILD_ID and owner == b"GNU":
+                    return value.hex()
         return ""
 
     @property
