@@ -22,6 +22,8 @@ static void (*ringbuf_submit)(void *, u64) = (void *)132;
 #define HASH(name, k, v, n) MAP(1, n, k, v) name SEC(".maps")
 #define ARRAY(name, v, n) MAP(2, n, u32, v) name SEC(".maps")
 #define RINGBUF(name, n) struct { __uint(type, 27); __uint(max_entries, n); } name SEC(".maps")
+/* As a statement it is an instruction that every kernel knows; clang makes the one of Linux 5.12 of the builtin. */
+#define __sync_fetch_and_add(at, value) ((void)__atomic_fetch_add(at, value, __ATOMIC_RELAXED))
 static inline void count(void *map, u32 key) {
     u64 one = 1, *old = map_lookup(map, &key);
     if (old) __sync_fetch_and_add(old, 1); else map_update(map, &key, &one, 0);
