@@ -121,7 +121,7 @@ def test_section_names_of_other_loaders(tmp_path: Path) -> None:
 
 
 def test_maps_from_before_btf(tmp_path: Path) -> None:
-    """`struct bpf_map_def` in a section `maps`, and iproute2's, with a program whose section names its slot."""
+    """`struct bpf_map_def` in a section `maps`, and iproute2's, with programs whose section names a slot."""
     text = """
     struct bpf_map_def { u32 type, key_size, value_size, max_entries, map_flags; };
     struct bpf_map_def SEC("maps") counts = { .type = 1, .key_size = 4, .value_size = 8, .max_entries = 9 };

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _KFLAG = 1 << 31
-# What may have to be replaced, by the names of `kernel.features`.
+# What may have to be replaced, by the names of `kernel.features`, in the order it came to Linux.
 ABILITIES = (
     "btf_func",
-    "btf_func_global",
     "btf_datasec",
-    "btf_qmark_datasec",
+    "btf_func_global",
     "btf_float",
     "btf_decl_tag",
     "btf_type_tag",
-    "btf_attributes",
     "btf_enum64",
+    "btf_qmark_datasec",
+    "btf_attributes",
 )
 
 
