@@ -7,6 +7,7 @@ import sys
 
 from .. import __version__
 from ..tools import TOOLS
+from .nouns import NOUNS
 from .style import bold
 
 COMMANDS = {
@@ -21,6 +22,7 @@ COMMANDS = {
 def overview() -> str:
     """What `probee --help` prints."""
     commands = "\n".join(f"  {bold(f'{name:<12}')} {text}" for name, text in COMMANDS.items())
+    nouns = "\n".join(f"  {bold(f'{name:<12}')} {text}" for name, text in NOUNS.items())
     tools = "\n".join(f"  {bold(f'{name:<12}')} {text}" for name, text in TOOLS.items())
     return f"""\
 probee: eBPF for Python. Look into the running Linux kernel, with programs written in Python.
@@ -29,6 +31,9 @@ probee: eBPF for Python. Look into the running Linux kernel, with programs writt
 
 {bold("commands:")}
 {commands}
+
+{bold("what is in the kernel")} (the words and the JSON of bpftool):
+{nouns}
 
 {bold("tools:")}
 {tools}
@@ -39,6 +44,8 @@ probee: eBPF for Python. Look into the running Linux kernel, with programs writt
   sudo probee runqlat -i 1 -d 10             ten histograms, one a second
   sudo probee syscount --json | jq .         every tool speaks JSON
   sudo probee run mytool.py                  a tool of your own
+  sudo probee top                            who takes how much time, of all BPF there is
+  sudo probee prog show                      what is loaded; `probee prog help` for more
   probee build mytool.py -o mytool.bpf.o     for libbpf, bpftool, cilium/ebpf, aya
 
 {bold("your first program:")} save it as hello.py, then `sudo probee run hello.py`
@@ -79,7 +86,7 @@ def wrong(name: str) -> int:
     else:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [*COMMANDS, *TOOLS], 3)
+        near = get_close_matches(name, [*COMMANDS, *NOUNS, *TOOLS], 3)
         advice = f"did you mean {' or '.join(near)}?" if near else "`probee --help` lists the commands"
     print(f"probee: there is no command {name!r}; {advice}", file=sys.stderr)
     return 2
