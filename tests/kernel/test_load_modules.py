@@ -78,8 +78,9 @@ def test_a_kfunc_of_a_module(tmp_path: Path, modules: Modules) -> None:
     struct nf_conn { unsigned long status; } CORE;
     struct __sk_buff; struct bpf_sock_tuple { u32 saddr, daddr; unsigned short sport, dport; };
     struct bpf_ct_opts___mine { s32 netns_id; s32 error; u8 l4proto; u8 dir; u8 reserved[2]; };
-    extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *ctx, struct bpf_sock_tuple *tuple, u32 tuple__sz,
-                                             struct bpf_ct_opts___mine *opts, u32 opts__sz) KSYM;
+    extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *ctx, struct bpf_sock_tuple *tuple,
+                                             u32 tuple__sz, struct bpf_ct_opts___mine *opts,
+                                             u32 opts__sz) KSYM;
     extern void bpf_ct_release(struct nf_conn *ct) KSYM;
     extern int bpf_no_such_function_of_a_module(void) KSYM __attribute__((weak));
     int error; int weak = -1;
