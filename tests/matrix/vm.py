@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from c_compiler import answer
 
@@ -74,7 +75,7 @@ def run(
         qemu += ["-device", "virtconsole,chardev=out", "-device", "virtio-rng-pci"]
         for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
-        with _only_one():
+        with _turn():
             code = _wait(
                 subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout, requests
             )
@@ -108,16 +109,29 @@ def _write_command(
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """One machine at a time: two would take each other's processors."""
+def _turn() -> Iterator[None]:
+    """As many machines at a time as there are processors: a guest mostly keeps one busy."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "running.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("matrix: another machine is running, waiting for its end …", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as files:
+        paths = [CACHE / f"running{n or ''}.lock" for n in range(os.cpu_count() or 1)]
+        slots = [files.enter_context(path.open("w")) for path in paths]
+        said = False
+        while not any(_locked(slot) for slot in slots):
+            if not said:
+                print(
+                    "matrix: other machines are running, waiting for one's end …", file=sys.stderr, flush=True
+                )
+                said = True
+            time.sleep(0.5)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path) -> int:
