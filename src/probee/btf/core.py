@@ -516,12 +516,13 @@ class Relocator:
     """Resolves the relocations of one object. Candidates are kept between relocations of the same local type.
 
     As in libbpf, candidates in which an earlier field was found crowd out those in which it was not.
-    `modules` is called for the BTF of kernel modules only if the target has no type of a name.
+    `modules` is called, with the name, for the BTF of kernel modules that may have a type which the target
+    has not got.
     """
 
     __slots__ = ("_candidates", "_modules", "_results", "local", "target")
 
-    def __init__(self, local: Btf, target: Btf, modules: Callable[[], Iterable[Btf]] | None = None) -> None:
+    def __init__(self, local: Btf, target: Btf, modules: Callable[[str], Iterable[Btf]] | None = None) -> None:
         self.local = local
         self.target = target
         self._modules = modules
@@ -535,7 +536,7 @@ class Relocator:
             t = self.local.type(type_id)
             found = _candidates_in(self.target, t, 1)
             if not found and self._modules:
-                for btf in self._modules():
+                for btf in self._modules(essential_name(t.name)):
                     found += _candidates_in(btf, t, btf.first_id)
             self._candidates[type_id] = found
         return found

@@ -552,7 +552,9 @@ class Loader:
             if self.core_btf is not None:
                 self._relocator = core.Relocator(self.spec.btf, self.core_btf)
             else:
-                self._relocator = core.Relocator(self.spec.btf, self.target(), lambda: self.modules().btfs())
+                self._relocator = core.Relocator(
+                    self.spec.btf, self.target(), lambda name: self.modules().btfs(name)
+                )
         for reloc in linked.core:
             why = core.patch(linked.insns, reloc, self._relocator.resolve(reloc), linked.endian)
             if why:

@@ -22,28 +22,38 @@ _ENOTSUPP = 524  # the kernel's own; user space has no name for it
 class Module:
     """A module with BTF. `fd` is of its BTF object; `index` its place in a program's `fd_array`, 0: none."""
 
-    __slots__ = ("_base", "_btf", "fd", "index", "name")
+    __slots__ = ("_base", "_btf", "_raw", "fd", "index", "name")
 
     def __init__(self, name: str, fd: int, base: Callable[[], Btf]) -> None:
         self.name = name
         self.fd = fd
         self.index = 0
         self._base = base
+        self._raw = b""
         self._btf: Btf | None = None
+
+    def mentions(self, name: str) -> bool:
+        """Whether the module's BTF may have something of this name: a look at the bytes, which is cheap."""
+        if not self._raw:
+            from probee.sys.details import btf_details
+
+            self._raw = btf_details(kernel_calls.kernel(), self.fd, data=True).data
+        return b"\0" + name.encode() in self._raw
 
     @property
     def btf(self) -> Btf:
         """The module's types, with the kernel's as their base."""
         if self._btf is None:
             from probee.btf.parser import Btf
-            from probee.sys.details import btf_details
 
-            data = btf_details(kernel_calls.kernel(), self.fd, data=True).data
-            self._btf = Btf.parse(data, self._base())
+            self.mentions("")  # reads it
+            self._btf = Btf.parse(self._raw, self._base())
         return self._btf
 
     def find(self, name: str, *kinds: int) -> int | None:
         """The id of a type of the module's own (not the kernel's) with this name and kind."""
+        if not self.mentions(name):
+            return None
         btf = self.btf
         for id in btf.find_all(name, *kinds):
             if id >= btf.first_id:
@@ -93,9 +103,9 @@ class Modules:
             else:
                 kernel.close(fd)
 
-    def btfs(self) -> Iterator[Btf]:
-        """The modules' types, for CO-RE."""
-        return (module.btf for module in self)
+    def btfs(self, name: str) -> Iterator[Btf]:
+        """The types of the modules that may have one of this name, for CO-RE."""
+        return (module.btf for module in self if module.mentions(name))
 
     def find(self, name: str, *kinds: int) -> tuple[Module, int] | None:
         """The first module that has a type of this name and kind, and its id there."""

@@ -546,7 +546,7 @@ def test_modules_are_searched_only_for_what_the_kernel_lacks() -> None:
     module.struct("both", 24, [("x", b.i32, 128)])
     asked = []
 
-    def modules() -> list[Btf]:
+    def modules(name: str) -> list[Btf]:
         asked.append(1)
         return [module.btf()]
 
