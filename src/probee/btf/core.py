@@ -522,7 +522,9 @@ class Relocator:
 
     __slots__ = ("_candidates", "_modules", "_results", "local", "target")
 
-    def __init__(self, local: Btf, target: Btf, modules: Callable[[str], Iterable[Btf]] | None = None) -> None:
+    def __init__(
+        self, local: Btf, target: Btf, modules: Callable[[str], Iterable[Btf]] | None = None
+    ) -> None:
         self.local = local
         self.target = target
         self._modules = modules

@@ -166,19 +166,19 @@ class BtfType:
     @property
     def members(self) -> tuple[BtfMember, ...]:
         """Members of a struct or union, in the order of declaration."""
+        if self.kind not in COMPOSITES:
+            return ()
         if self._items is None:
-            self._items = ()
-            if self.kind in COMPOSITES:
-                string = self.btf.string
-                records = self._records(self.btf._three, self.vlen)
-                mask, shift = (0xFFFFFF, 24) if self.kflag else (0xFFFFFFFF, 32)
-                self._items = tuple(
-                    [
-                        BtfMember(string(name) if name else "", type, at & mask, at >> shift)
-                        for name, type, at in records
-                    ]
-                )
-        return self._items if self.kind in COMPOSITES else ()  # type: ignore[return-value]
+            string = self.btf.string
+            records = self._records(self.btf._three, self.vlen)
+            mask, shift = (0xFFFFFF, 24) if self.kflag else (0xFFFFFFFF, 32)
+            self._items = tuple(
+                [
+                    BtfMember(string(name) if name else "", type, at & mask, at >> shift)
+                    for name, type, at in records
+                ]
+            )
+        return self._items  # type: ignore[return-value]
 
     @property
     def enumerators(self) -> tuple[tuple[str, int], ...]:
@@ -481,6 +481,12 @@ class Btf:
                 return ""
         raise ObjectError(f"broken BTF: string offset {offset} is outside the string section")
 
+    def mentions(self, name: str) -> bool:
+        """Whether some string, of a type or not, begins with `name`: cheap, for BTF that is not indexed."""
+        if self.base and self.base.mentions(name):
+            return True
+        return self._buf.find(b"\0" + name.encode(), max(0, self._str_pos - 1), self._str_end) >= 0
+
     def type(self, id: int) -> BtfType:
         """The type with this id. Raises ObjectError if there is none."""
         found = self._cache.get(id)
@@ -512,7 +518,7 @@ class Btf:
         """The 32-bit words of each record of `own_types`, in order."""
         words = self._layout.words(self._buf)
         ends = [*self._places[1:], len(words)]
-        return (list(words[at:end]) for at, end in zip(self._places, ends, strict=True))
+        return (list(words[at:end]) for at, end in zip(self._places, ends, strict=False))
 
     def ids_by_essential_name(self, name: str) -> list[int]:
         """Ids, ascending, of all types whose name without flavour is `name`'s without flavour."""

@@ -32,13 +32,19 @@ class Module:
         self._raw = b""
         self._btf: Btf | None = None
 
-    def mentions(self, name: str) -> bool:
-        """Whether the module's BTF may have something of this name: a look at the bytes, which is cheap."""
+    def _read(self) -> bytes:
         if not self._raw:
             from probee.sys.details import btf_details
 
             self._raw = btf_details(kernel_calls.kernel(), self.fd, data=True).data
-        return b"\0" + name.encode() in self._raw
+        return self._raw
+
+    def mentions(self, name: str) -> bool:
+        """Whether the module may have a type of this name: a look at the bytes, cheaper than to parse it.
+
+        Strings that the kernel's BTF has are not in the module's.
+        """
+        return b"\0" + name.encode() in self._read() or self._base().mentions(name)
 
     @property
     def btf(self) -> Btf:
@@ -46,8 +52,7 @@ class Module:
         if self._btf is None:
             from probee.btf.parser import Btf
 
-            self.mentions("")  # reads it
-            self._btf = Btf.parse(self._raw, self._base())
+            self._btf = Btf.parse(self._read(), self._base())
         return self._btf
 
     def find(self, name: str, *kinds: int) -> int | None:

@@ -450,3 +450,19 @@ def test_types_that_double_at_each_level_do_not_hang() -> None:
             except ObjectError:
                 continue
     assert time.monotonic() - start < 5
+
+
+def test_strings_that_are_mentioned() -> None:
+    base = BtfBuilder()
+    base.struct("here", 4, [("field", base.int_("int", 4), 0)])
+    kernel = base.btf()
+    split = BtfBuilder(kernel)
+    split.struct("there", 4, [("field", 1, 0)])
+    module = split.btf()
+    assert kernel.mentions("here")
+    assert kernel.mentions("fie")  # the beginning is enough: flavours follow a name
+    assert not kernel.mentions("there")
+    assert not kernel.mentions("ield")
+    assert module.mentions("there")
+    assert module.mentions("here")
+    assert not module.mentions("nowhere")
