@@ -485,7 +485,11 @@ class Btf:
         """Whether some string, of a type or not, begins with `name`: cheap, for BTF that is not indexed."""
         if self.base and self.base.mentions(name):
             return True
-        return self._buf.find(b"\0" + name.encode(), max(0, self._str_pos - 1), self._str_end) >= 0
+        text, start = name.encode(), self._str_pos  # a split one's strings need not begin with a zero byte
+        return (
+            self._buf[start : start + len(text)] == text
+            or self._buf.find(b"\0" + text, start, self._str_end) >= 0
+        )
 
     def type(self, id: int) -> BtfType:
         """The type with this id. Raises ObjectError if there is none."""

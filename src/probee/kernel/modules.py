@@ -6,6 +6,7 @@ Imported only for objects that name something the kernel itself has not got.
 from __future__ import annotations
 
 import errno
+import struct
 
 from probee import sys as kernel_calls
 from probee.sys.bpf import BTF_GET_FD_BY_ID, BTF_GET_NEXT_ID
@@ -44,7 +45,12 @@ class Module:
 
         Strings that the kernel's BTF has are not in the module's.
         """
-        return b"\0" + name.encode() in self._read() or self._base().mentions(name)
+        data, text = self._read(), name.encode()
+        head, place = struct.unpack_from("=I12xI", data, 4)
+        start = head + place
+        if data.find(b"\0" + text, start) >= 0 or data.startswith(text, start):
+            return True
+        return self._base().mentions(name)
 
     @property
     def btf(self) -> Btf:
