@@ -138,12 +138,15 @@ def from_json(btf: Btf, type_id: int, value: Any, *, where: str = "value", depth
     kind = t.kind
     if depth > _DEPTH:
         raise ObjectError("the type is nested too deeply")
-    if kind == INT and t.encoding & INT_CHAR and isinstance(value, str) and len(value) == 1:
+    if _is_char(btf, type_id) and isinstance(value, str) and len(value) == 1 and not value.isdigit():
         value = ord(value)
-    if kind in (INT, PTR, *ENUMS):
+    if kind in ENUMS:
+        value = _named(t, value)
+        negative = isinstance(value, int) and value < 0
+        return _number(value, t.size, negative, t.name, where)
+    if kind in (INT, PTR):
         size = btf.ptr_size if kind == PTR else t.size
-        signed = bool(t.encoding & INT_SIGNED) if kind == INT else kind in ENUMS and bool(t.kflag)
-        return _number(_named(t, value) if kind in ENUMS else value, size, signed, t.name, where)
+        return _number(value, size, bool(t.encoding & INT_SIGNED), t.name, where)
     if kind == ARRAY:
         return _array(btf, t, value, where, depth)
     if kind in COMPOSITES:
