@@ -7,9 +7,23 @@ import struct
 
 import pytest
 
-from probee.btf import Btf
-from probee.btf.kinds import CONST, DECL_TAG, ENUM, ENUM64, FLOAT, INT, STRUCT, TYPE_TAG, UNION
-from probee.kernel.sanitize import load_sanitized, sanitize
+from probee.btf import Btf, BtfBuilder
+from probee.btf.kinds import (
+    CONST,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    INT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+)
+from probee.kernel import sanitize as sanitizer
+from probee.kernel.sanitize import ABILITIES, load_sanitized, sanitize
 from probee.sys import use
 from probee.sys.fake import FakeKernel
 
@@ -59,7 +73,8 @@ def test_old_btf_stays_as_it_is() -> None:
     assert sanitize(once) == once
 
 
-def test_a_refused_btf_is_sanitized_and_tried_again() -> None:
+def test_a_refused_btf_is_sanitized_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanitizer, "abilities", set)
     with use(FakeKernel()) as fake:
         assert isinstance(fake, FakeKernel)
         fd, why = load_sanitized(btf(), OSError(errno.EINVAL, "no"))
@@ -67,3 +82,36 @@ def test_a_refused_btf_is_sanitized_and_tried_again() -> None:
         fake.close(fd)
         fake.refuse("btf_load", errno.EINVAL, "[1] INT int\nbad name\n", times=2)
         assert load_sanitized(btf(), OSError(errno.EINVAL, "no")) == (-1, "Invalid argument: bad name")
+
+
+def test_what_the_kernel_knows_stays() -> None:
+    assert sanitize(btf(), set(ABILITIES)) == btf()
+    kinds = [t.kind for t in Btf.parse(sanitize(btf(), {"btf_float", "btf_enum64"})).own_types()]
+    assert kinds == [INT, FLOAT, INT, CONST, ENUM64, ENUM]
+    flagged = bytearray(btf())
+    info = 24 + 16 + 12 + 16 + 4  # of the type tag, behind an int, a float and a declaration tag
+    flagged[info + 3] |= 0x80  # an attribute (Linux 6.15)
+    able = set(ABILITIES)
+    assert sanitize(bytes(flagged), able) == bytes(flagged)
+    assert Btf.parse(sanitize(bytes(flagged), able - {"btf_attributes"})).type(4).kind == CONST
+
+
+@pytest.mark.parametrize("endian", ["little", "big"])
+def test_sections_and_functions_of_kernels_before_5_2(endian: str) -> None:
+    builder = BtfBuilder(endian=endian)
+    number = builder.int_("int", 4)
+    variable = builder.var("total", number, 1)
+    builder.datasec("?.data.x", 8, [(variable, 4, 4)])
+    proto = builder.func_proto(number, [("a", number)])
+    builder.func("twice", proto, 1)
+    raw = builder.build()
+    old = Btf.parse(sanitize(raw))
+    var, section, prototype, function = (old.type(id) for id in range(2, 6))
+    assert (var.kind, var.name, var.size) == (INT, "total", 1)
+    assert (section.kind, section.name, section.size) == (STRUCT, "__data_x", 8)
+    assert [(m.name, m.type, m.bit_offset) for m in section.members] == [("total", 2, 32)]
+    assert (prototype.kind, prototype.size) == (ENUM, 4)
+    assert (function.kind, function.name, function.type) == (TYPEDEF, "twice", 4)
+    newer = Btf.parse(sanitize(raw, {"btf_func", "btf_datasec"}))
+    assert (newer.type(3).kind, newer.type(3).name) == (DATASEC, "_.data.x")
+    assert (newer.type(5).kind, newer.type(5).linkage) == (FUNC, 0)
