@@ -1,4 +1,4 @@
-"""The life of links and programs: pinned, reopened, detached; what is left when a process ends or is killed."""
+"""The life of links and programs: pinned, reopened, detached; what is left of a process that ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import pytest
 
+from c_objects import compile_c, object_from_c
+from needs import needs
 from probee.errors import AttachError, ProbeeError, Unsupported
 from probee.kernel.link_info import LinkDetails
 from probee.kernel.links.base import Link
 from probee.kernel.load import Collection, load
 from probee.kernel.program import Program
-from tests.c_objects import compile_c, object_from_c
-from tests.needs import needs
 
 pytestmark = pytest.mark.root
 

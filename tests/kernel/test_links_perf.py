@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from c_objects import object_from_c
+from needs import needs
 from probee.errors import AttachError, PermissionDenied
 from probee.kernel.link_info import PerfEventLink
 from probee.kernel.links import perf_event
 from probee.kernel.links.perf import PerfLink
 from probee.kernel.load import load
-from tests.c_objects import object_from_c
-from tests.needs import needs
 
 pytestmark = pytest.mark.root
 
@@ -39,12 +39,14 @@ def burn(seconds: float) -> None:
 
 def test_one_process_is_sampled(tmp_path: Path) -> None:
     with load(object_from_c(tmp_path, SAMPLE)) as live:
-        with subprocess.Popen([sys.executable, "-S", "-c", SPIN]) as child:
-            with live.programs["sample"].attach(pid=child.pid) as link:
-                burn(0.2)
-                child.wait()
-                if not isinstance(link, PerfLink):
-                    assert link.info().type_name == "perf_event"
+        with (
+            subprocess.Popen([sys.executable, "-S", "-c", SPIN]) as child,
+            live.programs["sample"].attach(pid=child.pid) as link,
+        ):
+            burn(0.2)
+            child.wait()
+            if not isinstance(link, PerfLink):
+                assert link.info().type_name == "perf_event"
         assert list(live.maps["seen"]) == [child.pid]
 
 
@@ -194,7 +196,7 @@ def test_breakpoints_that_can_not_be(tmp_path: Path) -> None:
             program.attach_breakpoint(0x1000, length=3)
         with pytest.raises(AttachError, match="access is one of r, w, rw, x"):
             program.attach_breakpoint(0x1000, access="q")
-        with pytest.raises((AttachError, PermissionDenied), match="no process|breakpoints"):
+        with pytest.raises((AttachError, PermissionDenied), match=r"no process|breakpoints"):
             program.attach_breakpoint(0x1000, pid=2**22 + 1)
 
 

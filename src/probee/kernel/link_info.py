@@ -40,7 +40,7 @@ TYPE_NAMES = {
 _SIZE = 256
 _UNION = 16  # where a kind's own fields start
 _NAME_ROOM = 4096  # PATH_MAX: a name the kernel fills in
-_MOST_TARGETS = 1 << 22  # more functions than any kernel has
+_MOST_TARGETS = 1 << 20  # MAX_KPROBE_MULTI_CNT, MAX_UPROBE_MULTI_CNT
 # enum bpf_perf_event_type
 _UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = range(1, 7)
 _RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN and BPF_F_UPROBE_MULTI_RETURN

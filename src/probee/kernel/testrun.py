@@ -70,16 +70,18 @@ def run(
     raw = kind in (_RAW_TRACEPOINT, _RAW_WRITABLE)
     if cpu is not None:
         flags |= BPF_F_TEST_RUN_ON_CPU
+    context = bytearray(ctx)  # a syscall program's changes come back in place
+    in_place = kind == _SYSCALL
     if out_size is None:
         out_size = len(data) + _TAIL_ROOM if data and not live else 0
     try:
         done = kernel_calls.kernel().prog_test_run(
             program.fd,
             data,
-            ctx,
-            repeat=0 if raw or kind == _SYSCALL else repeat,
+            context,
+            repeat=0 if raw or in_place else repeat,
             out_size=out_size,
-            ctx_out=not raw and not live,
+            ctx_out=not (raw or live or in_place),
             flags=flags,
             cpu=cpu or 0,
             batch_size=batch_size,
@@ -87,7 +89,7 @@ def run(
     except OSError as error:
         raise _refused(program, error, data, ctx, flags) from None
     result = RunResult((done.retval, done.data, done.duration))
-    result.ctx = done.ctx
+    result.ctx = bytes(context) if in_place else done.ctx
     return result
 
 

@@ -45,7 +45,7 @@ def test_a_tracepoint_goes_by_ioctl_elsewhere(fake: FakeKernel) -> None:
 
 def test_a_cookie_needs_a_link(fake: FakeKernel) -> None:
     fake.refuse("link_create", errno.EINVAL, times=2)
-    with pytest.raises(Unsupported, match="tracepoint sched:sched_switch: .* no cookie") as caught:
+    with pytest.raises(Unsupported, match=r"tracepoint sched:sched_switch: .* no cookie") as caught:
         tracepoint.attach(PROGRAM, "sched", "sched_switch", cookie=1)
     assert caught.value.since == "5.15"
     fake.refuse("link_create", errno.EINVAL)  # the kernel has links, and refuses this one

@@ -1,0 +1,242 @@
+"""fentry, fexit, fmod_ret, LSM, freplace: by what they see and change."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from c_objects import object_from_c
+from needs import needs
+from probee.errors import AttachError, LoadError, PermissionDenied
+from probee.kernel.features import ask
+from probee.kernel.link_info import TracingLink
+from probee.kernel.load import Collection, load
+from probee.kernel.program import Program
+
+pytestmark = pytest.mark.root
+
+FUNCTIONS = r"""
+static u64 (*cookie)(void *) = (void *)174;
+HASH(calls, u32, u64, 64);
+HASH(results, u32, u64, 64);
+SEC("fentry/do_nanosleep") int enter(u64 *ctx) { count(&calls, pid_tgid() >> 32); return 0; }
+SEC("fexit/do_nanosleep") int leave(u64 *ctx) {
+    u32 pid = pid_tgid() >> 32; u64 result = ctx[2];
+    count(&calls, pid);
+    map_update(&results, &pid, &result, 0);
+    return 0;
+}
+SEC("?fentry/do_nanosleep") int marked(u64 *ctx) {
+    u32 pid = pid_tgid() >> 32; u64 value = cookie(ctx);
+    map_update(&results, &pid, &value, 0);
+    return 0;
+}
+"""
+
+# The kernel has bpf_modify_return_test(int a, int *b) for fmod_ret: a test run of a tracing program calls it
+# and gives its result and what it did to *b.
+MODIFY = r"""
+const volatile s32 answer;
+u64 runs;
+SEC("fmod_ret/bpf_modify_return_test") int change(u64 *ctx) { runs += 1; return answer; }
+"""
+
+DENY = r"""
+const volatile u32 self;
+u64 asked;
+SEC("lsm/file_mprotect") int deny(u64 *ctx) {
+    if (pid_tgid() >> 32 != self) return 0;
+    asked += 1;
+    return -1;
+}
+"""
+
+TARGET = r"""
+__attribute__((noinline)) int choose(u32 kind, u64 length) { volatile int one = 1; return one; }
+SEC("socket") int filter(void *ctx) { return choose(3, 1); }
+"""
+
+REPLACEMENT = r"""
+SEC("?freplace/choose") int other(u32 kind, u64 length) { return 42; }
+"""
+
+WATCH_PROGRAM = r"""
+u64 seen, result;
+SEC("?fentry/filter") int before(u64 *ctx) { seen += 1; return 0; }
+SEC("?fexit/filter") int after(u64 *ctx) { result = ctx[1]; return 0; }
+"""
+
+
+def sleep(times: int = 1) -> int:
+    line = f"import ctypes; c = ctypes.CDLL(None)\nfor _ in range({times}): c.usleep(1)"
+    child = subprocess.Popen([sys.executable, "-S", "-c", line])
+    assert child.wait() == 0
+    return child.pid
+
+
+def loaded(folder: Path, text: str, *names: str, **values: int) -> Collection:
+    raw = {name: value.to_bytes(4, "little", signed=value < 0) for name, value in values.items()}
+    return load(object_from_c(folder, text), programs=list(names) or None, values=raw)
+
+
+# ---- functions of the kernel
+
+
+def test_fentry_and_fexit(tmp_path: Path) -> None:
+    needs("fentry")
+    with loaded(tmp_path, FUNCTIONS) as live:
+        with live.programs["enter"].attach() as link:
+            first = sleep(3)
+            details = link.info()
+            if isinstance(details, TracingLink):
+                assert details.prog_type == "tracing"
+                assert details.to_dict()["attach_type"] == "trace_fentry"
+        assert live.maps["calls"][first] == 3
+        with live.programs["leave"].attach():
+            second = sleep()
+        assert (live.maps["calls"][second], live.maps["results"][second]) == (1, 0)
+        assert sleep() not in live.maps["calls"]
+
+
+def test_a_cookie(tmp_path: Path) -> None:
+    needs("fentry", "bpf_cookie")
+    try:
+        live = loaded(tmp_path, FUNCTIONS, "marked")
+    except LoadError:
+        pytest.skip("this kernel's tracing programs have no bpf_get_attach_cookie")
+    with live, live.programs["marked"].attach(cookie=99):
+        assert live.maps["results"][sleep()] == 99
+
+
+def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:
+    needs("fmod_ret")
+    with loaded(tmp_path, MODIFY, answer=-errno.EPERM) as live, loaded(tmp_path, MODIFY) as runner:
+        run = runner.programs["change"]
+        free = run.test_run().retval
+        with live.programs["change"].attach():
+            changed = run.test_run().retval
+            assert live.globals.runs > 0
+        assert run.test_run().retval == free
+        # The low half is a sum with the function's result, 4; the high one counts what was written by
+        # pointer.
+        assert (free - changed) & 0xFFFF == 4 + errno.EPERM
+        assert (free >> 16) - (changed >> 16) == 1
+
+
+def test_the_kernel_says_no_and_we_say_why(tmp_path: Path) -> None:
+    answer = ask("fentry")
+    if answer or answer.reason != "policy":
+        pytest.skip("this kernel does not refuse fentry programs")
+    with pytest.raises(PermissionDenied), loaded(tmp_path, FUNCTIONS, "enter") as live:
+        live.programs["enter"].attach()
+
+
+def test_another_function_than_it_was_loaded_for(tmp_path: Path) -> None:
+    needs("fentry")
+    wrong = pytest.raises(AttachError, match="loaded for it; for do_exit set")
+    with loaded(tmp_path, FUNCTIONS, "enter") as live, wrong:
+        live.programs["enter"].attach("do_exit")
+
+
+def test_a_function_that_is_not_there(tmp_path: Path) -> None:
+    text = r'SEC("fentry/do_nanoslep") int x(u64 *ctx) { return 0; }'
+    with pytest.raises(AttachError, match="do_nanoslep"):
+        loaded(tmp_path, text)
+
+
+# ---- security hooks
+
+
+def mprotect() -> int:
+    """The errno of a change of memory's protection."""
+    import ctypes
+    import mmap
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    ctypes.set_errno(0)
+    libc.mprotect(ctypes.c_void_p(place), mmap.PAGESIZE, mmap.PROT_READ)
+    return ctypes.get_errno()
+
+
+def test_a_security_hook_denies(tmp_path: Path) -> None:
+    needs("lsm")
+    with loaded(tmp_path, DENY, self=os.getpid()) as live:
+        assert mprotect() == 0
+        with live.programs["deny"].attach() as link:
+            refused = mprotect()
+            assert link.hook == "lsm file_mprotect"
+        assert refused == errno.EPERM
+        assert live.globals.asked >= 1
+        assert mprotect() == 0
+
+
+def test_a_kernel_that_runs_no_security_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from probee.kernel.links import lsm
+
+    (tmp_path / "lsm").write_text("lockdown,capability,yama")
+    monkeypatch.setattr(lsm, "_MODULES", str(tmp_path / "lsm"))
+    with pytest.raises(AttachError, match="boot it with lsm=lockdown,yama,bpf"):
+        lsm.check_active("lsm file_open")
+    (tmp_path / "lsm").write_text("lockdown,capability,yama,bpf")
+    lsm.check_active("lsm file_open")
+
+
+# ---- functions of BPF programs
+
+
+def replacing(folder: Path, target: Program) -> Collection:
+    spec = object_from_c(folder, REPLACEMENT, "replacement")
+    spec.programs["other"].target = target
+    return load(spec, programs=["other"])
+
+
+def test_freplace(tmp_path: Path) -> None:
+    needs("freplace")
+    packet = bytes(64)
+    with loaded(tmp_path, TARGET) as target:
+        filter = target.programs["filter"]
+        assert filter.test_run(packet).retval == 1
+        with replacing(tmp_path, filter) as live:
+            with live.programs["other"].attach() as link:
+                assert filter.test_run(packet).retval == 42
+                assert isinstance(link.info(), TracingLink)
+            assert filter.test_run(packet).retval == 1
+
+
+def test_freplace_of_another_program_than_it_was_loaded_for(tmp_path: Path) -> None:
+    needs("freplace")
+    packet = bytes(64)
+    with (
+        loaded(tmp_path, TARGET) as target,
+        loaded(tmp_path, TARGET) as second,
+        replacing(tmp_path, target.programs["filter"]) as live,
+    ):
+        other, to = live.programs["other"], second.programs["filter"]
+        with other.attach_freplace(to, "choose"):
+            assert to.test_run(packet).retval == 42
+            assert target.programs["filter"].test_run(packet).retval == 1
+        assert to.test_run(packet).retval == 1
+        with pytest.raises(AttachError, match="has no function 'nonesuch'; it has choose, filter"):
+            other.attach_freplace(to, "nonesuch")
+
+
+def test_a_program_watches_another(tmp_path: Path) -> None:
+    needs("fentry")
+    with loaded(tmp_path, TARGET) as target:
+        filter = target.programs["filter"]
+        spec = object_from_c(tmp_path, WATCH_PROGRAM, "watch")
+        for program in spec.programs.values():
+            program.target = filter
+        with load(spec, programs=["before", "after"]) as live:
+            with live.programs["before"].attach(), live.programs["after"].attach():
+                filter.test_run(bytes(64), repeat=3)
+            assert (live.globals.seen, live.globals.result) == (3, 1)
+            filter.test_run(bytes(64))
+            assert live.globals.seen == 3
