@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 CACHE = Path.home() / ".cache" / "probee-bench"
 
@@ -62,6 +65,60 @@ def _unpack(package: str, root: Path) -> bool:
             return False
     shutil.rmtree(state)
     return True
+
+
+def compiled(name: str, *flags: str) -> Path | None:
+    """The C program `peer/NAME.c` on libbpf, compiled with optimisation; None where that can't be done."""
+    source = Path(__file__).parent / "peer" / f"{name}.c"
+    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    CACHE.mkdir(parents=True, exist_ok=True)
+    made = CACHE / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    if not made.exists():
+        command = [compiler, "-O2", "-w", str(source), "-o", str(made), "-lbpf", *flags]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"no C peer: {done.stderr.strip() or 'it does not compile'}", file=sys.stderr)
+            return None
+    return made
+
+
+class Peer:
+    """A process that does one round for each line it is sent, and answers each with a line of numbers.
+
+    It inherits the descriptor `fd`. Its first line, if it is to have one, is `name`.
+    """
+
+    def __init__(self, command: list[str], fd: int, *, greets: bool = True) -> None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, pass_fds=[fd], **pipes)
+        self.name = self._line() if greets else ""
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise OSError(f"{self._process.args} ended")
+        return line
+
+    def round(self, word: str = "") -> list[int]:
+        assert self._process.stdin
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        return [int(n) for n in self._line().split()]
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def system_python() -> str:
+    """The interpreter that the system's BCC belongs to."""
+    return "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Ring-buffer records to Python: objects and columns, against BCC's callback on the same ring buffer.
+"""Ring-buffer records to Python: objects and columns, against BCC's callback and a C program on libbpf.
 
 Run as root: `python bench/ringbuf.py [--json] [--rounds N]`. A record is a u64, two u32, a Char[16]
 and a u64. The peer is BCC (python3-bpfcc of the system's Python), else the same ctypes callback on
-libbpf.so.1; it runs in a process of its own on the same ring buffer. Times are CPU time of the reading
-thread, which never waits here. The exit code is 1 if a median misses its mark: 0.8 µs for an object, 0.05 µs
-for a row of an array.
+libbpf.so.1; it runs in a process of its own on the same ring buffer, as does a C program that copies each
+record into an array. Times are CPU time of the reading thread, which never waits here. The exit code is 1 if
+a median misses its mark: 0.8 µs for an object, 0.05 µs for a row of an array.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import peers
 
 from probee.btf.build import BtfBuilder
 from probee.isa.asm import assemble
@@ -138,24 +139,19 @@ class Bench:
             out.append(took / RECORDS)
         return out
 
-    def peer(self, python: str) -> tuple[str, list[float], list[float]]:
-        """The peer's name, ns a record without and with reading fields."""
-        command = [python, "-c", PEER, str(self.ring.fd)]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, pass_fds=[self.ring.fd], **pipes) as child:
-            assert child.stdin
-            assert child.stdout
-            name = child.stdout.readline().strip()
-            rows: tuple[list[float], list[float]] = ([], [])
-            for i in range(2 * self.rounds):
+    def peer(self, command: list[str], names: dict[str, str]) -> dict[str, list[float]]:
+        """ns a record in another process; `names` are the rows by the word that asks for them, after which
+        comes the peer's name if there is a `%s`."""
+        peer = peers.Peer(command, self.ring.fd)
+        rows: dict[str, list[float]] = {}
+        for _ in range(self.rounds):
+            for word, name in names.items():
                 self.fill()
-                child.stdin.write("fields\n" if i % 2 else "records\n")
-                child.stdin.flush()
-                count, took = map(int, child.stdout.readline().split())
+                count, took = peer.round(word)
                 assert count == RECORDS
-                rows[i % 2].append(took / count)
-            child.stdin.close()
-        return name, *rows
+                rows.setdefault(name.replace("%s", peer.name), []).append(took / count)
+        peer.close()
+        return rows
 
     def close(self) -> None:
         kernel().close(self.program)
@@ -187,18 +183,20 @@ def main() -> int:
     rb = bench.ring
     import numpy  # noqa: F401 - loading it is no part of the first round
 
-    system = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    fd = str(bench.ring.fd)
     try:
         rows = {
             "objects": bench.ours(rb.consume),
             "for e in rb: e.pid, e.comm": bench.ours(lambda: iterate(rb)),
             "numpy": bench.ours(rb.read_numpy),
         }
-        peer, plain, fields = bench.peer(system)
+        names = {"records": "%s: objects", "fields": "%s: event.pid, .comm"}
+        rows |= bench.peer([peers.system_python(), "-c", PEER, fd], names)
+        readers = peers.compiled("readers")
+        if readers is not None:
+            rows |= bench.peer([str(readers), "ring", fd], {"": "C on libbpf: copied"})
     finally:
         bench.close()
-    rows[f"{peer}: objects"] = plain
-    rows[f"{peer}: event.pid, .comm"] = fields
     missed = [name for name, reach in REACH.items() if statistics.median(rows[name]) > reach]
     if not options.json:
         print(f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..btf.values import Codec
     from .maps import Map
-    from .records import Run
+    from .records import Part
 
 _BPF_OUTPUT = 10  # PERF_COUNT_SW_BPF_OUTPUT
 _SAMPLE_TIME = 1 << 2
@@ -137,6 +137,7 @@ class PerfBuffer(Reader):
 
     __slots__ = (
         "__weakref__",
+        "_ends",
         "_epoll",
         "_final",
         "_ordered",
@@ -166,6 +167,7 @@ class PerfBuffer(Reader):
         self._sleeper: Callable[[], object] | None = None
         self._ordered = ordered
         self._final: dict[int, int] = {}
+        self._ends: list[tuple[PerfRing, int]] = []  # what to release, up to where
         facts: dict[str, Any] = {"sample": 1, "sample_type": PERF_SAMPLE_RAW}
         facts["wakeup"] = watermark or wakeup
         facts["flags"] = _WATERMARK if watermark else 0
@@ -231,56 +233,69 @@ class PerfBuffer(Reader):
     def _waiting(self) -> bool:
         return any(ring.available for ring in self._rings.values())
 
-    def _parts(self, limit: int) -> Iterator[tuple[int, PerfRing, memoryview, list[Run]]]:
+    def _scan(self, limit: int) -> Iterator[tuple[int, PerfRing, list[Part]]]:
+        """Samples in memory, by CPU. The memory goes back to the kernel with `_release`."""
         if self._epoll is None:
             raise MapError(f"perf buffer {self.name!r} is closed")
         # What is written while we look must wait, or the next read would give something older than this one.
         until = time.monotonic_ns() if self._ordered else None
+        self._ends = []
         for cpu, ring in list(self._rings.items()):
             if limit <= 0:
                 return
-            memory, runs = ring.take(limit, until)
-            if runs:
-                limit -= sum([run.count for run in runs])
-                yield cpu, ring, memory, runs
+            parts, position = ring.scan(limit, until)
+            self._ends.append((ring, position))
+            limit -= sum([run.count for _, runs in parts for run in runs])
+            if parts:
+                yield cpu, ring, parts
+
+    def _release(self) -> None:
+        for ring, position in self._ends:
+            if position != ring.tail:
+                ring.release(position)
+        self._ends = []
 
     def _take(self, limit: int) -> list[Any]:
         out: list[Any] = []
         times: list[int] = []
-        for _, ring, memory, runs in self._parts(limit):
+        for _, ring, parts in self._scan(limit):
+            out += self._objects(ring, parts)
+            if self._ordered:
+                times += ring.times(parts)
+        self._release()
+        if times and len(self._rings) > 1:
+            return [out[i] for i in sorted(range(len(out)), key=times.__getitem__)]
+        return out
+
+    def _objects(self, ring: PerfRing, parts: list[Part]) -> list[Any]:
+        out: list[Any] = []
+        for memory, runs in parts:
             for run in runs:
                 out += records.objects(memory, run, ring.lead, self._typed)
-                if self._ordered:
-                    times += ring.times(memory, run).tolist()
-        if self._ordered and len(self._rings) > 1:
-            return [out[i] for i in sorted(range(len(out)), key=times.__getitem__)]
         return out
 
     def _take_columns(self, limit: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        parts: list[np.ndarray[Any, Any]] = []
+        found: list[Part] = []
         times: list[int] = []
-        for _, ring, memory, runs in self._parts(limit):
-            parts.append(records.columns(memory, runs, ring.lead, dtype))
+        lead = 0
+        for _, ring, parts in self._scan(limit):
+            lead = ring.lead
+            found += parts
             if self._ordered:
-                for run in runs:
-                    times += ring.times(memory, run).tolist()
-        if not parts:
-            return np.empty(0, dtype)
-        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if len(parts) > 1 and times:
+                times += ring.times(parts)
+        out = records.columns(found, lead, dtype)
+        self._release()
+        if times and len(self._rings) > 1:
             return out[np.argsort(np.array(times, np.uint64), kind="stable")]
         return out
 
     def consume_by_cpu(self, limit: int = ALL) -> dict[int, list[Any]]:
         """Like `consume`, with the records by the CPU they were written on."""
-        out: dict[int, list[Any]] = {}
-        for cpu, ring, memory, runs in self._parts(limit):
-            found = out.setdefault(cpu, [])
-            for run in runs:
-                found += records.objects(memory, run, ring.lead, self._typed)
-        return out
+        found = {cpu: self._objects(ring, parts) for cpu, ring, parts in self._scan(limit)}
+        self._release()
+        return found
 
     def close(self) -> None:
         """Stop readers that wait, take the events out of the map, and give up memory and descriptors."""

@@ -2,8 +2,7 @@
 
 The layout is that of `struct perf_event_mmap_page` and of perf_event_open(2): a page whose bytes from 1024 on
 are `data_head` (where the kernel writes next) and `data_tail` (where we read next), both growing without end,
-then the data. A record is a header (type, flags, size) and may lie across the end of the data. What is there
-is copied out in one piece and the memory given back at once; the copy is looked at then.
+then the data. A record is a header (type, flags, size) and may lie across the end of the data.
 """
 
 from __future__ import annotations
@@ -23,15 +22,20 @@ LEAD = _HEADER.size + _SIZE  # bytes before the data of a sample without time
 _LOST = Struct("=QQ")
 _POSITION_BITS = 64
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .records import Part
+
 
 class PerfRing:
     """`page` is the control page, `data` the data area. `timed` says that samples have a time."""
 
-    __slots__ = ("_data", "_positions", "lead", "lost", "size", "timed")
+    __slots__ = ("_data", "_heads", "_positions", "lead", "lost", "size", "timed")
 
     def __init__(self, page: memoryview, data: memoryview, *, timed: bool = False) -> None:
         self._positions = page[HEAD_AT : HEAD_AT + 16].cast("Q")
         self._data = data
+        self._heads = data.cast("Q")
         self.size = data.nbytes
         self.timed = timed
         self.lead = LEAD + (_TIME if timed else 0)  # bytes before a sample's data
@@ -43,79 +47,87 @@ class PerfRing:
         head, tail = self._positions
         return (head - tail) % (1 << _POSITION_BITS)
 
-    def take(self, limit: int, until: int | None = None) -> tuple[memoryview, list[Run]]:
-        """At most `limit` samples, none with a time after `until`: a copy of their memory, and where.
+    @property
+    def tail(self) -> int:
+        """The position that was read up to."""
+        tail: int = self._positions[1]
+        return tail
+
+    def scan(self, limit: int, until: int | None = None) -> tuple[list[Part], int]:
+        """At most `limit` samples, none with a time after `until`: where they are, and the position after.
 
         Raises MapError if the memory makes no sense; what was there is given up then.
         """
         head, tail = self._positions
-        available = (head - tail) % (1 << _POSITION_BITS)
-        if not available:
-            return memoryview(b""), []
+        left = (head - tail) % (1 << _POSITION_BITS)
+        if not left:
+            return [], tail
         fence()
-        if available > self.size or available % 8:
-            self._release(head)
-            raise MapError(
-                f"the perf buffer's positions make no sense (head {head}, tail {tail}, {self.size} bytes): "
-                "is another process reading it?"
-            )
-        start = tail % self.size
-        first = self._data[start : start + available]
-        copy = bytearray(available)
-        copy[: len(first)] = first
-        if len(first) < available:
-            copy[len(first) :] = self._data[: available - len(first)]
-        view = memoryview(copy)
         try:
-            runs, used = self._scan(view, limit, until)
+            if left > self.size or left % 8:
+                raise MapError(
+                    f"the perf buffer's positions make no sense (head {head}, tail {tail}, {self.size} "
+                    "bytes): is another process reading it?"
+                )
+            parts, used = self._scan(tail % self.size, left, limit, until)
         except MapError:
-            self._release(head)
+            self.release(head)
             raise
-        self._release((tail + used) % (1 << _POSITION_BITS))
-        return view, runs
+        return parts, (tail + used) % (1 << _POSITION_BITS)
 
-    def _release(self, position: int) -> None:
+    def release(self, position: int) -> None:
+        """Give the memory before `position` back to the kernel."""
         fence()
         self._positions[1] = position
 
-    def _scan(self, view: memoryview, limit: int, until: int | None) -> tuple[list[Run], int]:
-        heads = view.cast("Q")
-        end = len(view)
-        runs: list[Run] = []
-        at = 0
-        while at < end and limit > 0:
-            kind, _, size = _HEADER.unpack_from(view, at)
-            if size < _HEADER.size or size % 8 or at + size > end:
-                raise MapError(f"the perf buffer holds a record of {size} bytes where {end - at} are left")
-            if kind != SAMPLE:
-                if kind == LOST and size >= _HEADER.size + _LOST.size:
-                    self.lost += _LOST.unpack_from(view, at + _HEADER.size)[1]
-                at += size
-                continue
-            if size < self.lead:
+    def _scan(self, at: int, left: int, limit: int, until: int | None) -> tuple[list[Part], int]:
+        data, heads, total = self._data, self._heads, left
+        parts: list[Part] = [(data, [])]
+        while left > 0 and limit > 0:
+            kind, _, size = _HEADER.unpack_from(data, at)
+            if size < _HEADER.size or size % 8 or size > left:
+                raise MapError(f"the perf buffer holds a record of {size} bytes where {left} are left")
+            if kind == SAMPLE and size < self.lead:
                 raise MapError(f"the perf buffer holds a sample of {size} bytes, which is too short")
-            most = min((end - at) // size, limit)
-            count = repeated(heads, at >> 3, size >> 3, most, view[at : at + 8].tobytes())
-            if until is not None:
-                early = self._early(view, Run(at, count, size - self.lead, size), until)
-                if early < count:
-                    if early:
-                        runs.append(Run(at, early, size - self.lead, size))
-                    return runs, at + early * size
-            runs.append(Run(at, count, size - self.lead, size))
-            at += count * size
-            limit -= count
-        return runs, at
+            whole = (self.size - at) // size  # records of this size before the end of the data
+            if not whole:
+                record = data[at:].tobytes() + data[: size - (self.size - at)].tobytes()
+                memory, run = memoryview(record), Run(0, 1, size - self.lead, size)
+            elif kind == SAMPLE:
+                memory = data
+                most = min(left // size, whole, limit)
+                count = repeated(heads, at >> 3, size >> 3, most, data[at : at + 8].tobytes())
+                run = Run(at, count, size - self.lead, size)
+            else:
+                memory, run = data[at:], Run(0, 1, 0, size)
+            if kind == SAMPLE:
+                early = run.count if until is None else self._early(memory, run, until)
+                if early < run.count:
+                    run.count = early
+                    limit = 0
+                if run.count:
+                    if parts[-1][0] is not memory:
+                        parts.append((memory, []))
+                    parts[-1][1].append(run)
+            elif kind == LOST and size >= _HEADER.size + _LOST.size:
+                self.lost += _LOST.unpack_from(memory, _HEADER.size)[1]
+            at = (at + run.count * size) % self.size
+            left -= run.count * size
+            limit -= run.count if kind == SAMPLE else 0
+        return [part for part in parts if part[1]], total - left
 
-    def times(self, view: memoryview, run: Run) -> memoryview:
-        """The times of the samples of a run, in ns. Only for rings that are `timed`."""
-        words = view.cast("Q")
+    def times(self, parts: list[Part]) -> list[int]:
+        """The times of samples, in ns. Only for rings that are `timed`."""
+        return [t for memory, runs in parts for run in runs for t in self._times(memory, run).tolist()]
+
+    def _times(self, memory: memoryview, run: Run) -> memoryview:
+        words = memory.cast("Q")
         first, step = (run.at + _HEADER.size) >> 3, run.stride >> 3
         return words[first : first + (run.count - 1) * step + 1 : step]
 
-    def _early(self, view: memoryview, run: Run, until: int) -> int:
+    def _early(self, memory: memoryview, run: Run, until: int) -> int:
         """How many samples of a run are not after `until`."""
-        times = self.times(view, run)
+        times = self._times(memory, run)
         low, high = 0, run.count
         while low < high:
             middle = (low + high) // 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -10,7 +12,9 @@ if TYPE_CHECKING:
 
     from ..btf.values import Codec
 
-_MOST = 1 << 12  # headers compared in one step
+    Part = tuple[memoryview, list["Run"]]  # memory, and where records are in it
+
+_MOST = 1 << 8  # headers compared in one step; after as many equal ones NumPy compares the rest
 _WORTH_A_COLUMN = 8  # records of a run from which on NumPy's overhead pays
 
 
@@ -34,12 +38,18 @@ def repeated(heads: memoryview, first: int, step: int, most: int, expected: byte
     while count < most:
         n = min(at_once, most - count)
         begin = first + count * step
-        found = heads[begin : begin + n * step : step].tobytes()
-        if found != expected * n:
-            low, high = 0, len(found) // width  # the first `low` are, the first `high` are not
+        if at_once == _MOST and "numpy" in sys.modules:
+            n = most - count
+            found = _numpy_equal(heads, begin, step, n, expected)
+            if found < n:
+                return count + found
+            return most
+        some = heads[begin : begin + n * step : step].tobytes()
+        if some != expected * n:
+            low, high = 0, len(some) // width  # the first `low` are, the first `high` are not
             while high - low > 1:
                 middle = (low + high) // 2
-                if found[: middle * width] == expected * middle:
+                if some[: middle * width] == expected * middle:
                     low = middle
                 else:
                     high = middle
@@ -47,6 +57,15 @@ def repeated(heads: memoryview, first: int, step: int, most: int, expected: byte
         count += n
         at_once = min(_MOST, at_once * 4)
     return count
+
+
+def _numpy_equal(heads: memoryview, first: int, step: int, most: int, expected: bytes) -> int:
+    """How many of `most` items are `expected` before the first that is not."""
+    import numpy as np
+
+    kind = np.dtype(f"u{len(expected)}")
+    different = np.frombuffer(heads, kind)[first::step][:most] != np.frombuffer(expected, kind)[0]
+    return int(different.argmax()) if different.any() else most
 
 
 def objects(data: memoryview, run: Run, lead: int, codec: Codec | None) -> list[Any]:
@@ -65,34 +84,37 @@ def objects(data: memoryview, run: Run, lead: int, codec: Codec | None) -> list[
     return [codec.unpack(r.ljust(codec.size, b"\0")) for r in raw]
 
 
-def columns(data: memoryview, runs: list[Run], lead: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The records of some runs as one array: a copy."""
+def columns(parts: list[Part], lead: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The records of some runs, behind `lead` bytes each, as one array: a copy."""
     import numpy as np
 
     size = dtype.itemsize
-    total = sum([run.count for run in runs])
+    total = sum([run.count for _, runs in parts for run in runs])
     if not size:
         return np.zeros(total, dtype)
     raw = np.dtype(f"V{size}")  # whole items move faster than their fields
-    parts: list[np.ndarray[Any, Any]] = []
+    out = np.empty(total, raw)
+    filled = 0
     singles: list[bytes] = []
 
     def gather() -> None:
+        nonlocal filled
         if singles:
-            parts.append(np.frombuffer(b"".join(singles), raw))
+            out[filled : filled + len(singles)] = np.frombuffer(b"".join(singles), raw)
+            filled += len(singles)
             singles.clear()
 
-    for run in runs:
-        if run.count > _WORTH_A_COLUMN and size <= run.length:
-            gather()
-            item: Any = {"names": ["record"], "formats": [raw], "offsets": [lead], "itemsize": run.stride}
-            parts.append(np.frombuffer(data, np.dtype(item), run.count, run.at)["record"])
-            continue
-        keep = min(size, run.length)
-        for start in range(run.at + lead, run.at + lead + run.count * run.stride, run.stride):
-            singles.append(data[start : start + keep].tobytes().ljust(size, b"\0"))
+    for data, runs in parts:
+        for run in runs:
+            if run.count > _WORTH_A_COLUMN and size <= run.length:
+                gather()
+                item: Any = {"names": ["v"], "formats": [raw], "offsets": [lead], "itemsize": run.stride}
+                found = np.frombuffer(data, np.dtype(item), run.count, run.at)["v"]
+                out[filled : filled + run.count] = found
+                filled += run.count
+                continue
+            keep = min(size, run.length)
+            for start in range(run.at + lead, run.at + lead + run.count * run.stride, run.stride):
+                singles.append(data[start : start + keep].tobytes().ljust(size, b"\0"))
     gather()
-    out = np.empty(total, raw)
-    if parts:
-        np.concatenate(parts, out=out)
     return out.view(dtype)

@@ -124,4 +124,4 @@ class Ring:
 
     def columns(self, runs: list[Run], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """The records of some runs as one array: a copy."""
-        return records.columns(self._data, runs, HEADER, dtype)
+        return records.columns([(self._data, runs)], HEADER, dtype)

@@ -46,8 +46,15 @@ class Writer:
         self.put(struct.pack("=IHHQQ", 2, 0, 24, 1, n))
 
     def read(self, limit: int = ALL, until: int | None = None) -> list[bytes]:
-        memory, runs = self.ring.take(limit, until)
-        return [r for run in runs for r in records.objects(memory, run, self.ring.lead, None)]
+        parts, position = self.ring.scan(limit, until)
+        found = [
+            r
+            for memory, runs in parts
+            for run in runs
+            for r in records.objects(memory, run, self.ring.lead, None)
+        ]
+        self.ring.release(position)
+        return found
 
 
 def test_samples_come_out_and_their_memory_goes_back() -> None:
@@ -86,13 +93,14 @@ def test_samples_after_a_time_wait() -> None:
         w.sample(struct.pack("=I", when), when)
     assert w.read(until=5) == []
     assert [struct.unpack("=I", r)[0] for r in w.read(until=20)] == [10, 20]
-    memory, runs = w.ring.take(ALL, 35)
-    assert [t for run in runs for t in w.ring.times(memory, run).tolist()] == [30]
-    assert len(w.read()) == 1
+    parts, _ = w.ring.scan(ALL, 35)
+    assert w.ring.times(parts) == [30]
+    assert len(w.read()) == 2
 
 
 @pytest.mark.parametrize(
-    ("head", "tail", "text"), [(SIZE + 8, 0, "make no sense"), (0, 8, "make no sense"), (9, 0, "make no sense")]
+    ("head", "tail", "text"),
+    [(SIZE + 8, 0, "make no sense"), (0, 8, "make no sense"), (9, 0, "make no sense")],
 )
 def test_positions_that_make_no_sense(head: int, tail: int, text: str) -> None:
     w = Writer()
