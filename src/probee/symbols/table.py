@@ -1,13 +1,12 @@
 """One symbol table of an ELF file, searched as a whole: by name, by pattern, by address.
 
 Nothing here runs Python code for each symbol: names are found as bytes in the string table, then the entries
-that refer to them through columns of the table (`array`, `compress`).
+that refer to them, as bytes too or through columns of the table.
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
 from bisect import bisect_left, bisect_right
 from itertools import compress, count
 from sys import byteorder
@@ -15,6 +14,7 @@ from sys import byteorder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal
 
     from probee.symbols.versions import Versions
 
@@ -66,6 +66,7 @@ class SymbolTable:
     __slots__ = (
         "_columns",
         "_entries",
+        "_form",
         "_functions",
         "_order",
         "_read",
@@ -98,7 +99,8 @@ class SymbolTable:
         self._strings = strings
         self._entries: bytes | None = None
         self._text: bytes | None = None
-        self._columns: dict[str, array[int]] = {}
+        self._columns: dict[str, list[int]] = {}
+        self._form = struct.Struct(order + ("IBBHQQ" if wide else "IIIBBH"))
         self._starts: list[int] | None = None
         self._functions: dict[int, Symbol | None] = {}
 
@@ -120,11 +122,10 @@ class SymbolTable:
 
     def raw(self, index: int) -> tuple[int, int, int, int, int]:
         """(name offset, info, section index, value, size)."""
-        entries, at = self.entries, index * self.entry
         if self._wide:
-            name, info, _, section, value, size = struct.unpack_from(self._order + "IBBHQQ", entries, at)
+            name, info, _, section, value, size = self._form.unpack_from(self.entries, index * self.entry)
         else:
-            name, value, size, info, _, section = struct.unpack_from(self._order + "IIIBBH", entries, at)
+            name, value, size, info, _, section = self._form.unpack_from(self.entries, index * self.entry)
         return name, info, section, value, size
 
     def symbol(self, index: int) -> Symbol | None:
@@ -132,10 +133,11 @@ class SymbolTable:
         name, info, section, value, size = self.raw(index)
         if not section or not value:
             return None
-        end = self.text.find(b"\0", name)
+        names = self.text
+        end = names.find(b"\0", name)
         if end <= name:
             return None
-        text = self.text[name:end].decode(errors="replace")
+        text = names[name:end].decode(errors="replace")
         version, default = ("", True) if self.versions is None else self.versions.of(index)
         return Symbol(text, value, size, info & 15, info >> 4, version, default)
 
@@ -194,21 +196,29 @@ class SymbolTable:
         match = name_regex(pattern).match
         text = self.text
         literal = longest_literal(pattern)
-        if not literal or text.count(literal) > _MANY:
-            return self._referring({place for place in set(self.names()) if match(text, place)})
-        names = sorted(self.names())
-        found = set()
-        at = text.find(literal)
-        while at >= 0:
-            start, end = text.rfind(b"\0", 0, at) + 1, text.find(b"\0", at)
-            # Names that are ends of others start inside of them.
-            for place in names[bisect_left(names, start) : bisect_right(names, end)]:
-                if match(text, place):
-                    found.add(place)
-            at = text.find(literal, end)
+        places = self._holders(literal, pattern.encode().startswith(literal)) if literal else None
+        # If most names hold it, all are tried.
+        found = {place for place in (set(self.names()) if places is None else places) if match(text, place)}
         if len(found) <= _FEW:
             return sorted(index for place in found for index in self._references(place))
         return self._referring(found)
+
+    def _holders(self, literal: bytes, first: bool) -> list[int] | None:
+        """Where names may start that hold `literal`, or (`first`) start with it; `None` if they are many."""
+        text = self.text
+        names = [] if first else sorted(self.names())
+        found: list[int] = []
+        at = text.find(literal)
+        while at >= 0 and len(found) <= _MANY:
+            if first:
+                found.append(at)
+                at = text.find(literal, at + 1)
+            else:
+                # Names that are ends of others start inside of them.
+                start, end = text.rfind(b"\0", 0, at) + 1, text.find(b"\0", at)
+                found += names[bisect_left(names, start) : bisect_right(names, end)]
+                at = text.find(literal, end)
+        return found if len(found) <= _MANY else None
 
     def at(self, address: int) -> Symbol | None:
         """The function that `address` is in, or that starts last before it; `None` if none does."""
@@ -240,18 +250,19 @@ class SymbolTable:
 
     # ---- columns
 
-    def _column(self, code: str, first: int, step: int) -> array[int]:
+    def _column(self, code: Literal["I", "Q"], first: int, step: int) -> list[int]:
         key = f"{code}{first}"
         found = self._columns.get(key)
         if found is None:
-            whole = array(code, self.entries)
-            found = whole[first::step]
-            if (self._order == "<") != (byteorder == "little"):
-                found.byteswap()
+            if (self._order == "<") == (byteorder == "little"):
+                found = memoryview(self.entries).cast(code)[first::step].tolist()
+            else:
+                numbers = len(self.entries) // struct.calcsize(code)
+                found = list(struct.unpack(f"{self._order}{numbers}{code}", self.entries)[first::step])
             self._columns[key] = found
         return found
 
-    def names(self) -> array[int]:
+    def names(self) -> list[int]:
         """Each entry's offset in the string table."""
         return self._column("I", 0, self.entry // 4)
 
@@ -259,7 +270,7 @@ class SymbolTable:
         """Each entry's type and binding."""
         return self.entries[4 if self._wide else 12 :: self.entry]
 
-    def values(self) -> array[int]:
+    def values(self) -> list[int]:
         """Each entry's address."""
         return self._column("Q", 1, 3) if self._wide else self._column("I", 1, 4)
 
