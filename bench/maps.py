@@ -2,8 +2,8 @@
 
 Run as root: `python bench/maps.py [--json] [--entries N] [--rounds N]`. Keys are u32, values u64. All three
 use BPF_MAP_UPDATE_BATCH and BPF_MAP_LOOKUP_BATCH on the same map, which is emptied before each write;
-probee's `to_numpy()` reads with a program in the kernel instead. Times are of the clock on the wall. The reach
-is at most 2 × the C program for columns; the exit code is 1 if it is missed.
+probee's `to_numpy()` reads with a program in the kernel instead. Times are of the clock on the wall. The
+reach is at most 2 × the C program for columns; the exit code is 1 if it is missed.
 
 BCC's Python (python3-bpfcc) works on the map as its own `HashTable` would; without it, or without a C
 compiler and libbpf's headers, there is no such row.

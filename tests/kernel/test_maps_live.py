@@ -17,6 +17,7 @@ from c_objects import object_from_c
 from probee.errors import MapError
 from probee.kernel import batch, walk
 from probee.kernel import maps as m_
+from probee.kernel.features.inventory import program_type
 from probee.kernel.load import Collection, load
 from probee.kernel.maps import Map
 from probee.obj import MapSpec
@@ -39,7 +40,7 @@ SIZED(3, 4, 4) jumps SEC(".maps");
 
 u64 total; s32 last = -5; char name[8]; struct stat kept; const volatile u32 step = 3; u64 stack_id;
 
-SEC("syscall") int fill(void *ctx) {
+SEC("raw_tp/sys_enter") int fill(void *ctx) {
     for (u32 i = 0; i < 100; i++) {
         struct key k = {.pid = i, .comm = "prog"};
         struct stat s = {.calls = i * 2, .errors = i, .who = "me"};
@@ -238,6 +239,8 @@ def test_the_walk_copies_entries_of_any_size(key: int, value: int) -> None:
             sent[k] = v
         m.update({m.key.unpack(k): m.value.unpack(v) for k, v in sent.items()})
         rows = walk.walk(m)
+        if rows is None and not program_type("syscall"):
+            pytest.skip("this kernel has no programs of type syscall (Linux 5.14)")
         assert rows is not None
         at = key + 7 & ~7
         found = {row.tobytes()[:key]: row.tobytes()[at : at + value] for row in rows}
