@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from probee.obj.reader import read_object
 from probee.obj.spec import (
+    JUMP_TABLE,
     KCONFIG,
     KFUNC,
     KFUNC_ADDR,
@@ -23,6 +24,7 @@ from probee.obj.spec import (
 )
 
 __all__ = [
+    "JUMP_TABLE",
     "KCONFIG",
     "KFUNC",
     "KFUNC_ADDR",

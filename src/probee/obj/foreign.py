@@ -72,9 +72,8 @@ def loose(section: str) -> str:
     ('xdp', 'classifier', 'tc')
     """
     name, _, rest = section.partition("/")
-    if name in _NAMES:
-        kind = _NAMES[name]
-        return f"{kind}/{rest}" if rest and SECTIONS[kind][2] & EXTRAS else kind
+    if section in _NAMES:
+        return _NAMES[section]
     if name.isdecimal() and rest:
         return "tc"
     for key in sorted(SECTIONS, key=len, reverse=True):
@@ -83,7 +82,8 @@ def loose(section: str) -> str:
             continue
         if not (after[0].isalpha() or after[0] == "."):
             return key
-    return ""
+    kind = _NAMES.get(name, "")
+    return f"{kind}/{rest}" if kind and SECTIONS[kind][2] & EXTRAS else kind
 
 
 def by_function(name: str) -> str:
