@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from probee.errors import AttachError, PermissionDenied, Unsupported
+from probee.errors import AttachError, ObjectError, PermissionDenied, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def fields(group: str, event: str) -> list[Field]:
 
 
 def parse_format(text: str) -> list[Field]:
-    """Parse a tracepoint's `format` file."""
+    """Parse a tracepoint's `format` file. Raises ObjectError if it is something else."""
     found = []
     for line in text.splitlines():
         line = line.strip()
@@ -166,14 +166,9 @@ def parse_format(text: str) -> list[Field]:
                 type, name = type + " *", name[1:]
             if bracket:
                 type += "[" + dimension
-        found.append(
-            Field(
-                name,
-                type,
-                int(facts.get("offset", "0")),
-                int(facts.get("size", "0")),
-                facts.get("signed", "0") == "1",
-                data_loc,
-            )
-        )
+        try:
+            offset, size = int(facts.get("offset", "0")), int(facts.get("size", "0"))
+        except ValueError:
+            raise ObjectError(f"not a field of a tracepoint's format: {line[:80]!r}") from None
+        found.append(Field(name, type, offset, size, facts.get("signed", "0") == "1", data_loc))
     return found
