@@ -153,7 +153,7 @@ class _Taken:
     def _tell_place(self, probe: Probe, number: int, pid: int | None) -> None:
         if self._where is None:
             raise Unsupported(
-                f"{self._hook}: this kernel has no cookies, and the object no map {PLACES}",
+                f"{self._hook}: this kernel has no cookies, and the object has no map {PLACES}",
                 feature="bpf_cookie",
                 since="5.15",
             )
