@@ -65,9 +65,11 @@ def agree(details: LinkDetails) -> None:
 def test_links_of_tracing(tmp_path: Path, name: str) -> None:
     needs(NEEDS[name])
     options = {"cpus": [0]} if name == "sample" else {}
-    with load(object_from_c(tmp_path, TEXT), programs=[name]) as live:
-        with live.programs[name].attach(**options) as link:
-            agree(link.info())
+    with (
+        load(object_from_c(tmp_path, TEXT), programs=[name]) as live,
+        live.programs[name].attach(**options) as link,
+    ):
+        agree(link.info())
 
 
 def test_narrowed_iterators(tmp_path: Path) -> None:
