@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import shared_data
+from conftest import REPO, shared_data
 from probee.verifier.explain import Register, explain
 from probee.verifier.explain_causes import CAUSES
 from probee.verifier.explain_reading import REPORT, read_report
@@ -117,6 +118,12 @@ def test_ids_are_words() -> None:
     assert len(ids) >= 25
     assert all(id.replace("-", "").isalpha() and id == id.lower() for id in ids)
     assert {c.kind for c in CAUSES} == {"verifier", "core", "kfunc", "map", "license", "btf"}
+
+
+def test_the_page_lists_every_cause() -> None:
+    page = (REPO / "docs" / "refusals.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| .+ \|$", page, re.M)
+    assert rows == list(dict.fromkeys((cause.id, cause.kind) for cause in CAUSES))
 
 
 def test_most_of_the_kernels_own_rejections_are_known() -> None:
