@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import pytest
 
+from c_objects import object_from_c
 from probee.kernel.cgroups import mounts
 from probee.kernel.load import Collection, load
-from c_objects import object_from_c
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -199,10 +199,6 @@ def cgroup() -> Iterator[Cgroup]:
         made.remove()
 
 
-
-
 def live(folder: Path, text: str, name: str = "program") -> Collection:
     """The programs of C `text`, loaded."""
     return load(object_from_c(folder, text, name))
-
-

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from netbox import Cgroup, cgroup, ip, live, namespace, udp_on_lo
 
+from netbox import Cgroup, cgroup, ip, live, namespace, udp_on_lo
 from probee.cli.main import main
 from probee.errors import Unsupported
 from probee.kernel.load import Collection

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from netbox import Cgroup, cgroup, live, namespace, udp_on_lo
 
+from netbox import Cgroup, cgroup, live, namespace, udp_on_lo
 from probee.errors import AttachError, LoadError, PermissionDenied, Unsupported
 from probee.kernel import cgroups
+from probee.kernel.links import Link
 from probee.kernel.load import Collection
 
 pytestmark = pytest.mark.root
@@ -50,9 +51,9 @@ def program(folder: Path, section: str, body: str) -> Collection:
         raise
 
 
-def attached(loaded: Collection, group: Cgroup, **options: object) -> object:
+def attached(loaded: Collection, group: Cgroup) -> Link:
     try:
-        return loaded.programs["hook"].attach_cgroup(group.path, **options)  # type: ignore[arg-type]
+        return loaded.programs["hook"].attach_cgroup(group.path)
     except Unsupported as error:
         pytest.skip(str(error))
 
@@ -190,7 +191,7 @@ DENIALS: list[tuple[str, Callable[[], bool]]] = [
 def test_denials_hold_inside_only(folder: Path, group: Cgroup, section: str, may: Callable[[], bool]) -> None:
     with program(folder, section, DENY) as loaded:
         assert may()
-        with attached(loaded, group):  # type: ignore[attr-defined]
+        with attached(loaded, group):
             assert may()  # this process is outside
             with group:
                 assert not may()
@@ -212,7 +213,7 @@ SEEN: list[tuple[str, Callable[[], object]]] = [
 def test_programs_see_what_happens_inside(
     folder: Path, group: Cgroup, section: str, do: Callable[[], object]
 ) -> None:
-    with program(folder, section, SEE) as loaded, attached(loaded, group):  # type: ignore[attr-defined]
+    with program(folder, section, SEE) as loaded, attached(loaded, group):
         do()
         assert loaded.globals.seen == 0
         with group:
@@ -232,7 +233,7 @@ def test_connect_leads_elsewhere(folder: Path, group: Cgroup, section: str, host
     family = V6 if ":" in host else V4
     with (
         program(folder, section, TO_PORT) as loaded,
-        attached(loaded, group),  # type: ignore[attr-defined]
+        attached(loaded, group),
         group,
         socket.create_server((host, 0), family=family) as asked,
         socket.create_server((host, 0), family=family) as given,
@@ -244,7 +245,7 @@ def test_connect_leads_elsewhere(folder: Path, group: Cgroup, section: str, host
 
 @pytest.mark.parametrize(("section", "host"), [("cgroup/bind4", "127.0.0.1"), ("cgroup/bind6", "::1")])
 def test_bind_takes_another_port(folder: Path, group: Cgroup, section: str, host: str) -> None:
-    with program(folder, section, TO_PORT) as loaded, attached(loaded, group), group:  # type: ignore[attr-defined]
+    with program(folder, section, TO_PORT) as loaded, attached(loaded, group), group:
         loaded.globals.port = swapped(4321)
         with socket.socket(V6 if ":" in host else V4, socket.SOCK_DGRAM) as one:
             one.bind((host, 1234))
@@ -254,27 +255,35 @@ def test_bind_takes_another_port(folder: Path, group: Cgroup, section: str, host
 @pytest.mark.parametrize(("section", "host"), [("cgroup/sendmsg4", "127.0.0.1"), ("cgroup/sendmsg6", "::1")])
 def test_datagrams_go_elsewhere(folder: Path, group: Cgroup, section: str, host: str) -> None:
     family = V6 if ":" in host else V4
-    with program(folder, section, TO_PORT) as loaded, attached(loaded, group), group:  # type: ignore[attr-defined]
-        with socket.socket(family, socket.SOCK_DGRAM) as given, socket.socket(family, socket.SOCK_DGRAM) as client:
-            given.bind((host, 0))
-            given.settimeout(0.5)
-            loaded.globals.port = swapped(given.getsockname()[1])
-            client.sendto(b"astray", (host, 9))
-            assert given.recv(10) == b"astray"
+    with (
+        program(folder, section, TO_PORT) as loaded,
+        attached(loaded, group),
+        group,
+        socket.socket(family, socket.SOCK_DGRAM) as given,
+        socket.socket(family, socket.SOCK_DGRAM) as client,
+    ):
+        given.bind((host, 0))
+        given.settimeout(0.5)
+        loaded.globals.port = swapped(given.getsockname()[1])
+        client.sendto(b"astray", (host, 9))
+        assert given.recv(10) == b"astray"
 
 
-@pytest.mark.parametrize(
-    ("section", "host"), [("cgroup/recvmsg4", "127.0.0.1"), ("cgroup/recvmsg6", "::1")]
-)
+@pytest.mark.parametrize(("section", "host"), [("cgroup/recvmsg4", "127.0.0.1"), ("cgroup/recvmsg6", "::1")])
 def test_senders_look_like_others(folder: Path, group: Cgroup, section: str, host: str) -> None:
     family = V6 if ":" in host else V4
-    with program(folder, section, TO_PORT) as loaded, attached(loaded, group), group:  # type: ignore[attr-defined]
-        with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
-            server.bind((host, 0))
-            server.settimeout(0.5)
-            loaded.globals.port = swapped(4321)
-            client.sendto(b"x", server.getsockname()[:2])
-            assert server.recvfrom(10)[1][1] == 4321
+    with (
+        program(folder, section, TO_PORT) as loaded,
+        attached(loaded, group),
+        group,
+        socket.socket(family, socket.SOCK_DGRAM) as server,
+        socket.socket(family, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind((host, 0))
+        server.settimeout(0.5)
+        loaded.globals.port = swapped(4321)
+        client.sendto(b"x", server.getsockname()[:2])
+        assert server.recvfrom(10)[1][1] == 4321
 
 
 @pytest.mark.parametrize(
@@ -288,14 +297,18 @@ def test_senders_look_like_others(folder: Path, group: Cgroup, section: str, hos
 )
 def test_names_are_others(folder: Path, group: Cgroup, section: str, host: str) -> None:
     family = V6 if ":" in host else V4
-    with program(folder, section, TO_PORT) as loaded, attached(loaded, group), group:  # type: ignore[attr-defined]
-        with socket.create_server((host, 0), family=family) as server:
-            with socket.create_connection(server.getsockname()[:2], timeout=1) as client:
-                ask = client.getpeername if "peer" in section else client.getsockname
-                assert ask()[1] != 4321
-                loaded.globals.port = swapped(4321)
-                assert ask()[1] == 4321
-                loaded.globals.port = 0
+    with (
+        program(folder, section, TO_PORT) as loaded,
+        attached(loaded, group),
+        group,
+        socket.create_server((host, 0), family=family) as server,
+        socket.create_connection(server.getsockname()[:2], timeout=1) as client,
+    ):
+        ask = client.getpeername if "peer" in section else client.getsockname
+        assert ask()[1] != 4321
+        loaded.globals.port = swapped(4321)
+        assert ask()[1] == 4321
+        loaded.globals.port = 0
 
 
 def test_getsockopt_answers_what_the_program_says(folder: Path, group: Cgroup) -> None:
@@ -305,7 +318,7 @@ def test_getsockopt_answers_what_the_program_says(folder: Path, group: Cgroup) -
             { *value = 77; ctx->retval = 0; }
         return 1;
     }"""
-    with program(folder, "cgroup/getsockopt", body) as loaded, attached(loaded, group):  # type: ignore[attr-defined]
+    with program(folder, "cgroup/getsockopt", body) as loaded, attached(loaded, group):
         with socket.socket(V4, socket.SOCK_STREAM) as one:
             assert one.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0
             with group:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netbox import Pair, ip, live, namespace, pair, udp_on_lo
 
+from netbox import Pair, ip, live, namespace, pair, udp_on_lo
 from probee.errors import AttachError, LoadError, Unsupported
 from probee.kernel import network
 from probee.kernel.load import Collection
@@ -104,7 +104,7 @@ def test_netfilter_words_are_checked(filters: Collection) -> None:
 SK_LOOKUP = r"""
 static long (*sk_assign)(void *, void *, u64) = (void *)124;
 static long (*sk_release)(void *) = (void *)86;
-struct { __uint(type, 15); __uint(max_entries, 1); __type(key, u32); __type(value, u64); } sockets SEC(".maps");
+MAP(15, 1, u32, u64) sockets SEC(".maps");
 struct bpf_sk_lookup { u64 cookie; u32 family, protocol, remote_ip4, remote_ip6[4]; u16 remote_port, pad;
     u32 local_ip4, local_ip6[4], local_port; };
 SEC("sk_lookup") int to_ours(struct bpf_sk_lookup *ctx) {
@@ -208,17 +208,20 @@ def test_flow_dissector_sees_packets(folder: Path) -> None:
     u64 seen;
     SEC("flow_dissector") int dissect(void *ctx) { seen++; return 1; }
     """
-    with live(folder, text, "dissect") as loaded, namespace():
-        # Sockets of a fanout group share packets by their flows.
-        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as tap:
-            tap.bind(("lo", 0x0800))
-            tap.setsockopt(263, 18, 7)  # SOL_PACKET, PACKET_FANOUT: by hash
-            with loaded.programs["dissect"].attach_flow_dissector():
-                assert udp_on_lo() == b"hello"
-            seen = loaded.globals.seen
-            assert seen >= 1
+    with (
+        live(folder, text, "dissect") as loaded,
+        namespace(),
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as tap,
+    ):
+        tap.bind(("lo", 0x0800))
+        # Sockets of a fanout group share packets by their flows: SOL_PACKET, PACKET_FANOUT, by hash.
+        tap.setsockopt(263, 18, 7)
+        with loaded.programs["dissect"].attach_flow_dissector():
             assert udp_on_lo() == b"hello"
-            assert loaded.globals.seen == seen
+        seen = loaded.globals.seen
+        assert seen >= 1
+        assert udp_on_lo() == b"hello"
+        assert loaded.globals.seen == seen
 
 
 # ---- routes
@@ -239,8 +242,9 @@ def test_a_route_with_a_program_drops(folder: Path, wire: Pair, name: str) -> No
             assert loaded.globals.seen >= 1
             with pytest.raises(AttachError, match="there is such a route already"):
                 loaded.programs[name].attach_lwt(f"{Pair.THERE}/32", interface="near")
-            with pytest.raises(Unsupported):
-                link.info()
+            with pytest.raises(Unsupported, match="can't change its program"):
+                link.update(loaded.programs[name])
+            assert link.info().attached is None
         assert wire.reaches() == b"hello"
 
 

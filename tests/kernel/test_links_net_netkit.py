@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netbox import Namespace, ip, live, namespace
 
+from netbox import Namespace, ip, live, namespace
 from probee.errors import AttachError, Unsupported
 from probee.kernel import network
 from probee.kernel.load import Collection
@@ -39,7 +39,7 @@ def loaded(folder: Path) -> Iterator[Collection]:
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Namespace, Namespace]]:
-    """Namespaces with the primary end `nkp` (10.8.0.1) and its peer `nk0` (10.8.0.2); the thread is in the first."""
+    """Namespaces with the primary end `nkp` (10.8.0.1) and its peer (10.8.0.2); the thread is in that."""
     with namespace() as here:
         try:
             ip("link add nkp type netkit")
@@ -92,11 +92,14 @@ def test_each_end_has_its_programs(loaded: Collection, ends: tuple[Namespace, Na
 def test_order(loaded: Collection, ends: tuple[Namespace, Namespace]) -> None:
     here, there = ends
     one, two, three = (loaded.programs[n] for n in ("one", "two", "three"))
-    with one.attach_netkit("nkp"), two.attach_netkit("nkp", before=one):
-        with three.attach_netkit("nkp", "primary", after=two, link=False):
-            loaded.globals.order = 0
-            assert carries(here, there, THERE)
-            assert loaded.globals.order == 231
+    with (
+        one.attach_netkit("nkp"),
+        two.attach_netkit("nkp", before=one) as second,
+        three.attach_netkit("nkp", "primary", after=second, link=False),
+    ):
+        loaded.globals.order = 0
+        assert carries(here, there, THERE)
+        assert loaded.globals.order == 231
 
 
 def test_other_interfaces_are_named(loaded: Collection) -> None:
@@ -108,5 +111,3 @@ def test_other_interfaces_are_named(loaded: Collection) -> None:
             pytest.skip(str(error))
         with pytest.raises(AttachError, match="primary or peer"):
             loaded.programs["one"].attach_netkit("lo", "middle")
-
-

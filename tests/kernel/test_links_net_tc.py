@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netbox import ip, live, namespace, udp_on_lo
 
+from netbox import ip, live, namespace, udp_on_lo
 from probee.errors import AttachError, Unsupported
 from probee.kernel import network
 from probee.kernel.links.anchors import LinkId
@@ -78,7 +78,9 @@ def test_clsact_filter_drops(loaded: Collection, direction: str) -> None:
         assert filters() == [(link.priority, link.handle, "drop")]
         assert link.priority
         assert link.handle
+        assert link.info().attached
         link.update(loaded.programs["pass"])
+        assert link.info().prog_id == loaded.programs["pass"].id
         assert udp_on_lo() == b"hello"
         assert filters() == [(link.priority, link.handle, "pass")]
     assert udp_on_lo() == b"hello"
@@ -92,7 +94,7 @@ def test_priorities_decide_the_order(loaded: Collection) -> None:
     ):
         assert path_of(loaded) == 14
         assert (later.priority, earlier.priority, earlier.handle) == (20, 10, 7)
-        with pytest.raises(AttachError, match=rf"priority 10, handle 7 is taken by program \d+ \(one\)"):
+        with pytest.raises(AttachError, match=r"priority 10, handle 7 is taken by program \d+ \(one\)"):
             loaded.programs["two"].attach_tc("lo", priority=10, handle=7)
         with loaded.programs["two"].attach_tc("lo", priority=10, handle=7, replace=True):
             assert path_of(loaded) == 24
@@ -215,7 +217,9 @@ def test_tcx_without_a_link(tcx: Collection) -> None:
         assert path_of(tcx) == 21
         plain.update(three)
         assert path_of(tcx) == 23
+        assert plain.info().to_dict()["attached"]
         with one.attach_tcx("lo", replace=three, link=False):
+            assert not plain.info().to_dict()["attached"]
             assert path_of(tcx) == 21
         assert path_of(tcx) == 2
         with pytest.raises(AttachError, match=r"update\(\)"):

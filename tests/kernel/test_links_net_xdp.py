@@ -1,4 +1,4 @@
-"""XDP on veth pairs and loopback: what programs do to packets, and what is said when they can't be attached."""
+"""XDP on veth pairs and loopback: what programs do to packets, and what is said when they can't attach."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netbox import Pair, ip, live, namespace, pair, udp_on_lo
 
+from netbox import Pair, ip, live, namespace, pair, udp_on_lo
 from probee.errors import AttachError, Unsupported
 from probee.kernel import network
 from probee.kernel.load import Collection
@@ -21,8 +21,8 @@ SOURCE = r"""
 struct xdp_md { u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
 static long (*redirect_map)(void *, u64, u64) = (void *)51;
 struct target { u32 number; int fd; };
-struct { __uint(type, 14); __uint(max_entries, 4); __type(key, u32); __type(value, struct target); } devices SEC(".maps");
-struct { __uint(type, 16); __uint(max_entries, 64); __type(key, u32); __type(value, struct target); } cpus SEC(".maps");
+MAP(14, 4, u32, struct target) devices SEC(".maps");
+MAP(16, 64, u32, struct target) cpus SEC(".maps");
 u64 dropped, passed, seen, on_device, on_cpu;
 
 SEC("xdp") int drop(struct xdp_md *ctx) { dropped++; return 1; }
@@ -118,6 +118,7 @@ def test_without_a_link_it_is_netlink(loaded: Collection, wire: Pair) -> None:
     with wire.there:
         link = drop.attach_xdp("far", link=False)
     # The thread has left the namespace; the link remembers it.
+    assert link.info().to_dict() == {"type": "route netlink", "prog_id": drop.id, "attached": True}
     assert wire.reaches() is None
     link.update(passing)
     assert wire.reaches() == b"hello"
@@ -127,6 +128,7 @@ def test_without_a_link_it_is_netlink(loaded: Collection, wire: Pair) -> None:
         link.pin("/sys/fs/bpf/never")
     link.close()
     link.close()
+    assert link.info().to_dict()["attached"] is False
     with wire.there:
         assert network.xdp_of(network.devices(Route())[-1].index) == []
 
@@ -205,11 +207,11 @@ def test_causes_are_named(loaded: Collection) -> None:
     drop = loaded.programs["drop"]
     with namespace():
         ip("link add near type veth peer name far")
-        with pytest.raises(AttachError, match="no network interface neat .*did you mean near"):
+        with pytest.raises(AttachError, match=r"no network interface neat .*did you mean near"):
             drop.attach_xdp("neat")
         with pytest.raises(AttachError, match="no network interface 77"):
             drop.attach_xdp(77)
-        with pytest.raises(AttachError, match="driver has no native XDP.*; use mode='generic'"):
+        with pytest.raises(AttachError, match=r"driver has no native XDP.*; use mode='generic'"):
             drop.attach_xdp("lo", mode="native")
         with pytest.raises(AttachError, match="can't run BPF itself"):
             drop.attach_xdp("lo", mode="offload")

@@ -100,8 +100,10 @@ def tree(words: Words, output: Output) -> int:
             if not os.path.isdir(root):
                 root = os.readlink(f"/proc/self/fd/{folder.fd}")
     try:
-        found = [(path, [_facts(one, effective) for one in programs]) for path, programs in
-                 cgroups.tree(root, effective=effective)]
+        found = [
+            (path, [_facts(one, effective) for one in programs])
+            for path, programs in cgroups.tree(root, effective=effective)
+        ]
     except OSError as error:
         raise _refused(root, error) from None
     if output.json:

@@ -50,16 +50,36 @@ NETWORK: dict[str, str] = {
     "cgroup/skb": "attach_cgroup",
     "sockops": "attach_cgroup",
     "lsm_cgroup": "attach_cgroup",
-    **{
-        f"cgroup/{name}": "attach_cgroup"
-        for name in (
-            "sock_create sock_release sock post_bind4 post_bind6 sysctl getsockopt setsockopt dev "
-            "bind4 bind6 connect4 connect6 connect_unix sendmsg4 sendmsg6 sendmsg_unix "
-            "recvmsg4 recvmsg6 recvmsg_unix getpeername4 getpeername6 getpeername_unix "
-            "getsockname4 getsockname6 getsockname_unix"
-        ).split()
-    },
 }
+for _name in [
+    "sock_create",
+    "sock_release",
+    "sock",
+    "post_bind4",
+    "post_bind6",
+    "sysctl",
+    "getsockopt",
+    "setsockopt",
+    "dev",
+    "bind4",
+    "bind6",
+    "connect4",
+    "connect6",
+    "connect_unix",
+    "sendmsg4",
+    "sendmsg6",
+    "sendmsg_unix",
+    "recvmsg4",
+    "recvmsg6",
+    "recvmsg_unix",
+    "getpeername4",
+    "getpeername6",
+    "getpeername_unix",
+    "getsockname4",
+    "getsockname6",
+    "getsockname_unix",
+]:
+    NETWORK[f"cgroup/{_name}"] = "attach_cgroup"
 
 
 class NetworkHooks(Attachable):
@@ -83,9 +103,9 @@ class NetworkHooks(Attachable):
         """Run on each packet that an interface receives, first of all (Linux 4.8; link 5.9). Type `xdp`.
 
         `mode`: `native` (in the driver), `generic` (any driver, slower), `offload` (in the card); by default
-        native where the driver can, else generic. A BPF link is tried first, then route netlink; `link` demands
-        one of them. `replace` (without a link) puts the program in the place of another that has no link: of
-        that very program, or of any with True.
+        native where the driver can, else generic. A BPF link is tried first, then route netlink; `link`
+        demands one of them. `replace` (without a link) puts the program in the place of another that has no
+        link: of that very program, or of any with True.
         """
         from probee.kernel.links import xdp
 
@@ -102,13 +122,12 @@ class NetworkHooks(Attachable):
         classid: int = 0,
         replace: bool = False,
     ) -> TcLink:
-        """Run as a filter of classic tc, `ingress` or `egress`, under the qdisc clsact, which is made if it is
-        missing (Linux 4.5). Type `sched_cls`.
+        """Run as a filter of classic tc, `ingress` or `egress` (Linux 4.5). Type `sched_cls`.
 
-        The kernel chooses a free `priority` (filters run from low to high) and `handle` if they are 0. With
-        `direct_action` the program's return value is the verdict (TC_ACT_…), without it the class id, where -1
-        stands for `classid` and 0 for no match. `replace` puts it in the place of the filter with that priority
-        and handle.
+        It hangs under the qdisc clsact, which is made if it is missing. The kernel chooses a free `priority`
+        (filters run from low to high) and `handle` if they are 0. With `direct_action` the program's return
+        value is the verdict (TC_ACT_…), without it the class id, where -1 stands for `classid` and 0 for no
+        match. `replace` puts it in the place of the filter with that priority and handle.
         """
         from probee.kernel.links import tc
 
@@ -136,11 +155,11 @@ class NetworkHooks(Attachable):
         replace: Program | None = None,
         link: bool = True,
     ) -> Link:
-        """Run at `ingress` or `egress` of an interface, in an order with others (Linux 6.6). Type `sched_cls`.
+        """Run at `ingress` or `egress` of an interface, in order with others (Linux 6.6). Type `sched_cls`.
 
         `before` and `after` name another program there: a `Program`, a link, a program's id or a `LinkId`; by
-        default it goes last. With `revision` it is attached only if nothing has changed since that revision was
-        queried. Without a link, `replace` puts it in the place of another program that has none.
+        default it goes last. With `revision` it is attached only if nothing has changed since that revision
+        was queried. Without a link, `replace` puts it in the place of another program that has none.
         """
         from probee.kernel.links import tcx
 
@@ -226,8 +245,8 @@ class NetworkHooks(Attachable):
         `cgroup` is its folder, absolute or below the mount, or a descriptor. `hook` is needed only where the
         section name doesn't tell: `egress`, `connect4`… Order: as of `attach_tcx` (Linux 6.17); `preorder`
         runs it before the programs of cgroups below (6.15). Without a link: `mode` `multi`, `override` or
-        `exclusive` says whether cgroups below may add, override, or do neither; `replace` puts it in the place of
-        another program in mode multi (5.6).
+        `exclusive` says whether cgroups below may add, override, or do neither; `replace` puts it in the
+        place of another program in mode multi (5.6).
         """
         from probee.kernel.links import cgroup as hooks
 
@@ -249,10 +268,11 @@ class NetworkHooks(Attachable):
     def attach_sockmap(self, map: HasFd | int, hook: str = "", *, link: bool | None = None) -> Link:
         """Run on what the sockets in a sockmap or sockhash send (type `sk_msg`) or receive (`sk_skb`).
 
-        It is for the sockets that are stored from then on; those in the map keep the programs they came with.
+        It is for sockets that are stored from then on; those in the map keep the programs they came with.
 
-        `hook` is needed only where the section name doesn't tell: `stream_parser`, `stream_verdict`, `verdict`
-        (5.13) or `msg_verdict`. A BPF link where the kernel has them (6.10), BPF_PROG_ATTACH elsewhere (4.14).
+        `hook` is needed only where the section name doesn't tell: `stream_parser`, `stream_verdict`,
+        `verdict` (5.13) or `msg_verdict`. A BPF link where the kernel has them (6.10), BPF_PROG_ATTACH
+        elsewhere (4.14).
         """
         from probee.kernel.links import sockmap
 
@@ -303,7 +323,8 @@ class NetworkHooks(Attachable):
     ) -> LwtRoute:
         """Run on the packets of a route to `destination` (`10.0.0.0/8`), which is made for it (Linux 4.10).
 
-        Type `lwt_in`, `lwt_out`, `lwt_xmit` (`headroom`: bytes to keep free in front) or `lwt_seg6local` (4.18).
+        Type `lwt_in`, `lwt_out`, `lwt_xmit` (`headroom`: bytes to keep free in front) or `lwt_seg6local`
+        (4.18).
         """
         from probee.kernel.links import lwt
 

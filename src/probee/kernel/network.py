@@ -207,7 +207,7 @@ def tc_of(route: Route, index: int) -> list[TcFilter]:
 
 
 def ordered(index: int, attach_type: int) -> list[Ordered]:
-    """The programs of tcx or netkit on an interface, in the order they run. Empty where there is no such hook."""
+    """The programs of tcx or netkit on an interface, in order. Empty where there is no such hook."""
     try:
         query = kernel_calls.kernel().prog_query(index, attach_type)
     except OSError as error:

@@ -1,8 +1,8 @@
 """Route netlink: what network interfaces, queueing disciplines and filters there are, and XDP by name.
 
 Thin: messages in, attributes out. A `Route` belongs to the network namespace it was opened in, wherever its
-thread goes afterwards. Layouts and numbers are those of UAPI `linux/netlink.h`, `rtnetlink.h`, `if_link.h` and
-`pkt_sched.h`. Failures are `NetlinkError`, an `OSError`.
+thread goes afterwards. Layouts and numbers are those of UAPI `linux/netlink.h` and `rtnetlink.h`. Failures
+are `NetlinkError`, an `OSError`.
 """
 
 from __future__ import annotations
@@ -88,14 +88,17 @@ class Route:
         try:
             self._socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _SECONDS.pack(_PATIENCE, 0))
             for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
-                try:
-                    self._socket.setsockopt(_SOL_NETLINK, option, 1)
-                except OSError:
-                    pass  # older kernels explain and filter less
+                self._try_option(option)
             self._socket.bind((0, 0))
         except BaseException:
             self._socket.close()
             raise
+
+    def _try_option(self, option: int) -> None:
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        except OSError:
+            return  # older kernels explain and filter less
 
     def __enter__(self) -> Route:
         return self

@@ -53,7 +53,7 @@ def place(
     last: bool = False,
     revision: int = 0,
 ) -> Place:
-    """The place that one of `before`, `after`, `first`, `last` names; with none the kernel's, which is last."""
+    """The place that one of `before`, `after`, `first`, `last` names; with none the kernel's: last."""
     if (before is not None) + (after is not None) + first + last > 1:
         raise AttachError(f"{hook}: only one of before, after, first and last", hook=hook)
     flags = BPF_F_BEFORE if first or before is not None else BPF_F_AFTER if last or after is not None else 0

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from struct import Struct
 
-from probee.errors import ProbeeError
+from probee.errors import AttachError, ProbeeError
+from probee.kernel.link_info import LinkDetails
 from probee.kernel.links.base import LegacyLink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from probee.kernel.attach_base import Attachable
+    from probee.kernel.program import Program
+
+
+class AttachmentDetails(LinkDetails):
+    """An attachment without a link, so without id. `attached` says whether the program is still there; None
+    where the kernel doesn't tell."""
+
+    __slots__ = ("attached", "what")
+
+    def __init__(self, prog_id: int, what: str, attached: bool | None) -> None:
+        super().__init__(Struct("=III").pack(0, 0, prog_id))
+        self.what = what
+        self.attached = attached
+
+    @property
+    def type_name(self) -> str:
+        return self.what
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.what, "prog_id": self.prog_id, "attached": self.attached}
 
 
 class Attachment(LegacyLink):
@@ -18,12 +43,13 @@ class Attachment(LegacyLink):
     `close()` takes it off, `leave()` does not. `prog_id` is the program's id.
     """
 
-    __slots__ = ("_attached", "_own", "prog_id")
+    __slots__ = ("_attached", "_own", "_program", "prog_id")
 
     def __init__(self, hook: str, program: Attachable) -> None:
         super().__init__([], hook)
         self._attached = True
         self._own: list[int] = []  # descriptors needed to take it off
+        self._program = self._keep(program.fd)
         self.prog_id = program.id
 
     @property
@@ -38,6 +64,26 @@ class Attachment(LegacyLink):
 
     def __repr__(self) -> str:
         return f"<link {self.hook}{'' if self._attached else ' (closed)'}>"
+
+    def info(self) -> AttachmentDetails:
+        """The program, and whether it is still there."""
+        there = self._there() if self._attached else []
+        return AttachmentDetails(self.prog_id, self.what, None if there is None else self.prog_id in there)
+
+    def update(self, program: Program, *, old: Program | None = None) -> None:
+        """Run `program` instead, in the same place. With `old`, only if that is the one attached.
+
+        Raises `AttachError`, `PermissionDenied`; `Unsupported` where this can't be done.
+        """
+        if not self._attached:
+            raise ProbeeError(f"the link to {self.hook} is closed")
+        if old is not None and old.id != self.prog_id:
+            raise AttachError(
+                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
+            )
+        self._change(program)
+        os.dup2(program.fd, self._program, inheritable=False)
+        self.prog_id = program.id
 
     def close(self) -> None:
         """Take the program off its hook, if it is still there. Doing it again does nothing."""
@@ -62,10 +108,13 @@ class Attachment(LegacyLink):
         while self._own:
             os.close(self._own.pop())
 
+    def _there(self) -> list[int] | None:
+        """The ids of the programs at the hook now, None if the kernel doesn't tell."""
+        return None
+
+    def _change(self, program: Program) -> None:
+        """Put `program` in the place of this one. Raises the errors of `update`."""
+        raise self._lacks("change its program")
+
     def _take_off(self) -> None:
         raise NotImplementedError
-
-
-def program_fd(program: Attachable | int) -> int:
-    """The descriptor of a program."""
-    return program if isinstance(program, int) else program.fd

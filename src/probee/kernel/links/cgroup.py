@@ -15,8 +15,8 @@ from probee.kernel.links.interfaces import programs, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from probee.kernel.links.anchors import Anchor
     from probee.kernel.attach_base import Attachable
+    from probee.kernel.links.anchors import Anchor
     from probee.kernel.program import Program
 
 _PREORDER = 64  # BPF_F_PREORDER
@@ -52,14 +52,16 @@ def attach(
 ) -> Link:
     """`Program.attach_cgroup`."""
     attach_type = _attach_type(program, hook)
+    if cgroup == "":
+        raise AttachError("say which cgroup to attach to, by its folder", hook="cgroup")
     path = f"descriptor {cgroup}" if isinstance(cgroup, int) else os.fspath(cgroup)
     name = f"{cgroups.HOOKS[attach_type][0]} of cgroup {path}"
     if mode not in _MODES:
         raise AttachError(f"{name}: the mode is multi, override or exclusive", hook=name)
     if link and (mode != "multi" or replace is not None):
         raise AttachError(
-            f"{name}: links are always multi, and are replaced by their update(); for other modes and for replace "
-            "pass link=False",
+            f"{name}: links are always multi, and are replaced by their update(); for other modes, and for "
+            "replace, pass link=False",
             hook=name,
         )
     where = place(name, before, after, first, last, revision)
@@ -85,7 +87,7 @@ def attach(
 class CgroupAttachment(Attachment):
     """A program of a cgroup without a link: it stays until it is taken off, or the cgroup goes."""
 
-    __slots__ = ("_attach_type", "_cgroup", "_mode", "_program")
+    __slots__ = ("_attach_type", "_cgroup", "_mode")
 
     what = "BPF_PROG_ATTACH"
     since = "5.7"
@@ -101,26 +103,27 @@ class CgroupAttachment(Attachment):
         replace: Program | None,
     ) -> None:
         super().__init__(hook, program)
-        self._kernel.prog_attach(
-            cgroup_fd,
-            program.fd,
-            attach_type,
-            flags=mode | where.flags | (BPF_F_REPLACE if replace is not None else 0),
-            replace_fd=replace.fd if replace is not None else 0,
-            relative=where.relative,
-            revision=where.revision,
-        )
         self._attach_type = attach_type
         self._mode = mode
-        self._cgroup = self._keep(cgroup_fd)
-        self._program = self._keep(program.fd)
-
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead, in the same place (mode multi: Linux 5.6)."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
+        try:
+            self._cgroup = self._keep(cgroup_fd)
+            self._kernel.prog_attach(
+                cgroup_fd,
+                program.fd,
+                attach_type,
+                flags=mode | where.flags | (BPF_F_REPLACE if replace is not None else 0),
+                replace_fd=replace.fd if replace is not None else 0,
+                relative=where.relative,
+                revision=where.revision,
             )
+        except BaseException:
+            self.leave()
+            raise
+
+    def _there(self) -> list[int]:
+        return self._kernel.prog_query(self._cgroup, self._attach_type).prog_ids
+
+    def _change(self, program: Program) -> None:
         multi = self._mode == cgroups.ALLOW_MULTI
         try:
             self._kernel.prog_attach(
@@ -132,8 +135,6 @@ class CgroupAttachment(Attachment):
             )
         except OSError as error:
             raise refused(self.hook, error) from None
-        os.dup2(program.fd, self._program, inheritable=False)
-        self.prog_id = program.id
 
     def _take_off(self) -> None:
         try:
@@ -157,8 +158,8 @@ def _attach_type(program: Attachable, hook: str) -> int:
         if len(fitting) == 1 or program.type == 9:
             return fitting[0]
         raise AttachError(
-            f"program {program.name}: section {program.section or 'unknown'!r} doesn't say which hook of the cgroup; "
-            f"pass hook= one of {', '.join(cgroups.HOOKS[number][1] for number in fitting)}",
+            f"program {program.name}: section {program.section or 'unknown'!r} doesn't say which hook of the "
+            f"cgroup; pass hook= one of {', '.join(cgroups.HOOKS[number][1] for number in fitting)}",
             hook="cgroup",
         )
     for number in fitting:
@@ -250,7 +251,7 @@ def _among_links(where: Place, fd: int, attach_type: int) -> Place:
 
 
 def _link_of(prog_id: int, cgroup_id: int, attach_type: int) -> int:
-    """The id of the link that runs a program at a hook of a cgroup; 0 if there is none, or none to be seen."""
+    """The id of the link that runs a program at a hook of a cgroup; 0 if none is to be seen."""
     from probee.kernel.link_info import CgroupLink
     from probee.kernel.links.every import each
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def each() -> Iterator[LinkDetails]:
-    """What the kernel says of each link, in the order of their ids (Linux 5.8). Those that go meanwhile are left out.
+    """What the kernel says of each link, in the order of their ids (Linux 5.8).
 
-    Needs CAP_SYS_ADMIN; raises `OSError`.
+    Those that go meanwhile are left out. Needs CAP_SYS_ADMIN; raises `OSError`.
     """
     kernel = kernel_calls.kernel()
     id = 0

@@ -19,6 +19,8 @@ def resolve(interface: str | int) -> tuple[int, str]:
 
     Raises `AttachError` with the nearest names if there is none.
     """
+    if interface == "":
+        raise AttachError("say which network interface to attach to, by name or index", hook="interface")
     try:
         if isinstance(interface, int):
             return interface, if_indextoname(interface)

@@ -30,22 +30,23 @@ class LwtRoute(Attachment):
     def __init__(self, program: Attachable, hook: str, route: dict[str, Any], encap: dict[str, Any]) -> None:
         super().__init__(hook, program)
         self._route = route
-        self._namespace = open_namespace()
-        self._own.append(self._namespace)
         try:
-            self._change("add", {**route, "encap": encap})
+            self._namespace = open_namespace()
+            self._own.append(self._namespace)
+            self._request("add", {**route, "encap": encap})
         except OSError as error:
             self.leave()
             number = error.errno or 0
             if number == errno.EEXIST:
                 raise AttachError(
-                    f"can't attach to {hook}: there is such a route already; delete it first, or pass another metric",
+                    f"can't attach to {hook}: there is such a route already; delete it, or choose "
+                    "another metric",
                     hook=hook,
                     errno=number,
                 ) from None
             raise refused(hook, error) from None
 
-    def _change(self, command: str, facts: dict[str, Any]) -> None:
+    def _request(self, command: str, facts: dict[str, Any]) -> None:
         def run() -> None:
             from pyroute2 import IPRoute
             from pyroute2.netlink.exceptions import NetlinkError as Refusal
@@ -61,7 +62,7 @@ class LwtRoute(Attachment):
 
     def _take_off(self) -> None:
         try:
-            self._change("del", self._route)
+            self._request("del", self._route)
         except OSError as error:
             if error.errno not in (errno.ESRCH, errno.ENODEV):
                 raise refused(self.hook, error, "detaching from") from None

@@ -18,7 +18,7 @@ _NETFILTER = 45  # enum bpf_attach_type
 _EXTRA = Struct("=IIiI")
 _DEFRAG = 1  # BPF_F_NETFILTER_IP_DEFRAG
 # UAPI linux/netfilter.h: NFPROTO_…, NF_INET_…
-FAMILIES = {"ipv4": 2, "ip": 2, "inet": 1, "ipv6": 10, "ip6": 10}
+FAMILIES = {"ipv4": 2, "ip": 2, "ipv6": 10, "ip6": 10}
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _DEFRAG_PRIORITY = -400
 
@@ -32,6 +32,7 @@ def attach(
     defrag: bool = False,
 ) -> Link:
     """`Program.attach_netfilter`."""
+    family = "ipv4" if family == "" else family
     pf = FAMILIES.get(family, -1) if isinstance(family, str) else family
     point = HOOKS.get(hook.lower().replace("-", ""), -1) if isinstance(hook, str) else hook
     place = f"netfilter {family} {hook}, priority {priority}"

@@ -9,9 +9,9 @@ from probee.kernel.links.tcx import attach_ordered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from probee.kernel.attach_base import Attachable
     from probee.kernel.links.anchors import Anchor
     from probee.kernel.links.base import Link
-    from probee.kernel.attach_base import Attachable
     from probee.kernel.program import Program
 
 PRIMARY, PEER = 54, 55  # enum bpf_attach_type

@@ -1,4 +1,4 @@
-"""Hooks of a network namespace: `sk_lookup`, which picks the socket of a connection, and the flow dissector."""
+"""Hooks of a network namespace: `sk_lookup`, which picks sockets for connections, and the flow dissector."""
 
 from __future__ import annotations
 

@@ -66,12 +66,7 @@ class SocketLink(Attachment):
         except OSError:
             return -1
 
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
-            )
+    def _change(self, program: Program) -> None:
         fd = self._fd()
         if fd < 0:
             raise AttachError(f"{self.hook}: the socket is closed", hook=self.hook, errno=errno.EBADF)
@@ -79,7 +74,6 @@ class SocketLink(Attachment):
             _set(fd, self._option, program.fd)
         except OSError as error:
             raise _explain(program, self.hook, fd, self._option, error) from None
-        self.prog_id = program.id
 
     def _take_off(self) -> None:
         fd = self._fd()

@@ -1,9 +1,8 @@
-"""Programs of a sockmap or sockhash: verdicts on messages and packets of the sockets in it, and their parser."""
+"""Programs of a sockmap or sockhash: verdicts on what the sockets in it send and receive, and the parser."""
 
 from __future__ import annotations
 
 import errno
-import os
 
 from probee import sys as kernel_calls
 from probee.errors import AttachError, Unsupported
@@ -63,8 +62,8 @@ def _attach_type(program: Attachable, hook: str) -> int:
     if hook:
         if hook not in HOOKS or (program.type == _SK_MSG) != (hook == "msg_verdict"):
             raise AttachError(
-                f"sockmap hook {hook!r}: expected stream_parser, stream_verdict or verdict for programs of type "
-                "sk_skb, msg_verdict for sk_msg",
+                f"sockmap hook {hook!r}: expected stream_parser, stream_verdict or verdict for programs of "
+                "type sk_skb, msg_verdict for sk_msg",
                 hook="sockmap",
             )
         return HOOKS[hook]
@@ -83,36 +82,37 @@ def _attach_type(program: Attachable, hook: str) -> int:
 class SockmapProgram(Attachment):
     """A program of a sockmap without a link: it goes with the map, or when it is taken off."""
 
-    __slots__ = ("_attach_type", "_map", "_program")
+    __slots__ = ("_attach_type", "_map")
 
     what = "BPF_PROG_ATTACH"
     since = "6.10"
 
     def __init__(self, program: Attachable, hook: str, map_fd: int, attach_type: int) -> None:
         super().__init__(hook, program)
-        there = _there(map_fd, attach_type)
-        if there:
-            # The kernel would replace it without a word.
-            raise AttachError(
-                f"can't attach to {hook}: {programs(there)} is there already", hook=hook, errno=errno.EEXIST
-            )
-        self._kernel.prog_attach(map_fd, program.fd, attach_type)
         self._attach_type = attach_type
-        self._map = self._keep(map_fd)
-        self._program = self._keep(program.fd)
+        try:
+            self._map = self._keep(map_fd)
+            there = self._there()
+            if there:
+                # The kernel would replace it without a word.
+                raise AttachError(
+                    f"can't attach to {hook}: {programs(there)} is there already",
+                    hook=hook,
+                    errno=errno.EEXIST,
+                )
+            self._kernel.prog_attach(map_fd, program.fd, attach_type)
+        except BaseException:
+            self.leave()
+            raise
 
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
-            )
+    def _there(self) -> list[int]:
+        return _programs(self._map, self._attach_type)
+
+    def _change(self, program: Program) -> None:
         try:
             self._kernel.prog_attach(self._map, program.fd, self._attach_type)
         except OSError as error:
             raise _explain(program, self.hook, self._map, self._attach_type, error) from None
-        os.dup2(program.fd, self._program, inheritable=False)
-        self.prog_id = program.id
 
     def _take_off(self) -> None:
         try:
@@ -122,7 +122,7 @@ class SockmapProgram(Attachment):
                 raise refused(self.hook, error, "detaching from") from None
 
 
-def _there(map_fd: int, attach_type: int) -> list[int]:
+def _programs(map_fd: int, attach_type: int) -> list[int]:
     try:
         return kernel_calls.kernel().prog_query(map_fd, attach_type).prog_ids
     except OSError:
@@ -136,7 +136,7 @@ def _explain(program: Attachable, place: str, fd: int, attach_type: int, error: 
         return AttachError(f"can't attach to {place}: {text}", hook=place, errno=number)
 
     if number == errno.EBUSY:
-        there = _there(fd, attach_type)
+        there = _programs(fd, attach_type)
         what = programs(there) if there else "a program, or one that excludes it,"
         return failed(f"{what} is attached already (verdict and stream_verdict exclude each other)")
     if number == errno.EINVAL and _NAMES[attach_type] == "verdict":

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from probee.kernel.network import TcFilter
     from probee.kernel.attach_base import Attachable
+    from probee.kernel.network import TcFilter
     from probee.kernel.program import Program
 
 PARENTS = {"ingress": network.TC_H_INGRESS, "egress": network.TC_H_EGRESS}
@@ -86,13 +86,13 @@ class TcLink(Attachment):
         self.handle = handle
         self._options = options
         self._made_qdisc = False
-        self._namespace = open_namespace()
-        self._own.append(self._namespace)
         try:
+            self._namespace = open_namespace()
+            self._own.append(self._namespace)
             self._made_qdisc = _add_clsact(self._namespace, index, hook, direction)
             with Route() as route:
                 before = {(f.priority, f.handle) for f in self._filters(route)}
-                self._change("replace-filter" if replace else "add-filter", program)
+                self._request("replace-filter" if replace else "add-filter", program)
                 new = [f for f in self._filters(route) if f.id == program.id]
             new = [f for f in new if (f.priority, f.handle) not in before] or new
             if not new:
@@ -111,7 +111,7 @@ class TcLink(Attachment):
     def _filters(self, route: Route) -> list[TcFilter]:
         return network.filters(route, self.interface, self.direction, PARENTS[self.direction])
 
-    def _change(self, command: str, program: Attachable | None = None) -> None:
+    def _request(self, command: str, program: Attachable | None = None) -> None:
         """Add, replace or delete the filter. Raises NetlinkError."""
         facts: dict[str, Any] = {
             "parent": PARENTS[self.direction],
@@ -140,40 +140,33 @@ class TcLink(Attachment):
             )
         if number == errno.ENOENT and not explained:
             return Unsupported(
-                f"{self.hook}: this kernel lacks classic tc for BPF (CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS)",
+                f"{self.hook}: this kernel lacks classic tc for BPF (CONFIG_NET_CLS_BPF, "
+                "CONFIG_NET_SCH_INGRESS)",
                 feature="cls_bpf",
                 since="4.5",
             )
         return refused(self.hook, error)
 
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead, in the same place, if the filter is still the one attached here."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
-            )
-        if not self._is_there():
-            raise AttachError(f"{self.hook}: the filter is gone or not ours any more", hook=self.hook)
-        try:
-            self._change("replace-filter", program)
-        except OSError as error:
-            raise self._explain(error) from None
-        self.prog_id = program.id
-
-    def _is_there(self) -> bool:
-        def look() -> bool:
+    def _there(self) -> list[int]:
+        def look() -> list[int]:
             with Route() as route:
-                return any(
-                    (f.priority, f.handle, f.id) == (self.priority, self.handle, self.prog_id)
-                    for f in self._filters(route)
-                )
+                place = (self.priority, self.handle)
+                return [f.id for f in self._filters(route) if (f.priority, f.handle) == place]
 
         return inside(self._namespace, look)
 
+    def _change(self, program: Program) -> None:
+        if self.prog_id not in self._there():
+            raise AttachError(f"{self.hook}: the filter is gone or not ours any more", hook=self.hook)
+        try:
+            self._request("replace-filter", program)
+        except OSError as error:
+            raise self._explain(error) from None
+
     def _take_off(self) -> None:
         try:
-            if self._is_there():
-                self._change("del-filter")
+            if self.prog_id in self._there():
+                self._request("del-filter")
             if self._made_qdisc:
                 _remove_clsact(self._namespace, self.interface)
         except OSError as error:

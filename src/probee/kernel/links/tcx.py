@@ -17,8 +17,8 @@ from probee.kernel.links.namespaces import inside, open_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from probee.kernel.links.anchors import Anchor
     from probee.kernel.attach_base import Attachable
+    from probee.kernel.links.anchors import Anchor
     from probee.kernel.program import Program
 
 INGRESS, EGRESS = 46, 47  # enum bpf_attach_type
@@ -100,7 +100,7 @@ def _known(index: int, attach_type: int) -> bool:
 class OrderedProgram(Attachment):
     """tcx or netkit without a link: it stays until it is taken off, or the interface goes."""
 
-    __slots__ = ("_attach_type", "_index", "_namespace", "_program")
+    __slots__ = ("_attach_type", "_index", "_namespace")
 
     what = "BPF_PROG_ATTACH"
 
@@ -116,42 +116,42 @@ class OrderedProgram(Attachment):
         super().__init__(hook, program)
         self._index = index
         self._attach_type = attach_type
-        self._kernel.prog_attach(
-            index,
-            program.fd,
-            attach_type,
-            flags=where.flags | (BPF_F_REPLACE if replace is not None else 0),
-            replace_fd=replace.fd if replace is not None else 0,
-            relative=where.relative,
-            revision=where.revision,
-        )
-        self._namespace = open_namespace()
-        self._own.append(self._namespace)
-        self._program = self._keep(program.fd)
-
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead, in the same place."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
-            )
         try:
-            inside(
-                self._namespace,
-                lambda: self._kernel.prog_attach(
-                    self._index,
-                    program.fd,
-                    self._attach_type,
-                    flags=BPF_F_REPLACE,
-                    replace_fd=self._program,
-                ),
+            self._namespace = open_namespace()
+            self._own.append(self._namespace)
+            self._kernel.prog_attach(
+                index,
+                program.fd,
+                attach_type,
+                flags=where.flags | (BPF_F_REPLACE if replace is not None else 0),
+                replace_fd=replace.fd if replace is not None else 0,
+                relative=where.relative,
+                revision=where.revision,
             )
+        except BaseException:
+            self.leave()
+            raise
+
+    def _there(self) -> list[int]:
+        from probee.kernel.network import ordered
+
+        found = inside(self._namespace, lambda: ordered(self._index, self._attach_type))
+        return [one.prog_id for one in found]
+
+    def _change(self, program: Program) -> None:
+        def replace() -> None:
+            self._kernel.prog_attach(
+                self._index,
+                program.fd,
+                self._attach_type,
+                flags=BPF_F_REPLACE,
+                replace_fd=self._program,
+            )
+
+        try:
+            inside(self._namespace, replace)
         except OSError as error:
             raise explain(self.hook, error, self._index, self._attach_type, Place(0, 0, 0)) from None
-        import os
-
-        os.dup2(program.fd, self._program, inheritable=False)
-        self.prog_id = program.id
 
     def _take_off(self) -> None:
         try:
@@ -176,8 +176,8 @@ def detach(interface: str | int, direction: str) -> None:
             raise AttachError(f"no program is attached to {hook}", hook=hook, errno=error.errno) from None
         if error.errno == errno.EBUSY:
             raise AttachError(
-                f"{hook}: the last program there is attached by a BPF link, which only its owner can take off; "
-                "see `probee link detach`",
+                f"{hook}: the last program there is attached by a BPF link, which only its owner can take "
+                "off; see `probee link detach`",
                 hook=hook,
                 errno=error.errno,
             ) from None

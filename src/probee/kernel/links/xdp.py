@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from struct import Struct
 
 from probee import sys as kernel_calls
@@ -52,7 +51,7 @@ def attach(
         try:
             fd = kernel_calls.kernel().link_create(program.fd, index, _XDP, flags=flags)
         except OSError as error:
-            # A kernel or driver without links takes netlink, and netlink explains what a link's errno doesn't.
+            # A kernel or driver without links takes netlink, and netlink explains what an errno doesn't.
             if link or error.errno in (errno.EPERM, errno.EACCES, errno.EBUSY, errno.EEXIST, errno.ENODEV):
                 raise _explain(program, hook, index, flags, error) from None
         else:
@@ -63,7 +62,7 @@ def attach(
 class NetlinkXdp(Attachment):
     """XDP attached by route netlink: it stays until it is taken off, or the interface goes."""
 
-    __slots__ = ("_flags", "_index", "_namespace", "_program")
+    __slots__ = ("_flags", "_index", "_namespace")
 
     what = "route netlink"
     since = "5.9"
@@ -74,10 +73,9 @@ class NetlinkXdp(Attachment):
         super().__init__(hook, program)
         self._index = index
         self._flags = flags
-        self._namespace = open_namespace()
-        self._own.append(self._namespace)
-        self._program = self._keep(program.fd)
         try:
+            self._namespace = open_namespace()
+            self._own.append(self._namespace)
             if replace is True:
                 _set(index, program.fd, flags)
             elif replace is False:
@@ -88,21 +86,17 @@ class NetlinkXdp(Attachment):
             self.leave()
             raise _explain(program, hook, index, flags, error, replace) from None
 
-    def update(self, program: Program, *, old: Program | None = None) -> None:
-        """Run `program` instead, if the interface still runs the one attached here (and that is `old`)."""
-        if old is not None and old.id != self.prog_id:
-            raise AttachError(
-                f"{self.hook} does not run program {old.name}", hook=self.hook, errno=errno.EPERM
-            )
+    def _there(self) -> list[int]:
+        from probee.kernel.network import xdp_of
+
+        return [id for _, id in inside(self._namespace, lambda: xdp_of(self._index))]
+
+    def _change(self, program: Program) -> None:
+        flags = self._flags | _REPLACE
         try:
-            inside(
-                self._namespace,
-                lambda: _set(self._index, program.fd, self._flags | _REPLACE, self._program),
-            )
+            inside(self._namespace, lambda: _set(self._index, program.fd, flags, self._program))
         except OSError as error:
             raise _explain(program, self.hook, self._index, self._flags, error, True) from None
-        os.dup2(program.fd, self._program, inheritable=False)
-        self.prog_id = program.id
 
     def _take_off(self) -> None:
         try:
