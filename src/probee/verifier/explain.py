@@ -53,10 +53,11 @@ class Explanation:
     """What a verifier log says.
 
     `insn` is the instruction it stopped at (-1: none), `place` its source line or None, `last_words` the
-    verifier's own verdict, `known` what it knew of the registers that mattered, in words. `id` names the cause
-    (`explain_causes` has them all); `kind` is "verifier", "core", "kfunc", "map", "license" or "btf"; `cause`
-    and `fix` are texts. `id` and they are empty where the verdict is not a common one. `registers` (`r0` …) and
-    `stack` (`fp-8` …) are all that was known there; `report` is the kernel's own, from Linux 7.3 on.
+    verifier's own verdict, `known` what it knew of the registers that mattered, in words. `id` names the
+    cause (`explain_causes` has them all); `kind` is "verifier", "core", "kfunc", "map", "license" or "btf";
+    `cause` and `fix` are texts. `id` and they are empty where the verdict is not a common one. `registers`
+    (`r0` …) and `stack` (`fp-8` …) are all that was known there; `report` is the kernel's own, from Linux
+    7.3 on.
     """
 
     __slots__ = (
