@@ -11,6 +11,7 @@ import pytest
 from c_objects import object_from_c
 from needs import needs
 from probee.kernel.attach_tracing import TRACING
+from probee.kernel.attach_user import USER
 from probee.kernel.features import have
 from probee.kernel.load import load
 from probee.kernel.program import Program
@@ -42,6 +43,6 @@ def test_the_table_names_every_kind_and_only_methods_there_are() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]
     sections = "".join(row.split("|")[1] for row in rows)
     kinds = set(re.findall(r"`([a-z_.]+)/", sections))
-    assert {kind.removesuffix(".s") for kind in TRACING} <= kinds | {"syscall"}
+    assert {kind.removesuffix(".s") for kind in (*TRACING, *USER)} <= kinds | {"syscall"}
     for name in re.findall(r"`(attach_\w+)", PAGE):
         assert hasattr(Program, name), name

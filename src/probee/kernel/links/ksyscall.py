@@ -40,7 +40,7 @@ def _function(call: str, hook: str) -> str:
     """The function of a system call. Kernels without wrappers have it without the machine's name."""
     from probee.symbols.kallsyms import KernelSymbols
 
-    machine = _PREFIXES.get(os.uname().machine, "")
+    machine = _PREFIXES.get(_machine(), "")
     names = [f"__{machine}_sys_{call}"] if machine else []
     names += [f"__se_sys_{call}", f"sys_{call}"]
     try:
@@ -59,3 +59,7 @@ def _function(call: str, hook: str) -> str:
     near = nearest(call, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise AttachError(f"{hook}: this kernel has no system call {call}{hint}", hook=hook, errno=errno.ENOENT)
+
+
+def _machine() -> str:
+    return os.uname().machine
