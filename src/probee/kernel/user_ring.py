@@ -116,7 +116,7 @@ class UserRingBuf(Map):
         """Bytes that are free for records; each takes its size, rounded up to a multiple of 8, and 8 more."""
         self._open()
         used: int = (self._producer[0] - self._consumer[0]) % (1 << _POSITION_BITS)
-        if used > self.size:
+        if used > self.size or self._producer[0] % 8:
             raise MapError(
                 f"the positions of user ring buffer {self.name!r} make no sense: {used} bytes used"
             )
