@@ -46,7 +46,7 @@ class Module:
         Strings that the kernel's BTF has are not in the module's.
         """
         data, text = self._read(), name.encode()
-        head, place = struct.unpack_from("=I12xI", data, 4)
+        head, place = struct.unpack_from("=I8xI", data, 4)
         start = head + place
         if data.find(b"\0" + text, start) >= 0 or data.startswith(text, start):
             return True
