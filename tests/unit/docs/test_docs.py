@@ -32,8 +32,8 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def python_blocks() -> list[tuple[str, str]]:
-    # Pages about objects of clang have tests of their own.
-    python = [(where, code) for where, code in blocks("python") if "bp.load(" not in code]
+    # Pages about objects of clang and about maps have tests of their own.
+    python = [(where, code) for where, code in blocks("python") if not re.search(r"bp\.(load|maps)\b", code)]
     return [(where, code) for where, code in python if "import probee" in code]
 
 
