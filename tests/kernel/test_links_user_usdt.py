@@ -283,6 +283,24 @@ def test_a_program_that_is_loaded_anywhere(tmp_path: Path, live: Collection) -> 
                 probe.attach_usdt(str(path), "shop", "twice")
 
 
+def test_probes_that_newer_kernels_reach_without_a_trap(tmp_path: Path, live: Collection) -> None:
+    """A nop and a long one behind it: the same is seen, whichever is probed."""
+    from probee.sys import uprobe_call
+
+    text = TARGET.replace('"990: nop\\n"', '"990: nop\\n .byte 0x0f, 0x1f, 0x44, 0, 0\\n"')
+    assert text != TARGET
+    path = build(tmp_path, text, "-O1", "-no-pie", name="hasty")
+    (probe,) = list_probes(str(path), name="global")
+    assert probe.fast == 1
+    with Running(path) as process, live.programs["probe"].attach_usdt(str(path), "shop", "global") as link:
+        process.do("ggg")
+        assert hits(live) == 3
+        assert Record(live).values == [-77, 0xFFFFFFFF & -77]
+        if have("uprobe_multi"):
+            (offset,) = link.info().offsets
+            assert offset == probe.offset + uprobe_call.available()
+
+
 def test_numbers_of_specs_are_used_again(live: Collection, target: Path) -> None:
     probe = live.programs["probe"]
     for _ in range(3):

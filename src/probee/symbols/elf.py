@@ -133,6 +133,10 @@ class Elf:
             size -= len(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def peek(self, offset: int, size: int) -> bytes:
+        """`size` bytes of the image at `offset`, or as many as there are."""
+        return self.read(offset, max(0, min(size, self.size - offset)))
+
     # ---- headers
 
     def _parse(self) -> None:

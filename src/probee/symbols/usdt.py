@@ -10,7 +10,7 @@ from probee.errors import AttachError, ObjectError
 from probee.symbols.elf import ET_EXEC
 from probee.symbols.glob import text_regex
 from probee.symbols.locate import image
-from probee.symbols.usdt_args import Argument, parse
+from probee.symbols.usdt_args import EM_X86_64, Argument, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SECTION, _BASE = ".note.stapsdt", ".stapsdt.base"
 _OWNER, _TYPE = b"stapsdt", 3
+_NOPS = bytes.fromhex("90 0f1f440000")  # nop, nopl 0(%rax,%rax,1)
 
 
 class Probe:
@@ -25,11 +26,13 @@ class Probe:
 
     `address` is virtual, as linked; `offset` and `semaphore` are bytes into the file `path`; `semaphore` is 0
     if the probe has none. `text` is the note's words for the arguments. `fixed` says that the code is loaded
-    where it was linked; `symbols` are addresses of data that arguments are behind, by name.
+    where it was linked; `symbols` are addresses of data that arguments are behind, by name. `fast` is where,
+    behind the probe's `nop`, one of five bytes is that newer kernels probe without a trap, or 0.
     """
 
     __slots__ = (
         "address",
+        "fast",
         "fixed",
         "machine",
         "name",
@@ -65,6 +68,7 @@ class Probe:
         self.machine = machine
         self.word = word
         self.fixed = fixed
+        self.fast = 0
         self.symbols: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -142,6 +146,8 @@ def _probe(elf: Elf, value: bytes, base: int) -> Probe | None:
         text = ""
     fixed = elf.type == ET_EXEC
     probe = Probe(provider, name, text, elf.path, address, offset, counter, elf.machine, elf.word_size, fixed)
+    if elf.machine == EM_X86_64 and elf.peek(offset - elf.start, len(_NOPS)) == _NOPS:
+        probe.fast = 1
     for argument in probe.arguments if "ip)" in text else ():
         symbol = elf.find(argument.symbol) if argument.symbol else None
         if symbol is not None:

@@ -78,6 +78,7 @@ def attach(
     probes = list_probes(binary, provider, name, pid=pid)
     if not probes:
         raise AttachError(_no_probe(binary, provider, name, pid), hook=hook, errno=errno.ENOENT)
+    _hasten(probes)
     specs = maps.get(SPECS)
     if specs is None:  # a program that takes no arguments
         points = [Point(p.path, p.offset, cookie, p.semaphore) for p in probes]
@@ -93,6 +94,20 @@ def attach(
     # A pinned link goes on without us, and needs what it refers to.
     link.after_close(lambda: None if pins else taken.give_back())
     return link
+
+
+def _hasten(probes: list[Probe]) -> None:
+    """Move the probes to nops that the kernel probes without a trap, where both have that."""
+    fast = [probe for probe in probes if probe.fast]
+    if not fast:
+        return
+    from probee.sys.uprobe_call import available
+
+    if available():
+        for probe in fast:
+            probe.address += probe.fast
+            probe.offset += probe.fast
+            probe.fast = 0
 
 
 class _Taken:
