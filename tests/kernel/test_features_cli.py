@@ -47,6 +47,13 @@ def test_json_says_since_when_and_why_not() -> None:
         assert bool(facts["reason"]) != facts["have"], name
 
 
+def test_json_says_since_when_of_the_types() -> None:
+    since = json.loads(run("-j"))["since"]
+    assert since["prog_types"]["netfilter"] == "6.4"
+    assert since["map_flags"]["mmapable"] == "5.5"
+    assert since["helpers"]["bpf_ringbuf_output"] == "5.8"
+
+
 def test_macros_with_a_prefix() -> None:
     lines = run("probe", "kernel", "macros", "prefix", "MY_").splitlines()
     assert "#define MY_HAVE_XDP_PROG_TYPE" in lines

@@ -8,8 +8,8 @@ import re
 import struct
 
 from probee import sys as kernel_calls
-from probee.errors import LoadError, PermissionDenied, VerifierError
-from probee.isa.tables import MAP_TYPES, PROG_TYPES, name_of
+from probee.errors import LoadError, PermissionDenied, Unsupported, VerifierError
+from probee.isa.tables import ATTACH_TYPES, MAP_TYPES, PROG_TYPES, name_of
 from probee.sys import caps
 from probee.sys.bpf import VerifierLog
 from probee.verifier.explain import LineTable, explain
@@ -28,6 +28,7 @@ _LOG_GROWTH = 8
 _LOG_LIMIT = 16 * 1024 * 1024 - 1  # kernels before 5.2 take no more; newer ones keep the end of longer logs
 _MEMCG_SINCE = (5, 11)
 _MIB = 1 << 20
+_SLEEPABLE, _XDP_FRAGS = 1 << 4, 1 << 5  # BPF_F_… at load
 
 _PERFMON_TYPES = frozenset(
     PROG_TYPES[name][0]
@@ -98,6 +99,9 @@ def retry(
     if number in (errno.EPERM, errno.EACCES) and not text.strip():
         raise _program_denied(attr, number) from None
     if not text.strip():
+        lacking = _lacking(attr)
+        if lacking is not None:
+            raise lacking from None
         raise LoadError(
             f"the kernel refuses program {attr.name} without a word: {os.strerror(number)}", errno=number
         ) from None
@@ -119,6 +123,42 @@ def retry(
         cause=found.advice(),
         explanation=found,
     ) from None
+
+
+def _lacking(attr: ProgAttr) -> Unsupported | None:
+    """What of a program this kernel has never heard of, if that is why it says nothing."""
+    from probee.kernel.features import have, missing
+
+    sleepable = "sleepable_uprobe" if attr.type == PROG_TYPES["kprobe"][0] else "sleepable"
+    for flag, feature in ((_SLEEPABLE, sleepable), (_XDP_FRAGS, "xdp_frags")):
+        if attr.flags & flag and not have(feature):
+            return missing(feature, what=f"program {attr.name}")
+    from probee.kernel.features.inventory import program_type
+
+    name = name_of(PROG_TYPES, attr.type)
+    if name and not program_type(name):
+        return _unsupported("program type", name, PROG_TYPES)
+    return _unknown_hook(attr)
+
+
+def _unknown_hook(attr: ProgAttr) -> Unsupported | None:
+    from probee.kernel.features.inventory import attach_types
+
+    name = name_of(ATTACH_TYPES, attr.attach_type)
+    try:
+        known = attach_types()
+    except Unsupported:  # no BTF of the kernel's own: nobody can tell
+        return None
+    return None if known.get(name, True) else _unsupported("attach type", name, ATTACH_TYPES)
+
+
+def _unsupported(what: str, name: str, table: dict[str, tuple[int, str]]) -> Unsupported:
+    since = table[name][1]
+    return Unsupported(
+        f"this kernel ({os.uname().release}) has no {what} {name}, which came with Linux {since}",
+        feature=f"{what} {name}",
+        since=since,
+    )
 
 
 def needs(kind: int) -> tuple[int, ...]:

@@ -127,6 +127,7 @@ class Survey:
             }
             for name, answer in self.features.items()
         }
+        out["since"] = {group: {n: row[1] for n, row in table.items()} for group, table in _VERSIONS.items()}
         out["security"] = {
             "lockdown": self.lockdown,
             "security_modules": self.security_modules,
@@ -204,3 +205,5 @@ BUILTINS: dict[str, dict[str, tuple[int, str]]] = {
     "link_types": LINK_TYPES,
     "helpers": {f"bpf_{name}": row for name, row in HELPERS.items()},
 }
+_FLAGS = {name: (bit, since) for name, (bit, since, _) in inventory.MAP_FLAGS.items()}
+_VERSIONS = {**BUILTINS, "map_flags": _FLAGS}
