@@ -176,11 +176,11 @@ def test_tracepoint_record() -> None:
 
 
 @bp.tp_btf("sched_switch")
-def typed(preempt, prev, next, prev_state):
+def typed(preempt, prev, next):
     if prev.tgid == me:
         raw[0] += 1
         raw[1] = prev.real_parent.tgid
-        raw[2] = prev_state
+        raw[2] = next.tgid
         raw[3] = preempt
 
 
@@ -199,6 +199,7 @@ def test_raw_tracepoints() -> None:
     assert values[0] >= 1
     assert values[4] >= 1
     assert values[1] == values[5] == os.getppid()
+    assert values[2] != os.getpid()
     assert values[3] in (0, 1)
 
 

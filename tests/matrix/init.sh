@@ -30,6 +30,10 @@ export TMPDIR=/run/tmp
 mkdir -p run/probee-matrix
 plan9 share run/probee-matrix rw,cache=none
 . run/probee-matrix/place.sh
+mkdir /root/upper-copy /root/work-copy /root/copy
+mount -t overlay -o "lowerdir=/host$MATRIX_COPY,upperdir=/root/upper-copy,workdir=/root/work-copy" copy /root/copy
+if [ -d ".$MATRIX_REPOSITORY/.venv" ]; then mount -o bind ".$MATRIX_REPOSITORY/.venv" /root/copy/.venv; fi
+mount -o rbind /root/copy ".$MATRIX_REPOSITORY"
 mkdir -p lib/modules boot
 mount -o bind ".$MATRIX_KERNEL/lib/modules" lib/modules
 mount -o bind ".$MATRIX_KERNEL/boot" boot

@@ -1,7 +1,7 @@
 """Runs a command in a virtual machine with one of Debian's kernels and the host's files.
 
 The host's root is there read-only; what the guest writes goes to memory and is gone afterwards. Only
-`/run/probee-matrix` is a directory of the host.
+`/run/probee-matrix` is a directory of the host. The repository is a copy, so that it may be edited meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _CMDLINE = (
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off lsm=landlock,lockdown,yama,bpf audit=0 "
     "tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1 cgroup_no_v1=all random.trust_cpu=on"
 )
+_NOT_COPIED = (".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
 _PASSED_ON = ("PATH", "HOME", "XDG_CACHE_HOME", "USER", "LANG", "LC_ALL", "TERM", "CI")
 _PASSED_ON_PREFIXES = ("PROBEE_", "PYTEST_", "PYTHON", "HYPOTHESIS_")
 
@@ -59,6 +60,7 @@ def run(
     live = not command and sys.stdin.isatty()
     _write_command(share, command, cwd, os.environ if environment is None else environment, machine)
     place = {"MATRIX_KERNEL": str(machine.directory), "MATRIX_INPUT": "/dev/hvc0" if live else "/dev/null"}
+    place |= {"MATRIX_REPOSITORY": str(REPO), "MATRIX_COPY": str(share / "repository")}
     (share / "place.sh").write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in place.items()))
     requests = share / "compile"
     requests.mkdir(exist_ok=True)
@@ -76,6 +78,7 @@ def run(
         for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
         with _turn():
+            _copy_repository(share / "repository")
             code = _wait(
                 subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout, requests
             )
@@ -88,6 +91,13 @@ def run(
         said = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
         text = "\n".join(said) or "it said nothing"
         raise MatrixError(f"the machine with Linux {machine.release} died:\n{text}") from None
+
+
+def _copy_repository(target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    with suppress(shutil.Error):  # of files that vanished meanwhile
+        shutil.copytree(REPO, target, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+    (target / ".venv").mkdir()
 
 
 def _write_command(

@@ -46,6 +46,14 @@ def enqueue(task) -> None:
         queued[task.pid] = bp.ktime_get_ns()
 
 
+def runnable(task) -> bool:
+    if hasattr(task, "__state"):  # since Linux 5.14
+        return task.__state == TASK_RUNNING
+    if hasattr(task, "state"):
+        return task.state == TASK_RUNNING
+    return False
+
+
 @bp.tp_btf("sched_wakeup")
 def on_wakeup(task):
     enqueue(task)
@@ -58,7 +66,7 @@ def on_first_wakeup(task):
 
 @bp.tp_btf("sched_switch")
 def on_switch(preempted, previous, following):
-    if previous.__state == TASK_RUNNING:  # it did not go to sleep: it waits again
+    if runnable(previous):  # it did not go to sleep: it waits again
         enqueue(previous)
     since = queued.pop(following.pid, 0)
     if since:
