@@ -374,7 +374,10 @@ _FORM = (
         "unknown-instruction",
         r"unknown opcode|invalid BPF_\w+ opcode|uses reserved fields|unrecognized bpf_ld_imm64|"
         r"unknown insn class",
-        says("this kernel does not know the instruction", "compile for an older instruction set (cpu v3)"),
+        says(
+            "this kernel does not know the instruction",
+            "compile for an older instruction set (cpu v3; v2 for atomic operations before Linux 5.12)",
+        ),
     ),
     Cause(
         "division",
