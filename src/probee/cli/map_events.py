@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import select
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ProbeeError
 from ..kernel.found import open_map
 from ..kernel.perf_buffer import PerfBuffer
-from ..kernel.records import objects
 from . import seek
 from .grammar import Words, Wrong
 from .main import one_interrupt
@@ -29,7 +29,7 @@ def event_pipe(words: Words, output: Output) -> int:
         if handle.map().type != PERF_EVENT_ARRAY:
             raise ProbeeError("only perf event arrays have events; a ring buffer is its reader's")
         one_interrupt()
-        with open_map(fd=handle.fd) as array, array.buffer(ordered=True) as buffer:
+        with open_map(fd=handle.fd) as array, array.buffer() as buffer:
             shown = 0
             try:
                 if output.json:
@@ -61,18 +61,16 @@ def _cpu(words: Words) -> int | None:
 
 
 def _events(buffer: PerfBuffer) -> Iterator[dict[str, Any]]:
-    """Records with their CPU and time, and losses, as they come; Ctrl-C ends it."""
+    """Records with their CPU and the time they were read at, and losses, as they come; Ctrl-C ends it."""
     waiting = select.poll()
     waiting.register(buffer.fileno(), select.POLLIN)
     waiting.register(1, 0)  # a reader that goes away ends it
     lost: dict[int, int] = {}
     while True:
-        for cpu, ring, memory, runs in buffer._parts(_MOST):
-            head = {"type": _SAMPLE, "cpu": cpu, "index": cpu}
-            for run in runs:
-                found = objects(memory, run, ring.lead, None)
-                for data, ns in zip(found, ring.times(memory, run), strict=True):
-                    yield {**head, "timestamp": ns, "data": data}
+        now = time.monotonic_ns()
+        for cpu, found in buffer.consume_by_cpu(_MOST).items():
+            for data in found:
+                yield {"type": _SAMPLE, "cpu": cpu, "index": cpu, "timestamp": now, "data": data}
         for cpu, count in buffer.lost.items():
             if count > lost.get(cpu, 0):
                 more = count - lost.get(cpu, 0)
