@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Frame:
     """What is known of an address.
 
-    `name` is the function's, "" if none is known; `behind` is bytes from its start. `file` is the process's name
-    for the program or library, "" if the address is in none; `offset` is bytes into that.
+    `name` is the function's, "" if none is known; `behind` is bytes from its start. `file` is the process's
+    name for the program or library, "" if the address is in none; `offset` is bytes into that.
     """
 
     __slots__ = ("address", "behind", "file", "name", "offset")
