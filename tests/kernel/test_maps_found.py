@@ -16,6 +16,7 @@ from test_maps_types import create
 
 import probee as bp
 from c_objects import object_from_c
+from needs import needs
 from probee.errors import MapError, PermissionDenied
 from probee.isa.asm import assemble
 from probee.kernel import found
@@ -224,3 +225,32 @@ def test_without_the_privilege() -> None:
         return b"found"
 
     assert without_capabilities(find).decode().startswith("PermissionDenied")
+
+
+OPS = r"""
+struct sock;
+struct tcp_congestion_ops {
+    u32 (*ssthresh)(struct sock *sk); void (*cong_avoid)(struct sock *sk, u32 ack, u32 acked);
+    u32 (*undo_cwnd)(struct sock *sk); char name[16];
+};
+SEC("struct_ops/a") u32 ssthresh(u64 *ctx) { return 10; }
+SEC("struct_ops/b") int cong_avoid(u64 *ctx) { return 0; }
+SEC("struct_ops/d") u32 undo_cwnd(u64 *ctx) { return 10; }
+SEC(".struct_ops") struct tcp_congestion_ops found = {
+    .ssthresh = (void *)ssthresh, .cong_avoid = (void *)cong_avoid, .undo_cwnd = (void *)undo_cwnd,
+    .name = "probee_found",
+};
+"""
+
+
+def test_a_registered_struct_ops_map_is_read_by_the_kernels_types(tmp_path: Path) -> None:
+    needs("struct_ops")
+    with load(object_from_c(tmp_path, OPS)) as c:
+        m = c.maps["found"]
+        with c.struct_ops["found"].attach(), bp.maps.open(id=m.id) as again:
+            assert (again.state, m.state) == ("in use", "in use")
+            assert again.references >= 1
+            value = again.read()
+            assert value.data.name == "probee_found"
+            assert value.data.ssthresh == c.programs["ssthresh"].id
+        assert m.state in ("init", "to be freed")
