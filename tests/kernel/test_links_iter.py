@@ -184,6 +184,28 @@ def test_programs_maps_and_links(tmp_path: Path) -> None:
             assert str(live.programs["progs"].id) in link.text().split()
 
 
+def test_a_sleepable_iterator(tmp_path: Path) -> None:
+    """It reads the memory of the tasks it walks."""
+    needs("iter_cgroup")
+    text = r"""
+struct mm_struct { unsigned long arg_start; } CORE;
+struct task_struct___mm { struct mm_struct *mm; } CORE;
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; } CORE;
+static long (*copy_from_user_task)(void *, u32, const void *, void *, u64) = (void *)191;
+SEC("iter.s/task") int arguments(struct bpf_iter__task *ctx) {
+    struct task_struct *task = ctx->task;
+    char word[8];
+    if (!task) return 0;
+    struct mm_struct *mm = ((struct task_struct___mm *)task)->mm;
+    if (!mm || copy_from_user_task(word, 8, (void *)mm->arg_start, task, 0)) return 0;
+    seq_write(ctx->meta->seq, word, 8);
+    return 0;
+}
+"""
+    with loaded(tmp_path, text) as live, live.programs["arguments"].attach(pid=os.getpid()) as link:
+        assert link.read()[:8] == Path("/proc/self/cmdline").read_bytes()[:8]
+
+
 def test_links(tmp_path: Path) -> None:
     try:
         live = loaded(tmp_path, OBJECTS, "links")

@@ -11,7 +11,7 @@ import pytest
 from c_objects import object_from_c
 from needs import needs
 from probee.errors import AttachError, LoadError, Unsupported
-from probee.kernel.link_info import PerfTracepointLink, RawTracepointLink, TracingLink
+from probee.kernel.link_info import PerfTracepointLink, RawTracepointLink
 from probee.kernel.load import load
 
 pytestmark = pytest.mark.root
@@ -62,9 +62,8 @@ def test_a_cookie_reaches_the_program(tmp_path: Path, name: str) -> None:
         with link:
             pid = run_true()
             assert live.maps["seen"][pid] == 0x1234_5678_9ABC
-            facts = link.info().to_dict()
-            if facts.get("cookie") is not None and type(link.info()) is not TracingLink:
-                assert facts["cookie"] == 0x1234_5678_9ABC
+            said = link.info().to_dict().get("cookie")
+            assert said in (None, 0, 0x1234_5678_9ABC)  # not all kernels tell it
         assert run_true() not in live.maps["seen"]
 
 

@@ -57,7 +57,7 @@ SEC("lsm/file_mprotect") int deny(u64 *ctx) {
 """
 
 TARGET = r"""
-__attribute__((noinline)) int choose(u32 kind, u64 length) { volatile int one = 1; return one; }
+__attribute__((noinline)) int choose(u32 kind, u64 length) { volatile u64 sum = kind + length; return sum == 4; }
 SEC("socket") int filter(void *ctx) { return choose(3, 1); }
 """
 
@@ -111,6 +111,42 @@ def test_a_cookie(tmp_path: Path) -> None:
         pytest.skip("this kernel's tracing programs have no bpf_get_attach_cookie")
     with live, live.programs["marked"].attach(cookie=99):
         assert live.maps["results"][sleep()] == 99
+
+
+ASLEEP = r"""
+static long (*copy_from_user)(void *, u32, const void *) = (void *)148;
+const volatile u32 self;
+char got[4];
+u64 opened;
+SEC("?fentry.s/__x64_sys_chdir") int path(u64 *ctx) {
+    u64 *registers = (u64 *)ctx[0], address;
+    if (pid_tgid() >> 32 != self) return 0;
+    probe_read_kernel(&address, 8, &registers[14]);  /* di: the path */
+    return copy_from_user(got, 4, (void *)address);
+}
+SEC("?lsm.s/file_open") int on_open(u64 *ctx) {
+    char first;
+    if (pid_tgid() >> 32 == self) { opened += 1; copy_from_user(&first, 1, (void *)1); }
+    return 0;
+}
+"""
+
+
+def test_sleepable_programs_read_the_memory_of_users(tmp_path: Path) -> None:
+    needs("fentry", "sleepable")
+    if os.uname().machine != "x86_64":
+        pytest.skip("the registers named here are those of x86-64")
+    with loaded(tmp_path, ASLEEP, "path", self=os.getpid()) as live, live.programs["path"].attach() as link:
+        assert link.hook == "fentry.s __x64_sys_chdir"
+        os.chdir(tmp_path)
+        assert bytes(live.globals.got) == os.fsencode(tmp_path)[:4]
+
+
+def test_a_sleepable_security_program(tmp_path: Path) -> None:
+    needs("lsm", "sleepable")
+    with loaded(tmp_path, ASLEEP, "on_open", self=os.getpid()) as live, live.programs["on_open"].attach():
+        (tmp_path / "x").write_text("")
+        assert live.globals.opened > 0
 
 
 def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:

@@ -234,26 +234,6 @@ class LegacyLink(Link):
         self.close()
 
 
-def link_create(
-    program_fd: int,
-    target: int,
-    attach_type: int,
-    hook: str,
-    *,
-    flags: int = 0,
-    cookie: int = 0,
-    extra: bytes = b"",
-) -> Link:
-    """BPF_LINK_CREATE as a `Link`; the kernel's refusal as `AttachError` or `PermissionDenied`."""
-    try:
-        fd = kernel_calls.kernel().link_create(
-            program_fd, target, attach_type, flags=flags, cookie=cookie, extra=extra
-        )
-    except OSError as error:
-        raise refused(hook, error) from None
-    return Link(fd, hook)
-
-
 def refused(hook: str, error: OSError, doing: str = "attaching to") -> AttachError | PermissionDenied:
     """What to raise when the kernel answers an attempt to attach with `error`."""
     number = error.errno or 0
