@@ -252,7 +252,7 @@ def test_stream_parser_and_verdict(tables: Collection, link: bool | None) -> Non
 def test_verdict_without_parser(folder: Path) -> None:
     try:
         loaded = live(folder, VERDICT, "verdict")
-    except LoadError as error:
+    except (LoadError, Unsupported) as error:
         pytest.skip(f"no sk_skb/verdict in this kernel: {error}")
     with loaded, namespace(), Connection() as wire:
         try:

@@ -12,7 +12,7 @@ from struct import Struct
 
 from probee import sys as kernel_calls
 from probee.sys import netlink
-from probee.sys.netlink import Route, attributes, number, text
+from probee.sys.netlink import Route, attributes, header, number, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def devices(route: Route, index: int = 0) -> list[Device]:
         answers = route.dump(netlink.RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0))
     found = []
     for body in answers:
-        number_of = _IFINFO.unpack_from(body)[2]
+        number_of = header(_IFINFO, body)[2]
         facts = attributes(body[_IFINFO.size :])
         name = text(facts[IFLA_IFNAME]) if IFLA_IFNAME in facts else ""
         found.append(Device(number_of, name, _xdp(facts.get(IFLA_XDP))))
@@ -138,7 +138,7 @@ def qdiscs(route: Route, index: int, kind: int = netlink.RTM_GETQDISC) -> list[t
     """(kind, handle, parent) of the queueing disciplines (or classes) of an interface."""
     found = []
     for body in _of_interface(route, kind, index, 0):
-        _, _, handle, parent, _ = _TCMSG.unpack_from(body)
+        _, _, handle, parent, _ = header(_TCMSG, body)
         facts = attributes(body[_TCMSG.size :])
         found.append((text(facts[_TCA_KIND]) if _TCA_KIND in facts else "unknown", handle, parent))
     return found
@@ -151,14 +151,14 @@ def _of_interface(route: Route, kind: int, index: int, parent: int) -> list[byte
         if error.errno in (errno.ENODEV, errno.EINVAL, errno.ENOENT):
             return []  # no such interface or qdisc any more: nothing hangs there
         raise
-    return [body for body in answers if _TCMSG.unpack_from(body)[1] == index]
+    return [body for body in answers if header(_TCMSG, body)[1] == index]
 
 
 def filters(route: Route, index: int, place: str, parent: int) -> list[TcFilter]:
     """The BPF filters under `parent`, a handle, in the order they run."""
     found = []
     for body in _of_interface(route, netlink.RTM_GETTFILTER, index, parent):
-        _, _, handle, _, info = _TCMSG.unpack_from(body)
+        _, _, handle, _, info = header(_TCMSG, body)
         facts = attributes(body[_TCMSG.size :])
         if _TCA_OPTIONS not in facts or _TCA_KIND not in facts or text(facts[_TCA_KIND]) != "bpf":
             continue

@@ -10,7 +10,17 @@ import errno
 import mmap
 import os
 
-from probee.sys.bpf import Kernel, LinkInfo, MapInfo, ProgAttr, ProgInfo, TestRun, VerifierLog, object_name
+from probee.sys.bpf import (
+    Kernel,
+    LinkInfo,
+    MapInfo,
+    ProgAttr,
+    ProgInfo,
+    ProgQuery,
+    TestRun,
+    VerifierLog,
+    object_name,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +54,7 @@ class FakeObject:
 class FakeKernel(Kernel):
     """`refuse(call, errno, …)` queues failures, `calls` is what was asked, `open` what is not closed."""
 
-    __slots__ = ("_refusals", "calls", "cpus", "open", "run")
+    __slots__ = ("_refusals", "calls", "cpus", "open", "query", "run")
 
     def __init__(self, cpus: int = 2) -> None:
         super().__init__()
@@ -52,6 +62,7 @@ class FakeKernel(Kernel):
         self.open: dict[int, FakeObject] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.run = TestRun(0, b"", b"", 0)
+        self.query = ProgQuery(0, [])
         self._refusals: dict[str, list[tuple[int, str]]] = {}
 
     def refuse(self, call: str, number: int, log: str = "", times: int = 1) -> None:
@@ -353,6 +364,47 @@ class FakeKernel(Kernel):
     def link_detach(self, link_fd: int) -> None:
         self._object(link_fd, "link")
         self._enter("link_detach", {"link_fd": link_fd})
+
+    def prog_attach(
+        self,
+        target: int,
+        prog_fd: int,
+        attach_type: int,
+        *,
+        flags: int = 0,
+        replace_fd: int = 0,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> None:
+        self._enter(
+            "prog_attach",
+            {
+                "target": target,
+                "prog_fd": prog_fd,
+                "attach_type": attach_type,
+                "flags": flags,
+                "replace_fd": replace_fd,
+                "relative": relative,
+                "revision": revision,
+            },
+        )
+
+    def prog_detach(
+        self,
+        target: int,
+        prog_fd: int,
+        attach_type: int,
+        *,
+        flags: int = 0,
+        relative: int = 0,
+        revision: int = 0,
+    ) -> None:
+        self._enter("prog_detach", {"target": target, "prog_fd": prog_fd, "attach_type": attach_type})
+
+    def prog_query(self, target: int, attach_type: int, *, flags: int = 0, capacity: int = 64) -> ProgQuery:
+        """What `query` says."""
+        self._enter("prog_query", {"target": target, "attach_type": attach_type, "flags": flags})
+        return self.query
 
     def raw_tracepoint_open(self, prog_fd: int, name: str = "", *, cookie: int = 0) -> int:
         self._enter("raw_tracepoint_open", {"prog_fd": prog_fd, "name": name, "cookie": cookie})

@@ -11,7 +11,6 @@ import errno
 import os
 from _socket import AF_NETLINK, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from struct import Struct
-from struct import error as struct_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ _NLA_TYPE_MASK = 0x3FFF
 _HEADER = Struct("=IHHII")
 _ATTRIBUTE = Struct("=HH")
 _ERROR = Struct("=i")
+_REPEATED = Struct("=iI")  # the error, and the length of the request
 _SECONDS = Struct("@qq")
 _ROOM = 1 << 16
 _PATIENCE = 10  # seconds until a kernel that doesn't answer is given up
@@ -48,16 +48,23 @@ class NetlinkError(OSError):
 
 
 def attributes(data: bytes | memoryview) -> dict[int, memoryview]:
-    """The attributes in `data` by type; the last of each type. Raises ValueError if they are cut off."""
+    """The attributes in `data` by type; the last of each type. Raises NetlinkError if they are cut off."""
     view = memoryview(data)
     found: dict[int, memoryview] = {}
     while len(view) >= 4:
         length, kind = _ATTRIBUTE.unpack_from(view)
         if not 4 <= length <= len(view):
-            raise ValueError("a netlink attribute is longer than its message")
+            raise NetlinkError(errno.EBADMSG)
         found[kind & _NLA_TYPE_MASK] = view[4:length]
         view = view[length + 3 & ~3 :]
     return found
+
+
+def header(form: Struct, body: bytes) -> tuple[int, ...]:
+    """The fields that a message's body starts with. Raises NetlinkError if it is too short."""
+    if len(body) < form.size:
+        raise NetlinkError(errno.EBADMSG)
+    return form.unpack_from(body)
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -146,7 +153,7 @@ class Route:
                     _check(body, flags)
                     return
                 if kind == _NLMSG_DONE:
-                    if len(body) >= 4 and _ERROR.unpack_from(body)[0] < 0:
+                    if len(body) >= _ERROR.size:
                         _check(body, flags, done=True)
                     if interrupted:
                         raise InterruptedError
@@ -158,17 +165,15 @@ class Route:
 
 def _check(body: bytes, flags: int, *, done: bool = False) -> None:
     """Raise what an error message says; it may say that all went well."""
-    try:
-        (code,) = _ERROR.unpack_from(body)
-        if not code:
-            return
-        message = ""
-        if flags & _NLM_F_ACK_TLVS:
-            # An error repeats the request, or only its header, before it explains.
-            (repeated,) = (0,) if done else Struct("=I").unpack_from(body, 4)
-            skip = 4 if done else 4 + (_HEADER.size if flags & _NLM_F_CAPPED else repeated + 3 & ~3)
-            found = attributes(body[skip:]).get(_NLMSGERR_ATTR_MSG)
-            message = text(found) if found is not None else ""
-    except (struct_error, ValueError):
-        raise NetlinkError(errno.EBADMSG) from None
-    raise NetlinkError(-code, message)
+    (code,) = header(_ERROR, body)
+    if not code:
+        return
+    message = ""
+    if flags & _NLM_F_ACK_TLVS:
+        # An error repeats the request, or only its header, before it explains.
+        skip = 4 if done else 4 + _HEADER.size
+        if not done and not flags & _NLM_F_CAPPED:
+            skip = 4 + (header(_REPEATED, body)[1] + 3 & ~3)
+        found = attributes(body[skip:]).get(_NLMSGERR_ATTR_MSG)
+        message = text(found) if found is not None else ""
+    raise NetlinkError(-code if code < 0 else errno.EBADMSG, message)

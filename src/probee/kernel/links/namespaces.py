@@ -23,7 +23,7 @@ def open_namespace(which: str | os.PathLike[str] | int | None = None, *, pid: in
     """A descriptor of a network namespace, to be closed.
 
     `which` is a path, a name that `ip netns` knows, or a descriptor; `pid` a process inside it; with neither
-    it is the calling thread's. Raises `AttachError` if there is none.
+    it is the calling thread's. Raises `AttachError` if there is none, `PermissionDenied`.
     """
     if isinstance(which, int):
         return os.dup(which)
@@ -38,13 +38,13 @@ def open_namespace(which: str | os.PathLike[str] | int | None = None, *, pid: in
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise AttachError(
-            f"no network namespace of {what}"
-            if pid is not None
-            else f"no network namespace {what}{_near(what)}",
-            hook=f"network namespace {what}",
-            errno=error.errno or errno.ENOENT,
-        ) from None
+        hook = f"network namespace {'of ' if pid is not None else ''}{what}"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            from probee.sys import caps
+
+            raise caps.denied(f"opening the {hook}", caps.CAP_SYS_PTRACE, error=error.errno) from None
+        near = "" if pid is not None else _near(what)
+        raise AttachError(f"no {hook}{near}", hook=hook, errno=error.errno or errno.ENOENT) from None
 
 
 def _near(name: str) -> str:
