@@ -154,7 +154,7 @@ def test_a_cgroup_hook_that_the_kernel_lacks(fake: FakeKernel, tmp_path: Path) -
     fake.refuse("link_create", errno.EINVAL)
     fake.refuse("prog_query", errno.EINVAL)
     unix = program(18, kind="cgroup/connect_unix", attach_type=49)
-    with pytest.raises(Unsupported, match="cgroup_unix_connect of cgroup .* no such hook") as caught:
+    with pytest.raises(Unsupported, match=r"cgroup_unix_connect of cgroup .* no such hook") as caught:
         cgroup.attach(unix, tmp_path)
     assert caught.value.since == "6.7"
 
@@ -162,7 +162,7 @@ def test_a_cgroup_hook_that_the_kernel_lacks(fake: FakeKernel, tmp_path: Path) -
 def test_modes_that_exclude_each_other(fake: FakeKernel, everything: None, tmp_path: Path) -> None:
     fake.refuse("link_create", errno.EPERM)
     fake.query = ProgQuery(1, [33])
-    with pytest.raises(AttachError, match="program 33 is attached there in mode override, .* mode multi"):
+    with pytest.raises(AttachError, match=r"program 33 is attached there in mode override, .* mode multi"):
         cgroup.attach(program(SKB, kind="cgroup_skb/egress", attach_type=1), tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_sockmaps_fall_back(fake: FakeKernel) -> None:
 
 
 def test_near_names_of_interfaces(fake: FakeKernel) -> None:
-    with pytest.raises(AttachError, match="no network interface lop .*did you mean lo"):
+    with pytest.raises(AttachError, match=r"no network interface lop .*did you mean lo"):
         xdp.attach(program(XDP), "lop")
     with pytest.raises(AttachError, match="say which network interface"):
         xdp.attach(program(XDP), "")
