@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,24 @@ def test_what_leave_leaves_stays(loaded: Collection) -> None:
         assert udp_on_lo() is None
         detach("lo")
         assert udp_on_lo() == b"hello"
+
+
+def test_kill_leaves_nothing_attached(loaded: Collection) -> None:
+    with namespace():
+        ready, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            loaded.programs["drop"].attach_xdp("lo")
+            os.write(tell, b"x")
+            time.sleep(60)
+            os._exit(0)
+        assert os.read(ready, 1) == b"x"
+        os.close(ready)
+        os.close(tell)
+        assert udp_on_lo() is None
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert eventually(lambda: udp_on_lo() == b"hello")
 
 
 def test_frags_are_needed_for_large_packets(loaded: Collection, wire: Pair) -> None:
