@@ -379,6 +379,9 @@ def takes_exclusive_maps() -> bool:
 
 def test_an_exclusive_map_is_for_one_program(tmp_path: Path) -> None:
     text = COUNTER + 'SEC("xdp") int other(void *ctx) { count(&seen, 8); return 2; }'
+    text = text.replace("u64 hits;", "u64 before = 1; u64 hits = 1;").replace(
+        "hits += step", "hits += before++"
+    )
     spec = object_from_c(tmp_path, text)
     spec.maps["seen"].exclusive_to = "tick"
     if not takes_exclusive_maps():

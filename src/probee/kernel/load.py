@@ -42,6 +42,7 @@ _STRUCT_OPS = 27  # enum bpf_prog_type
 _UPROBE_MULTI = 48  # enum bpf_attach_type
 _TRACING_MULTI = (59, 60, 61)
 _CALL = 0x85
+_IN_MAPS = (kinds.MAP_FD, kinds.MAP_VALUE, kinds.KCONFIG, kinds.JUMP_TABLE)
 _POISON_MAP = 2001000000  # where libbpf's numbers for references to maps that are not there begin
 _DROPS = "__dropped_"
 _ARG_CTX = b"\0arg:ctx\0"
@@ -378,13 +379,18 @@ class Loader:
                 inner.close()
 
     def _hash_of(self, spec: MapSpec) -> bytes:
-        """What the kernel knows the program by that alone may use a map: its code without descriptors."""
+        """What the kernel knows the program by that alone may use a map: its code without places in maps."""
         from hashlib import sha256
 
         program = self.spec.programs.get(spec.exclusive_to)
         if program is None:
             raise LoadError(f"map {spec.name} is for program {spec.exclusive_to}, which does not exist")
-        return sha256(self._prepare(program)[0].insns).digest()
+        linked = self._prepare(program)[0]
+        code = bytearray(linked.insns)
+        for index, kind, _, _ in linked.relocs:
+            if kind in _IN_MAPS:
+                code[8 * index + 4 : 8 * index + 8] = code[8 * index + 12 : 8 * index + 16] = bytes(4)
+        return sha256(code).digest()
 
     def _fill_map_slots(self) -> None:
         maps = self.collection.maps
