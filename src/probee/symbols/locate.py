@@ -130,9 +130,10 @@ def locate_all(binary: str, names: str | Iterable[str], pid: int | None = None) 
     found: dict[int, Location] = {}
     hook = f"uprobe {binary}:{','.join(wanted)}"
     with image(binary, pid, hook) as elf:
+        go = elf.is_go
         for pattern in wanted:
             try:
-                symbols = _matching(elf, pattern)
+                symbols = find_functions(elf, pattern)
                 if not symbols:
                     raise AttachError(
                         f"no function in {elf.path} matches {pattern}{_hint(elf, pattern)}",
@@ -144,11 +145,12 @@ def locate_all(binary: str, names: str | Iterable[str], pid: int | None = None) 
             for symbol in symbols:
                 offset = elf.file_offset(symbol.address)
                 if offset is not None:
-                    found.setdefault(offset, Location(elf.path, offset, symbol.name, go=elf.is_go))
+                    found.setdefault(offset, Location(elf.path, offset, symbol.name, go=go))
         return [found[offset] for offset in sorted(found)]
 
 
-def _matching(elf: Elf, pattern: str) -> list[Symbol]:
+def find_functions(elf: Elf, pattern: str) -> list[Symbol]:
+    """The functions that a name or pattern means, plain or in words, in the file or its debug files."""
     from probee.symbols import demangle, words
     from probee.symbols.glob import is_pattern
 
