@@ -60,12 +60,13 @@ fence = fence_for(os.uname().machine)
 class Ring:
     """`consumer` and `producer` hold a position at their start, `data` is the data area, twice."""
 
-    __slots__ = ("_consumer", "_data", "_lengths", "_producer", "size")
+    __slots__ = ("_consumer", "_data", "_lengths", "_memory", "_producer", "size")
 
     def __init__(self, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
         self._consumer = consumer[:8].cast("Q")
         self._producer = producer[:8].cast("Q")
         self._data = data
+        self._memory = data  # where records lie that a scan found
         self._lengths = data.cast("I")
         self.size = data.nbytes // 2
 
@@ -82,17 +83,26 @@ class Ring:
         """
         position: int = self._consumer[0]
         left = self.available
-        size = self.size
-        lengths = self._lengths
-        if left > size or position % 8:
-            raise MapError(
-                f"the ring buffer's positions make no sense (consumer {position}, {left} of {size} bytes): "
-                "is another process reading it?"
-            )
+        self._check(position, left)
         fence()
+        found = self._runs(self._lengths, position, left, limit, 0, self.size)
+        fence()
+        return found
+
+    def _check(self, position: int, left: int) -> None:
+        if left > self.size or position % 8:
+            raise MapError(
+                f"the ring buffer's positions make no sense (consumer {position}, {left} of {self.size} "
+                "bytes): is another process reading it?"
+            )
+
+    def _runs(
+        self, lengths: memoryview, position: int, left: int, limit: int, origin: int, size: int
+    ) -> tuple[list[Run], int]:
+        """Records in `left` bytes from `position`, which is `lengths[(position - origin) % size >> 2]`."""
         runs: list[Run] = []
         while left >= HEADER and limit > 0:
-            at = position % size
+            at = (position - origin) % size
             head: int = lengths[at >> 2]
             if head & BUSY:
                 break
@@ -110,18 +120,56 @@ class Ring:
             position += count * stride
             left -= count * stride
             limit -= count
-        fence()
         return runs, position
 
     def release(self, position: int) -> None:
         """Give the memory before `position` back to the kernel."""
         fence()
-        self._consumer[0] = position
+        self._consumer[0] = position % (1 << _POSITION_BITS)
 
     def objects(self, run: Run, codec: Codec | None) -> list[Any]:
         """The records of a run as values; as bytes without a codec."""
-        return records.objects(self._data, run, HEADER, codec)
+        return records.objects(self._memory, run, HEADER, codec)
 
     def columns(self, runs: list[Run], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         """The records of some runs as one array: a copy."""
-        return records.columns([(self._data, runs)], HEADER, dtype)
+        return records.columns([(self._memory, runs)], HEADER, dtype)
+
+
+class OverwrittenRing(Ring):
+    """A ring in which new records overwrite the oldest (BPF_F_RB_OVERWRITE, Linux 6.19).
+
+    The kernel tells in a third position, 16 bytes after the producer's, up to where it has overwritten. What
+    is there is copied, then that position is read again: what was overwritten meanwhile is left out.
+    """
+
+    __slots__ = ("_overwritten", "overwritten")
+
+    def __init__(self, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
+        super().__init__(consumer, producer, data)
+        self._overwritten = producer[16:24].cast("Q")
+        self.overwritten = 0  # bytes that were gone before they were read
+
+    def _start(self) -> int:
+        """Where the oldest record is that was neither read nor overwritten."""
+        consumer: int = self._consumer[0]
+        ahead = (self._overwritten[0] - consumer) % (1 << _POSITION_BITS)
+        return consumer + ahead if ahead < 1 << _POSITION_BITS - 1 else consumer
+
+    @property
+    def available(self) -> int:
+        return (self._producer[0] - self._start()) % (1 << _POSITION_BITS)
+
+    def scan(self, limit: int) -> tuple[list[Run], int]:
+        begin: int = self._consumer[0]
+        start = self._start()
+        left = (self._producer[0] - start) % (1 << _POSITION_BITS)
+        self._check(start, left)
+        fence()
+        at = start % self.size
+        self._memory = memoryview(self._data[at : at + left].tobytes())
+        fence()
+        gone = min(self._start() - start, left)
+        runs, position = self._runs(self._memory.cast("I"), start + gone, left - gone, limit, start, 1 << 64)
+        self.overwritten += start + gone - begin
+        return runs, position % (1 << _POSITION_BITS)

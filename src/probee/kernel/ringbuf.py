@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..errors import MapError
 from .maps import Map
 from .reader import Reader
-from .ring import Ring
+from .ring import OverwrittenRing, Ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..btf.values import Codec
 
+BPF_F_RB_OVERWRITE = 1 << 19
 _LARGEST = 1 << 31  # bytes: the power of two that fits into max_entries
 
 
@@ -63,6 +64,17 @@ class RingBuf(Reader, Map):
         """How many records found no room so far; None if nobody counts. The kernel does not, programs do."""
         return None if self._drops is None else self._drops()
 
+    @property
+    def overwrites(self) -> bool:
+        """Whether new records overwrite the oldest: a flight recorder (BPF_F_RB_OVERWRITE, Linux 6.19)."""
+        return bool(self.flags & BPF_F_RB_OVERWRITE)
+
+    @property
+    def overwritten(self) -> int:
+        """Bytes of records that were overwritten before they were read, as far as that was seen."""
+        ring = self._open()
+        return ring.overwritten if isinstance(ring, OverwrittenRing) else 0
+
     def count_drops(self, count: Callable[[], int]) -> None:
         """Let `dropped` ask `count`."""
         self._drops = count
@@ -82,7 +94,8 @@ class RingBuf(Reader, Map):
                 self._maps.clear()
                 raise self.failed(e, "map the memory of") from e
             view = memoryview(rest)
-            self._ring = Ring(memoryview(consumer), view, view[PAGESIZE:])
+            kind = OverwrittenRing if self.overwrites else Ring
+            self._ring = kind(memoryview(consumer), view, view[PAGESIZE:])
         return self._ring
 
     def of(self, what: Any) -> Self:

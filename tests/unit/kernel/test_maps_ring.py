@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from probee.btf.build import BtfBuilder
 from probee.btf.values import codec
 from probee.errors import MapError
 from probee.kernel import ring as ring_module
-from probee.kernel.ring import BUSY, DISCARD, Ring
+from probee.kernel.ring import BUSY, DISCARD, OverwrittenRing, Ring
 
 SIZE = 4096
 ALL = 1 << 62
@@ -46,7 +47,7 @@ class Writer:
         for i, byte in enumerate(whole):
             place = (at + i) % SIZE
             self.data[place] = self.data[place + SIZE] = byte
-        self.producer[:] = struct.pack("=Q", at + len(whole))
+        self.producer[:] = struct.pack("=Q", (at + len(whole)) % (1 << 64))
         return at
 
     def flag(self, at: int, flags: int) -> None:
@@ -138,6 +139,10 @@ def test_positions_beyond_64_bits_wrap() -> None:
     w.put(b"x")
     assert w.ring.available == 16
     assert w.take() == [b"x"]
+    w.put(b"y" * (4096 - 24))
+    assert w.position == 0
+    assert w.take() == [b"y" * (4096 - 24)]
+    assert w.consumed == 0
 
 
 def test_records_longer_or_shorter_than_their_type() -> None:
@@ -252,3 +257,54 @@ def test_the_fence_of_other_processors_works_again_and_again() -> None:
     fence = ring_module.fence_for("aarch64")
     for _ in range(3):
         fence()
+
+
+class OverwritingWriter(Writer):
+    """The kernel's side of a ring in which new records overwrite the oldest."""
+
+    def __init__(self, start: int = 0) -> None:
+        super().__init__(start)
+        self.page = bytearray(struct.pack("=QQQ", start, start, start))
+        self.ring = OverwrittenRing(memoryview(self.consumer), memoryview(self.page), memoryview(self.data))
+        self.oldest = start
+
+    def put(self, raw: bytes, flags: int = 0) -> int:
+        at = self.position
+        needed = (len(raw) + 15) // 8 * 8
+        while at + needed - self.oldest > SIZE:
+            length = struct.unpack_from("=I", self.data, self.oldest % SIZE)[0] & ~(BUSY | DISCARD)
+            self.oldest += (length + 15) // 8 * 8
+        whole = (struct.pack("=II", len(raw) | flags, 0) + raw).ljust(needed, b"\0")
+        for i, byte in enumerate(whole):
+            place = (at + i) % SIZE
+            self.data[place] = self.data[place + SIZE] = byte
+        self.producer[:] = struct.pack("=Q", at + needed)
+        self.page[:] = struct.pack("=QQQ", at + needed, at + needed, self.oldest)
+        return at
+
+
+@given(st.lists(st.tuples(st.binary(max_size=90), st.sampled_from([0, 0, DISCARD]), st.booleans())))
+def test_a_ring_that_overwrites_gives_the_latest(items: list[tuple[bytes, int, bool]]) -> None:
+    w = OverwritingWriter(start=5 * SIZE - 64)
+    held: list[tuple[int, bytes, int]] = []
+    for raw, flags, read in items:
+        held.append((w.put(raw, flags), raw, flags))
+        held = [h for h in held if h[0] >= w.oldest]
+        if read:
+            assert w.take() == [raw for _, raw, flags in held if not flags]
+            held.clear()
+            assert w.ring.available == 0
+    lost = w.oldest - w.consumed if w.oldest > w.consumed else 0
+    before = w.ring.overwritten
+    assert w.take(3) == [raw for _, raw, flags in held if not flags][:3]
+    assert w.ring.overwritten == before + lost
+
+
+@given(st.binary(max_size=SIZE), st.lists(st.integers(0, (1 << 64) - 1), min_size=3, max_size=3))
+def test_any_memory_that_is_overwritten_ends(raw: bytes, positions: list[int]) -> None:
+    w = OverwritingWriter()
+    w.data[: len(raw)] = w.data[SIZE : SIZE + len(raw)] = raw
+    w.consumer[:] = struct.pack("=Q", positions[0])
+    w.page[:] = struct.pack("=QQQ", positions[1], 0, positions[2])
+    with suppress(MapError):
+        w.take()
