@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from . import maps as maps
     from .errors import AttachError as AttachError
     from .errors import CompileError as CompileError
     from .errors import LoadError as LoadError
