@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from c_objects import compile_file
 from probee.kernel.load import load
 from probee.obj import read_object
 
@@ -23,14 +23,6 @@ HERE = Path(__file__).parent / "c"
 FIXTURES = sorted(HERE.glob("*.bpf.c"))
 MMAPABLE = 1 << 10  # old versions of libbpf set it for all data maps, new ones where something is to see
 BPFFS = Path("/sys/fs/bpf")
-
-
-def _clang() -> str:
-    for version in (22, 21, 20, 19):
-        found = shutil.which(f"clang-{version}")
-        if found:
-            return found
-    pytest.skip("clang 19 or newer is not installed")
 
 
 def _bpftool() -> str:
@@ -53,10 +45,7 @@ def pins() -> Iterator[Path]:
 
 
 def _compile(source: Path, target: Path) -> Path:
-    flags = re.findall(r"/\* cflags: (.*?) \*/", source.read_text())
-    command = [_clang(), "-target", "bpf", "-g", "-O2", "-Wno-ignored-attributes"]
-    command += [*"".join(flags).split(), "-c", str(source), "-o", str(target)]
-    subprocess.run(command, check=True)
+    target.write_bytes(compile_file(source))
     return target
 
 
