@@ -149,6 +149,7 @@ BPF_F_REPLACE = 1 << 2
 BPF_F_QUERY_EFFECTIVE = 1 << 0
 BPF_F_VTYPE_BTF_OBJ_FD = 1 << 15
 BPF_F_TOKEN_FD = 1 << 16
+_QUERY_ARRAYS = 128  # where the arrays of a query start
 _LINK_QUERIES = frozenset((46, 47, 54, 55))  # tcx and netkit
 _ENOTSUPP = 524  # the kernel's own, not in errno
 
@@ -822,24 +823,29 @@ class Kernel:
 
     def prog_query(self, target: int, attach_type: int, *, flags: int = 0, capacity: int = 64) -> ProgQuery:
         """BPF_PROG_QUERY (Linux 4.15): what is attached to `target`, a descriptor or an interface's index."""
-        effective = flags & BPF_F_QUERY_EFFECTIVE
-        detailed = not effective
+        detailed = not flags & BPF_F_QUERY_EFFECTIVE
+        links = attach_type in _LINK_QUERIES
         while True:
-            ids, prog_flags, link_ids, link_flags = (Scratch(4 * capacity) for _ in range(4))
-            scratch = self._take()
+            size = _QUERY_ARRAYS + 16 * capacity  # four arrays of u32 follow the attribute
+            scratch = self._take() if size <= _SCRATCH else Scratch(size)
             try:
+                view = scratch.view
+                view[_QUERY_ARRAYS:size] = bytes(16 * capacity)  # not every hook fills all of them
+                ids, prog_flags, link_ids, link_flags = (
+                    scratch.address + _QUERY_ARRAYS + 4 * capacity * index for index in range(4)
+                )
                 _PROG_QUERY.pack_into(
-                    scratch.view,
+                    view,
                     0,
                     target,
                     attach_type,
                     flags,
                     0,
-                    ids.address,
+                    ids,
                     capacity,
-                    prog_flags.address if detailed else 0,
-                    link_ids.address if detailed and attach_type in _LINK_QUERIES else 0,
-                    link_flags.address if detailed and attach_type in _LINK_QUERIES else 0,
+                    prog_flags if detailed else 0,
+                    link_ids if detailed and links else 0,
+                    link_flags if detailed and links else 0,
                     0,
                 )
                 try:
@@ -852,17 +858,19 @@ class Kernel:
                         detailed = False  # the kernel is from before these fields
                         continue
                     raise
-                fields = _PROG_QUERY.unpack_from(scratch.view)
+                fields = _PROG_QUERY.unpack_from(view)
+                count = min(fields[5], capacity)
+                numbers = view[_QUERY_ARRAYS:size].cast("I").tolist()
             finally:
-                self._pool.append(scratch)
-            count = min(fields[5], capacity)
-            found = ProgQuery(fields[3], list(ids.view.cast("I")[:count]))
+                if scratch.size == _SCRATCH:
+                    self._pool.append(scratch)
+            found = ProgQuery(fields[3], numbers[:count])
             if detailed:
-                found.prog_flags = list(prog_flags.view.cast("I")[:count])
+                found.prog_flags = numbers[capacity : capacity + count]
                 found.revision = fields[9]
-                if attach_type in _LINK_QUERIES:
-                    found.link_ids = list(link_ids.view.cast("I")[:count])
-                    found.link_flags = list(link_flags.view.cast("I")[:count])
+                if links:
+                    found.link_ids = numbers[2 * capacity : 2 * capacity + count]
+                    found.link_flags = numbers[3 * capacity : 3 * capacity + count]
             return found
 
     def prog_bind_map(self, prog_fd: int, map_fd: int) -> None:
