@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from itertools import islice
 
 from ..btf import Btf, BtfType, kernel_btf, open_btf
 from ..btf.kinds import DECL_TAG, FUNC
@@ -15,6 +16,7 @@ from .grammar import Words, Wrong
 from .output import Output
 
 KERNEL = "/sys/kernel/btf/"
+_CHUNK = 1000  # types that are written at once
 _KFUNC = "bpf_kfunc"
 _FASTCALL = "bpf_fastcall"
 _ATTRIBUTES = [
@@ -51,8 +53,9 @@ def dump(words: Words, output: Output) -> int:
         if not 0 < id < _end(btf):
             raise ProbeeError(f"there is no type {id}; the last is {_end(btf) - 1}")
     if form == "raw" and not output.json:
-        for t in _chosen(btf, roots):
-            print(btf_raw.text(btf, t))
+        lines = (btf_raw.text(btf, t) + "\n" for t in _chosen(btf, roots))
+        while chunk := "".join(islice(lines, _CHUNK)):
+            sys.stdout.write(chunk)
     elif form in ("json", "raw"):
         _json(btf, roots, output)
     elif output.json:

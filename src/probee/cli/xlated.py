@@ -21,6 +21,7 @@ from ..isa.insn import (
     decode,
     wide_imm,
 )
+from ..isa.tables import HELPERS
 from ..sys.details import ProgDetails
 from .code import Debug, Source
 from .kallsyms import KernelSymbols
@@ -31,6 +32,7 @@ from .style import bold, dim
 WANTED = ("xlated", "ksyms", "func_info", "line_info")
 _MOV64_X = 0xBF
 _COMMENT = 46
+_HELPERS = {number: f"bpf_{name}" for name, (number, _) in HELPERS.items()}
 
 
 class Listing:
@@ -74,6 +76,8 @@ class Listing:
                 return f"pc{insn.off:+d}"
             address = ksyms[insn.imm]
             return f"pc{insn.off:+d}#{self.symbols.name(address) or f'{address:#x}'}"
+        if not insn.src and insn.imm in _HELPERS:  # tail calls keep the helper's number
+            return f"{_HELPERS[insn.imm]}#{insn.imm}"
         address = self.symbols.call_base + insn.imm
         name = self.symbols.name(address) if self.symbols.call_base else ""
         return f"{name or f'{address:#x}'}#{insn.imm}"
