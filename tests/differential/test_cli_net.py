@@ -15,7 +15,7 @@ import pytest
 
 from netbox import Cgroup, cgroup, ip, live, namespace, udp_on_lo
 from probee.cli.main import main
-from probee.errors import Unsupported
+from probee.errors import LoadError, Unsupported
 from probee.kernel.load import Collection
 
 pytestmark = pytest.mark.root
@@ -129,6 +129,24 @@ def test_net_show_tells_of_tcx_and_the_flow_dissector(
             "link_id": link.id,
             "link_flags": [],
         }
+        theirs = bpftool("net", "show")
+        assert known_to(theirs, probee_json(capsys, "net")) == theirs
+
+
+def test_net_show_tells_of_netfilter(
+    loaded: Collection, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        other = live(folder, 'SEC("netfilter") int accept(void *ctx) { return 1; }', "cli_netfilter")
+    except (LoadError, Unsupported) as error:
+        pytest.skip(str(error))
+    with other, other.programs["accept"].attach_netfilter("ipv6", "forward", priority=-7):
+        ours = probee_json(capsys, "net")
+        found = [one for one in ours[0]["netfilter"] if one["id"] == other.programs["accept"].id]
+        assert found == [{"pf": 10, "hook": 2, "prio": -7, "flags": 0, "id": other.programs["accept"].id}]
+        assert "netfilter ipv6 forward -7" in probee(capsys, "net")
+        theirs = bpftool("net", "show")
+        assert known_to(theirs, ours) == theirs
 
 
 def test_net_attach_and_detach(loaded: Collection, capsys: pytest.CaptureFixture[str]) -> None:
