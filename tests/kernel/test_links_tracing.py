@@ -57,7 +57,9 @@ SEC("lsm/file_mprotect") int deny(u64 *ctx) {
 """
 
 TARGET = r"""
-__attribute__((noinline)) int choose(u32 kind, u64 length) { volatile u64 sum = kind + length; return sum == 4; }
+__attribute__((noinline)) int choose(u32 kind, u64 length) {
+    volatile u64 sum = kind + length; return sum == 4;
+}
 SEC("socket") int filter(void *ctx) { return choose(3, 1); }
 """
 
@@ -179,10 +181,24 @@ def test_another_function_than_it_was_loaded_for(tmp_path: Path) -> None:
         live.programs["enter"].attach("do_exit")
 
 
-def test_a_function_that_is_not_there(tmp_path: Path) -> None:
-    text = r'SEC("fentry/do_nanoslep") int x(u64 *ctx) { return 0; }'
-    with pytest.raises(AttachError, match="do_nanoslep"):
-        loaded(tmp_path, text)
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            "fentry/filp_clos",
+            "fentry filp_clos: this kernel has no function filp_clos; did you mean .*filp_close",
+        ),
+        ("fexit/asm_exc_page_fault", "has asm_exc_page_fault, but no BTF of it .* a kprobe may do"),
+        ("iter/tasc", r"no iter tasc \(not in its BTF\); did you mean task"),
+        ("tp_btf/sched_proces_exec", "did you mean .*sched_process_exec"),
+    ],
+)
+def test_a_target_that_is_not_there(tmp_path: Path, section: str, message: str) -> None:
+    if "asm_" in section and os.uname().machine != "x86_64":
+        pytest.skip("a function of x86-64")
+    with pytest.raises(AttachError, match=message) as caught:
+        loaded(tmp_path, f'SEC("{section}") int x(u64 *ctx) {{ return 0; }}')
+    assert caught.value.errno == errno.ENOENT
 
 
 # ---- security hooks

@@ -6,10 +6,8 @@ module's name), or a function of another BPF program.
 
 from __future__ import annotations
 
-import errno
-
 from probee.btf.kinds import FUNC, TYPEDEF
-from probee.errors import AttachError, LoadError
+from probee.errors import LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +70,9 @@ def _in_kernel(spec: ProgramSpec, target: Callable[[], Btf], modules: Modules) -
         from probee.kernel.links.raw_tp import unknown
 
         raise unknown(hook, name)
-    raise AttachError(f"this kernel has no {hook} (not in its BTF)", hook=hook, errno=errno.ENOENT)
+    from probee.kernel.links.functions import not_in_btf
+
+    raise not_in_btf(hook, name, prefix, target())
 
 
 def module_of(spec: ProgramSpec, modules: Modules) -> int:

@@ -8,6 +8,7 @@ from probee.errors import AttachError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from probee.btf.parser import Btf
     from probee.kernel.links.kprobe import Place
     from probee.symbols.kallsyms import KernelSymbols
 
@@ -111,3 +112,29 @@ def untraceable(hook: str, name: str, number: int) -> AttachError:
         hook=hook,
         errno=number,
     )
+
+
+def not_in_btf(hook: str, name: str, prefix: str, btf: Btf) -> AttachError:
+    """The error for a target of fentry and its kin, of LSM (`prefix` "bpf_lsm_") or of an iterator
+    ("bpf_iter_").
+    """
+    number = errno.ENOENT
+    if prefix:
+        from probee.btf.kinds import FUNC
+        from probee.sys.tracefs import nearest
+
+        known = [t.name.removeprefix(prefix) for t in btf.own_types(FUNC) if t.name.startswith(prefix)]
+        names = nearest(name, known)
+        hint = f"; did you mean {' or '.join(names)}?" if names else ""
+        return AttachError(f"this kernel has no {hook} (not in its BTF){hint}", hook=hook, errno=number)
+    symbols = _symbols()
+    if symbols is None:
+        return AttachError(f"this kernel has no {hook} (not in its BTF)", hook=hook, errno=number)
+    if any(s.is_function for s in symbols.find(name)):
+        return AttachError(
+            f"{hook}: the kernel has {name}, but no BTF of it (the compiler changed it, or it is assembly); "
+            "a kprobe may do",
+            hook=hook,
+            errno=number,
+        )
+    return unknown(hook, name, symbols, number)
