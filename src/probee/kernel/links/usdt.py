@@ -90,9 +90,15 @@ def attach(
     except BaseException:
         taken.give_back()
         raise
-    pins = link._pins
-    # A pinned link goes on without us, and needs what it refers to.
-    link.after_close(lambda: None if pins else taken.give_back())
+    pins, before = link._pins, link._after
+
+    def after() -> None:
+        if not pins:  # a pinned link goes on without us, and needs what it refers to
+            taken.give_back()
+        if before is not None:
+            before()
+
+    link.after_close(after)
     return link
 
 
