@@ -19,7 +19,7 @@ HERE = "here"
 TESTS = ("tests/kernel", "tests/differential/test_tags.py")
 _PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 # A guest's second is a twentieth of the host's.
-_IN_GUEST = ["-o", "timeout=1200"]
+_IN_GUEST = ["-o", "timeout=300"]
 
 
 def _here(tests: list[str]) -> Row:
