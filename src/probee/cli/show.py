@@ -15,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..btf import Btf
     from ..session import Session
+    from .shapes import Shapes
 
 MOST = 20  # entries of a map that are shown
 
@@ -30,7 +32,7 @@ def show(session: Session, *, json: bool) -> None:
             hooks = ", ".join(dict.fromkeys(link.hook for link in session.links))
             print(dim(f"attached to {hooks}; Ctrl-C to end"), flush=True)
         try:
-            _loop(session, pipe, json)
+            _loop(session, pipe, json, stack)
         except KeyboardInterrupt:
             if not json:
                 print()
@@ -38,23 +40,64 @@ def show(session: Session, *, json: bool) -> None:
                 show_maps(session)
 
 
-def _loop(session: Session, pipe: TracePipe | None, json: bool) -> None:
-    rings = [m for m in session.maps.values() if hasattr(m, "consume")]
-    several = len(rings) > 1
+class _Source:
+    """Something that records come through."""
+
+    def __init__(self, reader: Any, btf: Btf | None, *, padded: bool) -> None:
+        self.reader = reader
+        self._btf = btf
+        self._padded = padded
+        self._shapes: Shapes | None = None
+
+    def named(self, record: Any) -> Any:
+        """A record with its members, also if its ring buffer does not say what it is."""
+        if not isinstance(record, bytes):
+            return record
+        if self._shapes is None:
+            from .shapes import Shapes
+
+            self._shapes = Shapes(self._btf, padded=self._padded)
+        return self._shapes.decode(record)
+
+
+def _sources(session: Session, stack: ExitStack) -> list[_Source]:
+    found = []
+    for collection in session.collections:
+        for table in collection.maps.values():
+            if hasattr(table, "consume"):
+                found.append(_Source(table, collection.spec.btf, padded=False))
+            elif hasattr(table, "buffer"):  # a perf event array
+                found.append(_Source(stack.enter_context(table.buffer()), collection.spec.btf, padded=True))
+    return found
+
+
+def _loop(session: Session, pipe: TracePipe | None, json: bool, stack: ExitStack) -> None:
+    sources = _sources(session, stack)
+    several = len(sources) > 1
+    for source in sources:
+        if not hasattr(source.reader, "count_drops"):  # the session tells of ring buffers
+            stack.callback(_tell_losses, source.reader)
     with epoll() as wait:
-        if rings:
-            wait.register(session.fileno(), EPOLLIN)
+        for source in sources:
+            wait.register(source.reader.fileno(), EPOLLIN)
         if pipe is not None:
             wait.register(pipe.fileno(), EPOLLIN)
         while True:
-            for ring in rings:
-                for record in ring.consume():
-                    name = ring.name if several or json else ""
+            for source in sources:
+                for raw in source.reader.consume():
+                    record = source.named(raw)
+                    name = source.reader.name if several or json else ""
                     print(as_json(name, record) if json else line(name, record))
             for text in pipe.read() if pipe is not None else ():
                 print(as_json("print", text) if json else visible(text))
             sys.stdout.flush()
             wait.poll()
+
+
+def _tell_losses(reader: Any) -> None:
+    if reader.dropped:
+        text = f"probee: {reader.dropped} records of {reader.name} were lost: its buffer was full"
+        print(text, file=sys.stderr)
 
 
 def line(name: str, record: Any) -> str:
