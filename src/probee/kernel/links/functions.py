@@ -26,10 +26,13 @@ def _symbols() -> KernelSymbols | None:
 
 
 def near(name: str, symbols: KernelSymbols) -> list[str]:
-    """Up to three functions that `name` could have meant: what the compiler made of it first, then typos."""
-    variants = sorted({s.name for s in symbols.matching(f"{name}.*")})
-    if variants:
-        return variants[:3]
+    """Up to three functions that `name` could have meant: what the compiler or a wrapper made of it, then
+    typos.
+    """
+    for pattern in (f"{name}.*", f"__*_{name}"):
+        variants = {s.name for s in symbols.matching(pattern)}
+        if variants:
+            return sorted(variants, key=lambda n: (len(n), n))[:3]
     import difflib
 
     found: set[str] = set()
