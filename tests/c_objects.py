@@ -53,15 +53,14 @@ def object_from_c(directory: Path, text: str, name: str = "program", *, before: 
     return read_object(compile_c(directory, text, name, before=before), name)
 
 
-def compile_file(source: Path, headers: Path | None = None) -> bytes:
-    """The object file of a C file. A comment `cflags:` in it adds options.
+def compile_file(source: Path) -> bytes:
+    """The object file of a C file, with the headers beside it and those of `differential/c`.
 
-    Headers are those in the folder `headers`, by default beside the file.
+    A comment `cflags:` in it adds options.
     """
-    text = source.read_text()
+    text = source.read_text().replace('"../c/', '"')
     added = " ".join(re.findall(r"/\* cflags: (.*?) \*/", text)).split()
-    files = {path.name: path.read_text() for path in (headers or source.parent).glob("*.h")} | {
-        source.name: text
-    }
+    headers = [*(Path(__file__).parent / "differential/c").glob("*.h"), *source.parent.glob("*.h")]
+    files = {path.name: path.read_text() for path in headers} | {source.name: text}
     command = [clang(), "-O2", "-g", "-target", "bpf", "-Wno-ignored-attributes", *added]
     return compiled([*command, "-c", source.name, "-o", "made.o"], files, "made.o")

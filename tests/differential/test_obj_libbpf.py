@@ -14,6 +14,8 @@ import libbpf
 import pytest
 
 from c_objects import compile_c, compile_file
+from probee.btf import kernel_btf
+from probee.btf.kinds import VAR
 from probee.isa.sections import EXTRAS, SECTIONS, match
 from probee.kernel.each import load_each
 from probee.kernel.features import ask
@@ -51,7 +53,7 @@ TARGETS = {
 
 
 def _compile(source: Path, target: Path) -> Path:
-    target.write_bytes(compile_file(source, HERE / "c"))
+    target.write_bytes(compile_file(source))
     return target
 
 
@@ -77,6 +79,9 @@ def test_same_programs_and_maps(source: Path, tmp_path: Path) -> None:
     for symbol in re.findall(r"symbol (\w+)", text):
         if not KernelSymbols.read().find(symbol):
             pytest.skip(f"this kernel's /proc/kallsyms has no {symbol} (CONFIG_KALLSYMS_ALL)")
+    for variable in re.findall(r"variable (\w+)", text):
+        if kernel_btf().find(variable, VAR) is None:
+            pytest.skip(f"this kernel's BTF has no variable {variable}")
     path = _compile(source, tmp_path / source.name.replace(".bpf.c", ".bpf.o"))
     theirs, words = libbpf.ask(tmp_path, "all", path)
     spec = read_object(path)

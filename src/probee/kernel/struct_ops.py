@@ -124,8 +124,8 @@ class StructOpsMaps:
                     continue
                 if match is None:
                     raise LoadError(
-                        f"struct_ops map {spec.name}: this kernel has no function {member.name} in {name}; set"
-                        " it to None to do without"
+                        f"struct_ops map {spec.name}: this kernel has no function {member.name} in {name};"
+                        " set it to None to do without"
                     )
                 self._check_function(spec, member, btf, match[1])
                 self._claim(spec, member, program, (type_id, module, match[0]))

@@ -6,6 +6,7 @@ with the kernel's errno. Commands that only show things use these; loading and a
 
 from __future__ import annotations
 
+import errno
 from struct import Struct
 
 from .bpf import OBJ_GET_INFO_BY_FD, Kernel, MapInfo, ProgInfo
@@ -14,7 +15,7 @@ from .native import Scratch
 _ATTR = Struct("=iIQ")
 _U32 = Struct("=I")
 _U64 = Struct("=Q")
-_PROG_SIZE, _BTF_SIZE = 232, 32
+_PROG_SIZE, _BTF_SIZE, _OLD_BTF_SIZE = 232, 32, 16
 
 # Arrays of bpf_prog_info: name -> (offset of the count, offset of the pointer, bytes of an element)
 _ARRAYS = {
@@ -153,7 +154,13 @@ def btf_details(kernel: Kernel, fd: int, *, data: bool = False) -> BtfDetails:
     info, name = Scratch(_BTF_SIZE), Scratch(256)
     _U64.pack_into(info.view, 16, name.address)
     _U32.pack_into(info.view, 24, name.size)
-    _ask(kernel, fd, info, _BTF_SIZE)
+    try:
+        _ask(kernel, fd, info, _BTF_SIZE)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        info = Scratch(_BTF_SIZE)  # before Linux 5.11 it has no name
+        _ask(kernel, fd, info, _OLD_BTF_SIZE)
     _, size, id, _, _, is_kernel = Struct("=QIIQII").unpack_from(info.view)
     text = name.view.tobytes().split(b"\0", 1)[0].decode(errors="replace")
     content = b""
@@ -161,6 +168,6 @@ def btf_details(kernel: Kernel, fd: int, *, data: bool = False) -> BtfDetails:
         out, info = Scratch(size), Scratch(_BTF_SIZE)
         _U64.pack_into(info.view, 0, out.address)
         _U32.pack_into(info.view, 8, size)
-        _ask(kernel, fd, info, _BTF_SIZE)
+        _ask(kernel, fd, info, _OLD_BTF_SIZE)
         content = out.view.tobytes()
     return BtfDetails(id, size, text, bool(is_kernel), content)

@@ -1,5 +1,6 @@
 /* Kernel functions: called, called by a flavour of their name, weak and missing, and asked for. */
 /* libbpf 1.4 */
+/* feature rcu_kfuncs */
 #include "fixture.h"
 
 #define KSYM __attribute__((section(".ksyms")))

@@ -1,5 +1,6 @@
 /* Variables of the kernel by type and per CPU, a weak one that is missing, and addresses without type. */
 /* symbol init_task */
+/* variable bpf_prog_active */
 #include "fixture.h"
 
 #define KSYM __attribute__((section(".ksyms")))

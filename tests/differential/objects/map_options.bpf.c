@@ -1,5 +1,6 @@
 /* Sizes that the loader chooses or mends, flags, and fields of single types of maps. */
 /* libbpf 1.0 */
+/* feature bloom_filter, feature user_ringbuf */
 #include "fixture.h"
 
 struct { NUMBER(type, RINGBUF); NUMBER(max_entries, 5000); } odd_ring SEC(".maps");
