@@ -12,7 +12,7 @@ import pytest
 
 from c_objects import object_from_c
 from needs import needs
-from probee.errors import AttachError, LoadError, PermissionDenied
+from probee.errors import AttachError, LoadError, PermissionDenied, Unsupported
 from probee.kernel.features import ask
 from probee.kernel.link_info import TracingLink
 from probee.kernel.load import Collection, load
@@ -164,6 +164,32 @@ def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:
         # pointer.
         assert (free - changed) & 0xFFFF == 4 + errno.EPERM
         assert (free >> 16) - (changed >> 16) == 1
+
+
+SESSIONS = r"""
+HASH(calls, u32, u64, 64);
+SEC("?fsession/do_nanosleep") int session(u64 *ctx) { count(&calls, pid_tgid() >> 32); return 0; }
+SEC("?fentry.multi/do_nanoslee?") int many(u64 *ctx) { count(&calls, pid_tgid() >> 32); return 0; }
+"""
+
+
+@pytest.mark.parametrize(("name", "times", "since"), [("session", 2, "7.0"), ("many", 1, "7.2")])
+def test_sessions_and_many_functions(tmp_path: Path, name: str, times: int, since: str) -> None:
+    """A session runs at start and return."""
+    kind = {"session": "fsession", "many": "fentry.multi"}[name]
+    try:
+        live = loaded(tmp_path, SESSIONS, name)
+    except LoadError as error:
+        pytest.skip(f"this kernel has no {kind} (Linux {since}): {error}")
+    with live:
+        try:
+            link = live.programs[name].attach()
+        except Unsupported as error:
+            pytest.skip(str(error))
+        with link:
+            pid = sleep(3)
+            assert kind in link.hook
+        assert live.maps["calls"][pid] == 3 * times
 
 
 def test_the_kernel_says_no_and_we_say_why(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LENGTHS = 4  # names that differ by more characters in length are not near
 _CANDIDATES = 4000
+_PADDING = "__pfx_"  # symbols of the bytes before functions
 
 
 def _symbols() -> KernelSymbols | None:
@@ -30,14 +31,14 @@ def near(name: str, symbols: KernelSymbols) -> list[str]:
     typos.
     """
     for pattern in (f"{name}.*", f"__*_{name}"):
-        variants = {s.name for s in symbols.matching(pattern)}
+        variants = {s.name for s in symbols.matching(pattern) if not s.name.startswith(_PADDING)}
         if variants:
             return sorted(variants, key=lambda n: (len(n), n))[:3]
     import difflib
 
     found: set[str] = set()
     for start in (3, 2, 1):
-        shape = {s.name for s in symbols.matching(f"{name[:start]}*")}
+        shape = {s.name for s in symbols.matching(f"{name[:start]}*") if not s.name.startswith(_PADDING)}
         found = {n for n in shape if abs(len(n) - len(name)) <= _LENGTHS and "." not in n}
         best = difflib.get_close_matches(name, sorted(found)[:_CANDIDATES], 3, 0.7)
         if best:
