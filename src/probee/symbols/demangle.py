@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from probee.symbols import rust
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _CLOSING = {")": "(", ">": "<", "]": "[", "}": "{"}
 _BEHIND = (" const", " volatile", " &&", " &", "&&", "&", " noexcept")
 _ABBREVIATED = ("allocator", "basic_string", "string", "istream", "ostream", "iostream")  # Sa, Ss, Si…
@@ -16,17 +20,30 @@ _WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 def demangle(name: str) -> str:
     """`name` in words; as it is if it is not mangled, or if there is no C++ library to ask."""
-    if not name.startswith(("_Z", "_R", "__Z")):
-        return name
-    found = rust.demangle(name)
-    if found is not None:
-        return found
-    from probee.sys import cxxabi
+    return demangle_all([name])[0]
 
-    plain, dot, suffix = name.partition(".")  # copies that the compiler made: f.cold, f.isra.0
-    return cxxabi.demangle(name) or (
-        f"{text} [{dot}{suffix}]" if dot and (text := cxxabi.demangle(plain)) else name
-    )
+
+def demangle_all(names: Sequence[str]) -> list[str]:
+    """The same for many names at once."""
+    out = list(names)
+    foreign = []
+    for index, name in enumerate(names):
+        if name.startswith(("_Z", "_R", "__Z")):
+            found = rust.demangle(name)
+            if found is None:
+                foreign.append(index)
+            else:
+                out[index] = found
+    if foreign:
+        from probee.sys import cxxabi
+
+        plain = [out[index].partition(".") for index in foreign]  # copies by the compiler: f.cold, f.isra.0
+        for index, text, (_, dot, suffix) in zip(
+            foreign, cxxabi.demangle_all([head for head, _, _ in plain]), plain, strict=True
+        ):
+            if text is not None:
+                out[index] = f"{text} [clone {dot}{suffix}]" if dot else text
+    return out
 
 
 def in_words(name: str) -> bool:
@@ -128,16 +145,16 @@ def squeezed(words: str) -> str:
     return "".join(words.split())
 
 
-def spellings(name: str) -> set[str]:
-    """What users may write for the mangled `name`: the whole declaration, or the qualified name, squeezed.
+def spellings(names: Sequence[str]) -> list[set[str]]:
+    """What users may write for each of the mangled `names`, squeezed: the declaration, or the qualified name.
 
     Rust names also with their hash.
     """
-    text = demangle(name)
-    if text == name:
-        return set()
-    found = {squeezed(text), squeezed(base(text))}
-    hashed = rust.demangle(name, hash=True)
-    if hashed is not None:
-        found.add(squeezed(hashed))
-    return found
+    out = []
+    for name, text in zip(names, demangle_all(names), strict=True):
+        found = {squeezed(text), squeezed(base(text))} if text != name else set()
+        hashed = rust.demangle(name, hash=True) if found else None
+        if hashed is not None:
+            found.add(squeezed(hashed))
+        out.append(found)
+    return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from heapq import nlargest
 
-from probee.symbols.demangle import demangle, in_words
+from probee.symbols.demangle import demangle_all, in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def near_names(elf: Elf, name: str) -> list[str]:
     names = [text.decode(errors="replace") for _, text in nlargest(_LIKELY, plain)]
     found = difflib.get_close_matches(word, names, _MOST, _CLOSE)
     if not found:
-        words = [demangle(text.decode(errors="replace")) for _, text in nlargest(_LIKELY, mangled)]
+        words = demangle_all([text.decode(errors="replace") for _, text in nlargest(_LIKELY, mangled)])
         known = {_last(text): text for text in words}
         found = [known[text] for text in difflib.get_close_matches(word, known, _MOST, _CLOSE)]
     return found

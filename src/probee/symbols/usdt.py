@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SECTION, _BASE = ".note.stapsdt", ".stapsdt.base"
 _OWNER, _TYPE = b"stapsdt", 3
+_LONGEST = 4096  # bytes of a note's words for arguments
 _NOPS = bytes.fromhex("90 0f1f440000")  # nop, nopl 0(%rax,%rax,1)
 
 
@@ -130,8 +131,8 @@ def probes_of(elf: Elf) -> list[Probe]:
 
 def _probe(elf: Elf, value: bytes, base: int) -> Probe | None:
     size = 3 * elf.word_size
-    parts = value[size:].split(b"\0")
-    if len(value) < size or len(parts) < 3 or not parts[0] or not parts[1]:
+    parts = value[size:].split(b"\0", 3)
+    if len(value) < size or len(parts) < 3 or not parts[0] or not parts[1] or len(parts[2]) > _LONGEST:
         return None
     address, linked_base, semaphore = elf.words(value, 3)
     if base and linked_base:  # prelink moved the code since

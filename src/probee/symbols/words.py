@@ -13,22 +13,20 @@ if TYPE_CHECKING:
 def named(elf: Elf, words: str) -> list[Symbol]:
     """The functions that `words` means: a qualified name, or a whole declaration. Each address once."""
     wanted = squeezed(words)
-    return [symbol for symbol in _candidates(elf, words) if wanted in spellings(symbol.name)]
+    return [symbol for symbol, texts in _candidates(elf, words) if wanted in texts]
 
 
 def matching(elf: Elf, pattern: str) -> list[Symbol]:
     """The functions whose qualified name or declaration matches `pattern` (`*`, `?`)."""
     regex = text_regex(squeezed(pattern))
-    return [
-        symbol
-        for symbol in _candidates(elf, pattern)
-        if any(regex.fullmatch(text) for text in spellings(symbol.name))
-    ]
+    return [s for s, texts in _candidates(elf, pattern) if any(regex.fullmatch(text) for text in texts)]
 
 
-def _candidates(elf: Elf, words: str) -> list[Symbol]:
+def _candidates(elf: Elf, words: str) -> list[tuple[Symbol, set[str]]]:
+    """Functions that `words` may mean, with what each may be called."""
     found: dict[int, Symbol] = {}
     for pattern in patterns(words):
         for symbol in elf.matching(pattern):
             found.setdefault(symbol.address, symbol)
-    return list(found.values())
+    symbols = list(found.values())
+    return list(zip(symbols, spellings([symbol.name for symbol in symbols]), strict=True))

@@ -125,6 +125,31 @@ def test_cpp() -> None:
     assert cxxabi.demangle("_Z1f\0") is None
 
 
+@pytest.mark.parametrize(("seconds", "size"), [(1, 32 << 20), (1, 4 << 30)])
+def test_cpp_names_that_would_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, size: int
+) -> None:
+    """f(A<B>, A<A<B>, A<B>>, …): each parameter writes the one before twice."""
+    if not cxxabi.available():
+        pytest.skip("needs a C++ runtime library")
+    monkeypatch.setattr(cxxabi, "_SECONDS", seconds)
+    monkeypatch.setattr(cxxabi, "_BYTES", size)
+    assert cxxabi.demangle(bomb(2)) == "f(A<B>, A<A<B>, A<B> >, A<A<A<B>, A<B> >, A<A<B>, A<B> > >)"
+    many = "_ZN1a" + "2SS" * 20 + "Ev"
+    found = cxxabi.demangle_all(["_Z1fv", many, bomb(60), many, "_Z1gv"])
+    words = "a::" + "::".join(["SS"] * 20) + "()"
+    assert found == ["f()", words, None, words, "g()"]
+
+
+def bomb(levels: int) -> str:
+    return "_Z1f1AI1BE" + "".join(f"S_IS{_base36(n + 1)}_S{_base36(n + 1)}_E" for n in range(levels))
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return (_base36(number // 36) if number >= 36 else "") + digits[number % 36]
+
+
 def test_without_a_cpp_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxxabi, "LIBRARIES", ("libnone.so",))
     monkeypatch.setattr(cxxabi, "_searched", False)
@@ -189,7 +214,7 @@ def test_what_is_searched_for_holds_in_every_mangling(words: str, mangled: str) 
 def test_any_words_are_taken(words: str) -> None:
     demangle.base(words)
     demangle.patterns(words)
-    demangle.spellings("_ZN" + words)
+    demangle.spellings(["_ZN" + words, "_R" + words])
 
 
 def test_python_runs_without_the_library_being_loaded() -> None:
