@@ -9,6 +9,7 @@ from elfwriter import BASE, FUNC, OBJECT, Writer
 
 from probee.errors import AttachError
 from probee.symbols.functions import list_functions
+from probee.symbols.locate import locate, locate_all
 
 
 def test_functions(tmp_path: Path) -> None:
@@ -29,3 +30,32 @@ def test_functions(tmp_path: Path) -> None:
     assert list_functions(str(path), "none*") == []
     with pytest.raises(AttachError, match="can't find"):
         list_functions(str(tmp_path / "none"))
+
+
+def test_rust_names_in_words(tmp_path: Path) -> None:
+    writer = Writer()
+    names = [
+        "_RNvNtCs1234_4core3fmt5write",
+        "_RINvC1a1fmE",
+        "_RINvC1a1fhE",
+        "_RNvXC1aNtB2_1SNtB2_1T2go",
+        "_ZN4core3fmt5Alpha4show17h0123456789abcdefE",
+        "_ZN4core3fmt5Alpha4show17hfedcba9876543210E",
+        "_ZN5other4show17h0123456789abcdefE",
+    ]
+    writer.symbols([(name, BASE + 16 * at, FUNC, 1) for at, name in enumerate(names, 1)])
+    path = tmp_path / "p"
+    path.write_bytes(writer.bytes())
+    for words, at in (
+        ("core::fmt::write", 1),
+        ("a::f::<u32>", 2),
+        ("<a::S as a::T>::go", 4),
+        ("core::fmt::Alpha::show::h0123456789abcdef", 5),
+        ("core::fmt::Alpha::show::hfedcba9876543210+0x4", 6.25),
+        ("other::show", 7),
+    ):
+        assert locate(str(path), words).offset == 16 * at, words
+    with pytest.raises(AttachError, match=r"show means 2 functions .* at 0x400050"):
+        locate(str(path), "core::fmt::Alpha::show")
+    assert [place.offset for place in locate_all(str(path), "a::f::*")] == [32, 48]
+    assert [place.offset for place in locate_all(str(path), "core::fmt::Alpha::show")] == [80, 96]
