@@ -212,8 +212,9 @@ def test_sk_msg_drops_what_is_sent(tables: Collection, name: str, link: bool | N
         del table[1]
         table[1] = wire.client.fileno()  # sockets keep the programs there were when they were stored
         assert wire.carries() == b"hello"
-        with pytest.raises(AttachError, match=r"program \d+ \(pass_sent\).* already"):
-            tables.programs["drop_sent"].attach_sockmap(table, link=link)
+        if attached.info().to_dict().get("attached", True):  # else the kernel can't tell
+            with pytest.raises(AttachError, match=r"program \d+ \(pass_sent\).* already"):
+                tables.programs["drop_sent"].attach_sockmap(table, link=link)
 
 
 def test_sk_msg_redirects(tables: Collection) -> None:
