@@ -34,6 +34,7 @@ costs each run of each program some tens of nanoseconds, while probee top runs.
 """
 SORTS = {"cpu": "CPU", "events": "events", "run": "time per run", "name": "name", "id": "id"}
 _KEYS = {"c": "cpu", "e": "events", "r": "run", "n": "name", "i": "id"}
+_TITLE = "probee top"
 HEADS = (">ID", "TYPE", "NAME", ">CPU", ">EVENTS/S", ">PER RUN", "?>RUNS", "HELD BY")
 
 
@@ -145,8 +146,12 @@ def frame(programs: list[Program], sort: str, columns: int, rows: int) -> list[s
     cpu = sum(program.cpu for program in programs)
     events = sum(program.events for program in programs)
     count = f"{len(programs)} program{'s'[: len(programs) != 1]}"
-    head = f"{time.strftime('%H:%M:%S')}  {count}, {cpu:.2f}% of a CPU, {events:.0f} events/s"
-    lines = [bold("probee top") + f"  {head}" + dim(f"  by {SORTS[sort]}")]
+    head = f"  {time.strftime('%H:%M:%S')}  {count}, {cpu:.2f}% of a CPU, {events:.0f} events/s"
+    order = f"  by {SORTS[sort]}"
+    if columns:
+        head = head[: columns - len(_TITLE)]
+        order = order if len(_TITLE + head + order) <= columns else ""
+    lines = [bold(_TITLE) + head + dim(order)]
     shown = ordered(programs, sort)
     if rows:
         shown = shown[: max(1, rows - 3)]
