@@ -334,7 +334,11 @@ class Loader:
             if not isinstance(value, bytes) or (len(value) != known.size and codecs and known.type_id):
                 if codecs is None or not known.type_id:
                     raise LoadError(f"global {name!r} has no type: give its {known.size} bytes")
-                value = codecs.get(known.type_id).pack(value)
+                try:
+                    value = codecs.get(known.type_id).pack(value)
+                except (TypeError, ValueError, OverflowError) as wrong:
+                    if not isinstance(value, bytes):
+                        raise LoadError(f"global {name!r}: {wrong}") from None
             if len(value) != known.size:
                 raise LoadError(f"global {name!r} is {known.size} bytes, not {len(value)}")
             content = initial[known.map]
