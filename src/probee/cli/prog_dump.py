@@ -49,7 +49,7 @@ def _code(handle: seek.Handle, what: str) -> ProgDetails:
         if what == "jited" and not info.jited_size:
             raise ProbeeError(f"program {info.id} is not JITed; see /proc/sys/net/core/bpf_jit_enable")
         raise ProbeeError(
-            f"the kernel does not show the code of program {info.id}: that needs CAP_BPF and CAP_PERFMON, "
+            f"the kernel does not show the code of program {info.id}: that needs CAP_BPF and CAP_SYSLOG, "
             "and /proc/sys/kernel/kptr_restrict other than 2"
         )
     return info
