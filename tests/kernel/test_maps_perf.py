@@ -153,8 +153,9 @@ def test_waiting(c: Collection) -> None:
         assert b.poll(0.05) == []
         assert time.monotonic() - begin >= 0.05
         timer = later(lambda: emit(c))
-        assert len(b.poll(5)) == 100
+        assert b.poll(5)  # the first may be seen before the others are written
         timer.join()
+        b.consume()
         timer = later(lambda: emit(c))
         assert select.select([b], [], [], 5)[0] == [b]
         timer.join()
