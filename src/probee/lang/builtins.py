@@ -62,7 +62,7 @@ cpu = Builtin("cpu", "() -> u64", "Number of the CPU the program runs on.")
 rand = Builtin("rand", "() -> u64", "A pseudo-random number of 32 bits.")
 cgroup = Builtin("cgroup", "() -> u64", "Id of the current task's cgroup in the v2 hierarchy (Linux 4.18).")
 current_task = Builtin(
-    "current_task", "() -> task_struct", "The current task; its fields are read through CO-RE (Linux 5.11)."
+    "current_task", "() -> task_struct", "The current task; its fields are read through CO-RE."
 )
 curtask = Builtin("curtask", "() -> task_struct", "The same as `current_task`: bpftrace's name.")
 kstack = Builtin(

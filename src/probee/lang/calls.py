@@ -18,6 +18,7 @@ from .convert import (
     store,
     truth,
 )
+from .hooks import current_task
 from .items import Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
@@ -401,8 +402,7 @@ def _current_task(f: Fn, node: ast.Call) -> Item:
 
 def _task(f: Fn, node: ast.AST) -> Item:
     with f.placed(node):
-        task = f.unit.ktypes.struct("task_struct")
-    return Pointer(f.b.helper("get_current_task_btf", type=Ptr(task, Space.TRUSTED)))
+        return Pointer(current_task(f.b, f.unit.ktypes))
 
 
 def _stack(flags: int, name: str) -> Callable[[Fn, ast.Call], Item]:

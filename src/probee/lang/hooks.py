@@ -520,11 +520,18 @@ def _dispatcher(name: str, programs: list[tuple[SyscallHook, ir.Function]]) -> i
     return fn
 
 
+def current_task(b: Builder, ktypes: KernelTypes) -> ir.Value:
+    """The running task: before Linux 5.11 a pointer that the verifier does not trust."""
+    task = ktypes.struct("task_struct")
+    if ktypes.has_helper("get_current_task_btf"):
+        return b.helper("get_current_task_btf", type=Ptr(task, Space.TRUSTED))
+    return b.helper("get_current_task", type=Ptr(task, Space.KERNEL))
+
+
 def _unless_compat(b: Builder, hook: SyscallHook, end: Block) -> None:
     """Go on only if the current task is not in a 32-bit system call."""
-    task_struct = hook.ktypes.struct("task_struct")
     field, bit = _COMPAT[hook.ktypes.arch]
-    task = b.helper("get_current_task_btf", type=Ptr(task_struct, Space.TRUSTED))
+    task = current_task(b, hook.ktypes)
     info = b.field(task, "thread_info")
     at = b.field(info, field) if info is not None else None
     assert at is not None

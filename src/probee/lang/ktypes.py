@@ -141,6 +141,11 @@ class KernelTypes:
             id = self.btf.strip(alias)
         return dict(self.btf.type(id).enumerators) if id is not None else None
 
+    def has_helper(self, name: str) -> bool:
+        """Does this kernel have the helper? True where its BTF does not list helpers."""
+        helpers = self.enum("bpf_func_id")
+        return helpers is None or f"BPF_FUNC_{name}" in helpers
+
     def type(self, id: int) -> Type:
         """The IR type of a BTF type. Kernel pointers come as `KERNEL`; whoever reads one knows better."""
         known = self._by_id.get(id)

@@ -46,7 +46,7 @@ def enqueue(task) -> None:
         queued[task.pid] = bp.ktime_get_ns()
 
 
-def runnable(task) -> bool:
+def runnable(task):
     if hasattr(task, "__state"):  # since Linux 5.14
         return task.__state == TASK_RUNNING
     if hasattr(task, "state"):
