@@ -26,8 +26,6 @@ from probee import u32, u64
 from probee.tools._common import COMM, DURATION, INTERVAL, JSON, PID, UID, Log2, announce, parse, rounds
 from probee.tools._filter import ANYBODY, choose, only_comm, only_pid, only_uid
 
-TASK_RUNNING = 0
-
 queued = bp.Hash[u32, u64](65_536)  # when each waiting thread entered a run queue
 waits = bp.PerCpuArray[u64](64)  # how many waits took 2**n microseconds
 
@@ -46,11 +44,11 @@ def enqueue(task) -> None:
         queued[task.pid] = bp.ktime_get_ns()
 
 
-def runnable(task):
+def runnable(task) -> bool:
     if hasattr(task, "__state"):  # since Linux 5.14
-        return task.__state == TASK_RUNNING
+        return not task.__state  # TASK_RUNNING is 0
     if hasattr(task, "state"):
-        return task.state == TASK_RUNNING
+        return not task.state
     return False
 
 
