@@ -70,8 +70,9 @@ def test_a_function_of_a_module(tmp_path: Path) -> None:
                 client.setsockopt(socket.IPPROTO_TCP, 13, b"bbr")
                 client.connect(server.getsockname())
             assert live.globals.hits == 1
-    with pytest.raises(AttachError, match="this kernel has no fentry overlay:bbr_init"):
-        load(object_from_c(tmp_path, text.replace("TARGET", "overlay:bbr_init")))
+    for module, why in (("overlay", "has no bbr_init|is not loaded"), ("no_such_module", "is not loaded")):
+        with pytest.raises(AttachError, match=f"fentry {module}:bbr_init: module {module} ({why})"):
+            load(object_from_c(tmp_path, text.replace("TARGET", f"{module}:bbr_init")))
 
 
 def test_a_kfunc_of_a_module(tmp_path: Path, modules: Modules) -> None:
@@ -82,7 +83,7 @@ def test_a_kfunc_of_a_module(tmp_path: Path, modules: Modules) -> None:
     text = """
     #define KSYM __attribute__((section(".ksyms")))
     struct nf_conn { unsigned long status; } CORE;
-    struct __sk_buff; struct bpf_sock_tuple { u32 saddr, daddr; unsigned short sport, dport; };
+    struct __sk_buff { u32 len; }; struct bpf_sock_tuple { u32 saddr, daddr; unsigned short sport, dport; };
     struct bpf_ct_opts___mine { s32 netns_id; s32 error; u8 l4proto; u8 dir; u8 reserved[2]; };
     extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *ctx, struct bpf_sock_tuple *tuple,
                                              u32 tuple__sz, struct bpf_ct_opts___mine *opts,

@@ -45,7 +45,8 @@ def in_user_namespace(work: Callable[[str], str], delegate: bool = True) -> str:
         try:
             mine.close()
             if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "unshare")
+                its.send(f"no user namespace: {os.strerror(ctypes.get_errno())}".encode())
+                os._exit(0)
             its.send(b"unshared")
             its.recv(100)  # the parent has mapped our ids
             fs = call(FSOPEN, b"bpf", 0)
@@ -58,6 +59,8 @@ def in_user_namespace(work: Callable[[str], str], delegate: bool = True) -> str:
     its.close()
     try:
         said = mine.recv(10000)
+        if said.startswith(b"no user namespace"):
+            pytest.skip(f"{said.decode()} (in a chroot, or user.max_user_namespaces is 0)")
         if said != b"unshared":
             return said.decode()
         for name, text in (("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")):

@@ -6,8 +6,10 @@ module's name), or a function of another BPF program.
 
 from __future__ import annotations
 
+import errno
+
 from probee.btf.kinds import FUNC, TYPEDEF
-from probee.errors import LoadError
+from probee.errors import AttachError, LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +68,9 @@ def _in_kernel(spec: ProgramSpec, target: Callable[[], Btf], modules: Modules) -
             if found is not None:
                 return found, one.fd
     hook = f"{spec.section_kind} {spec.attach_to}"
+    if module not in ("", "vmlinux"):
+        what = f"has no {name} in its BTF" if modules.named(module) else "is not loaded, or has no BTF"
+        raise AttachError(f"{hook}: module {module} {what}", hook=hook, errno=errno.ENOENT)
     if spec.attach_type == _RAW_TP:
         from probee.kernel.links.raw_tp import unknown
 
