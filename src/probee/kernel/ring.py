@@ -90,7 +90,7 @@ class Ring:
         return found
 
     def _check(self, position: int, left: int) -> None:
-        if left > self.size or position % 8:
+        if left > self.size or position % 8 or left % 8:
             raise MapError(
                 f"the ring buffer's positions make no sense (consumer {position}, {left} of {self.size} "
                 "bytes): is another process reading it?"
@@ -169,7 +169,7 @@ class OverwrittenRing(Ring):
         at = start % self.size
         self._memory = memoryview(self._data[at : at + left].tobytes())
         fence()
-        gone = min(self._start() - start, left)
+        gone = min(self._start() - start, left) & ~7
         runs, position = self._runs(self._memory.cast("I"), start + gone, left - gone, limit, start, 1 << 64)
         self.overwritten += start + gone - begin
         return runs, position % (1 << _POSITION_BITS)
