@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -60,7 +61,8 @@ TARGET = r"""
 __attribute__((noinline)) int choose(u32 kind, u64 length) {
     volatile u64 sum = kind + length; return sum == 4;
 }
-SEC("socket") int filter(void *ctx) { return choose(3, 1); }
+struct __sk_buff { u32 len; };
+SEC("socket") int filter(struct __sk_buff *ctx) { return choose(3, 1); }
 """
 
 REPLACEMENT = r"""
@@ -126,9 +128,9 @@ SEC("?fentry.s/__x64_sys_chdir") int path(u64 *ctx) {
     probe_read_kernel(&address, 8, &registers[14]);  /* di: the path */
     return copy_from_user(got, 4, (void *)address);
 }
+const volatile u64 place;
 SEC("?lsm.s/file_open") int on_open(u64 *ctx) {
-    char first;
-    if (pid_tgid() >> 32 == self) { opened += 1; copy_from_user(&first, 1, (void *)1); }
+    if (pid_tgid() >> 32 == self) { opened += 1; copy_from_user(got, 4, (void *)place); }
     return 0;
 }
 """
@@ -138,7 +140,11 @@ def test_sleepable_programs_read_the_memory_of_users(tmp_path: Path) -> None:
     needs("fentry", "sleepable")
     if os.uname().machine != "x86_64":
         pytest.skip("the registers named here are those of x86-64")
-    with loaded(tmp_path, ASLEEP, "path", self=os.getpid()) as live, live.programs["path"].attach() as link:
+    try:
+        live = loaded(tmp_path, ASLEEP, "path", self=os.getpid())
+    except LoadError as error:
+        pytest.skip(f"this kernel's system calls take no sleepable programs (error injection): {error}")
+    with live, live.programs["path"].attach() as link:
         assert link.hook == "fentry.s __x64_sys_chdir"
         os.chdir(tmp_path)
         assert bytes(live.globals.got) == os.fsencode(tmp_path)[:4]
@@ -146,9 +152,16 @@ def test_sleepable_programs_read_the_memory_of_users(tmp_path: Path) -> None:
 
 def test_a_sleepable_security_program(tmp_path: Path) -> None:
     needs("lsm", "sleepable")
-    with loaded(tmp_path, ASLEEP, "on_open", self=os.getpid()) as live, live.programs["on_open"].attach():
+    memory = ctypes.create_string_buffer(b"read", 4)
+    spec = object_from_c(tmp_path, ASLEEP)
+    values = {
+        "self": os.getpid().to_bytes(4, "little"),
+        "place": ctypes.addressof(memory).to_bytes(8, "little"),
+    }
+    with load(spec, programs=["on_open"], values=values) as live, live.programs["on_open"].attach():
         (tmp_path / "x").write_text("")
         assert live.globals.opened > 0
+        assert bytes(live.globals.got) == b"read"
 
 
 def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:
@@ -232,7 +245,6 @@ def test_a_target_that_is_not_there(tmp_path: Path, section: str, message: str) 
 
 def mprotect() -> int:
     """The errno of a change of memory's protection."""
-    import ctypes
     import mmap
 
     libc = ctypes.CDLL(None, use_errno=True)
