@@ -16,13 +16,16 @@ from probee.verifier.explain import LineTable, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec
     from probee.sys.bpf import ProgAttr
     from probee.verifier.explain import Explanation
 
-_WHOLE, _VERDICT = 1, 4  # log levels: every instruction; only messages and statistics (BPF_LOG_STATS)
+# Log levels: every instruction; with every state; only messages and statistics (BPF_LOG_STATS).
+_WHOLE, _EVERY_STATE, _VERDICT = 1, 2, 4
 _LOG_SIZE = 256 * 1024
 _LOG_GROWTH = 8
 _LOG_LIMIT = 16 * 1024 * 1024 - 1  # kernels before 5.2 take no more; newer ones keep the end of longer logs
@@ -107,6 +110,8 @@ def retry(
         ) from None
     table = LineTable(linked.line_info, spec.btf, linked.endian)
     found = explain(text, table, poisoned, jumps)
+    if found.unknown and jumps is None and not found.report:
+        found = _with_states(attr, found, table, poisoned)
     _surroundings(found)
     message = found.message(attr.name)
     if btf_error:
@@ -123,6 +128,18 @@ def retry(
         cause=found.advice(),
         explanation=found,
     ) from None
+
+
+def _with_states(
+    attr: ProgAttr, found: Explanation, table: LineTable, poisoned: dict[int, str]
+) -> Explanation:
+    """The same explanation with the states of registers, which kernels before 5.18 write at level 2 only."""
+    fd, text = _log_of(attr, _EVERY_STATE)
+    if fd >= 0:
+        kernel_calls.kernel().close(fd)
+        return found
+    again = explain(text, table, poisoned)
+    return again if (again.insn, again.id) == (found.insn, found.id) else found
 
 
 def _lacking(attr: ProgAttr) -> Unsupported | None:
@@ -181,7 +198,8 @@ def _program_denied(attr: ProgAttr, number: int) -> PermissionDenied:
             errno=number,
             reason="token",
         )
-    return _memlock_denied(what) or caps.denied(what, *needs(attr.type), error=number)
+    needed = needs(attr.type)
+    return _memlock_denied(what, needed) or caps.denied(what, *needed, error=number)
 
 
 def _surroundings(found: Explanation) -> None:
@@ -224,12 +242,12 @@ def map_refused(spec: MapSpec) -> PermissionDenied:
     if spec.map_type in _NETWORK_MAPS:
         needed.append(caps.CAP_NET_ADMIN)
     what = f"creating map {spec.name}"
-    return _memlock_denied(what) or caps.denied(what, *needed)
+    return _memlock_denied(what, needed) or caps.denied(what, *needed)
 
 
-def _memlock_denied(what: str) -> PermissionDenied | None:
+def _memlock_denied(what: str, needed: Sequence[int]) -> PermissionDenied | None:
     """The error where locked memory is the limit and could not be raised."""
-    if caps.missing(caps.CAP_BPF) or not _charged():
+    if caps.missing(*needed) or not _charged():
         return None
     soft, _ = _limit()
     if soft < 0:

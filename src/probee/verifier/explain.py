@@ -57,7 +57,8 @@ class Explanation:
     cause (`explain_causes` has them all); `kind` is "verifier", "core", "kfunc", "map", "license" or "btf";
     `cause` and `fix` are texts. `id` and they are empty where the verdict is not a common one. `registers`
     (`r0` …) and `stack` (`fp-8` …) are all that was known there; `report` is the kernel's own, from Linux
-    7.3 on.
+    7.3 on. `unknown` are registers that mattered and whose states the log does not have: kernels before 5.18
+    write those only at log level 2.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Explanation:
         "registers",
         "report",
         "stack",
+        "unknown",
     )
 
     def __init__(self) -> None:
@@ -86,6 +88,7 @@ class Explanation:
         self.registers: dict[str, Register] = {}
         self.stack: dict[str, str] = {}
         self.report: Report | None = None
+        self.unknown: list[str] = []
 
     def advice(self) -> str:
         """Cause, knowledge and fix as text of one line."""
@@ -135,6 +138,8 @@ def explain(
     matter = [f"r{number}" for number in _registers(words, reading)]
     known = [f"{name} is {result.registers[name].words}" for name in matter if name in result.registers]
     result.known = ", ".join(known)
+    if not reading.stated:
+        result.unknown = [name for name in matter if name not in result.registers]
     if jumps is not None and not jumps and "too large" in words:
         result.cause = "the verifier walks every path, up to 1,000,000 instructions, and there are more"
         result.fix = "use fewer branches one after the other, or split the work with tail calls"

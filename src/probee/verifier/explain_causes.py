@@ -85,6 +85,13 @@ _FIRST = (
         global_call,
     ),
     Cause(
+        "global-call",
+        r"Arg#\d+ type \w+ in (\w+)\(\) is not supported",
+        says(
+            "on this kernel a global function takes only numbers and the context", "make the function static"
+        ),
+    ),
+    Cause(
         "kfunc-not-open",
         r"calling kernel function (\w+) is not allowed|kernel function (\w+) is not allowed",
         kfunc,
@@ -256,7 +263,11 @@ _MEMORY = (
             "set the whole variable first (padding counts)",
         ),
     ),
-    Cause("zero-size", r"invalid zero-sized read", says("the length may be 0", "test that it is at least 1")),
+    Cause(
+        "zero-size",
+        r"invalid zero-sized read|_size=\d+ off=\d+ size=0\b",
+        says("the length may be 0", "test that it is at least 1"),
+    ),
     Cause(
         "unbounded",
         r"unbounded memory access|min value is negative|unbounded min value|invalid variable buffer offset|"

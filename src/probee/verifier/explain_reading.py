@@ -87,7 +87,19 @@ class Reading:
     `states` are registers (by number) and `stack` slots (by name, `fp-8`) of the function it was in.
     """
 
-    __slots__ = ("comment", "frame", "insn", "lines", "report", "stack", "states", "stuck", "text", "verdict")
+    __slots__ = (
+        "comment",
+        "frame",
+        "insn",
+        "lines",
+        "report",
+        "stack",
+        "stated",
+        "states",
+        "stuck",
+        "text",
+        "verdict",
+    )
 
     def __init__(self, log: str) -> None:
         self.insn = -1
@@ -99,6 +111,7 @@ class Reading:
         self.lines: dict[int, str] = {}  # the last text of each instruction
         self.verdict: list[str] = []
         self.stuck = False
+        self.stated = False  # whether states stand behind instructions (since Linux 5.18)
         tail = "\n" + log[-_TAIL:]
         start = tail.rfind("\n" + REPORT)
         self.report = read_report(tail[start + 1 + len(REPORT) :]) if start >= 0 else None
@@ -138,6 +151,7 @@ class Reading:
         text, _, other = re.split(r"\s(?=\d{1,7}: (?:R|frame\d))", text, maxsplit=1)[0], "", text
         self.text = text.strip()
         self.lines[self.insn] = self.text
+        self.stated = self.stated or bool(state)
         self._remember(state or other)
         self.verdict = []
         self.stuck = False

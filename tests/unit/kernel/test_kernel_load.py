@@ -86,7 +86,7 @@ def test_values_that_do_not_fit(fake: FakeKernel, values: dict[str, bytes], mess
 
 
 def test_a_rejection_is_explained_from_a_growing_log(fake: FakeKernel) -> None:
-    log = "5: (79) r1 = *(u64 *)(r0 +0)\n" * 12000 + "R0 invalid mem access 'map_value_or_null'\n"
+    log = "5: (79) r1 = *(u64 *)(r0 +0) ; R10=fp0\n" * 8000 + "R0 invalid mem access 'map_value_or_null'\n"
     assert len(log) > 262144
     fake.refuse("prog_load", errno.EACCES, log, times=3)
     with pytest.raises(VerifierError, match="the verifier refuses count: R0 invalid mem access") as caught:
