@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
             return command([argv[1], "--help"])
         print(overview())
         return 0
-    if name in ("-V", "--version"):
+    if name in ("-V", "--version", "version"):
         print(f"probee {__version__}")
         return 0
     if name == "tools":
