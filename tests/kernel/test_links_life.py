@@ -161,8 +161,37 @@ def test_a_tracing_link_does_not_change_its_program(live: Collection) -> None:
     with live.programs["watch"].attach() as link:
         with pytest.raises(Unsupported, match="attach the new program, then close the old link"):
             link.update(live.programs["watch"])
-        with pytest.raises(AttachError, match="is of another type"):
-            link.update(live.programs["by_perf"])
+        link.detach()
+        with pytest.raises(ProbeeError, match="is closed"):
+            link.update(live.programs["watch"])
+
+
+def test_a_link_that_can_takes_another_program(tmp_path: Path) -> None:
+    """One of a cgroup: updated, refused to a program of another type, refused if it runs another by now."""
+    from probee.kernel.cgroups import mounts
+
+    needs("cgroup_multi", "link")
+    if not mounts():
+        pytest.skip("no cgroup2 is mounted")
+    text = r"""
+SEC("cgroup_skb/egress") int one(void *ctx) { return 1; }
+SEC("cgroup_skb/egress") int two(void *ctx) { return 1; }
+SEC("cgroup/sock_create") int other(void *ctx) { return 1; }
+"""
+    with load(object_from_c(tmp_path, text)) as live:
+        one, two, other = (live.programs[name] for name in ("one", "two", "other"))
+        with one.attach_cgroup(mounts()[0]) as link:
+            assert link.info().prog_id == one.id
+            link.update(two, old=one)
+            assert link.info().prog_id == two.id
+            with pytest.raises(AttachError, match="does not run program one any more"):
+                link.update(one, old=one)
+            with pytest.raises(AttachError, match="is of another type, or for another hook"):
+                link.update(other)
+            with Link.open(id=link.id) as again:
+                again.detach()  # forced: the other holder's link is off too
+            with pytest.raises(AttachError, match="the link is detached"):
+                link.update(one)
 
 
 def test_closed_links_say_so(live: Collection) -> None:

@@ -72,6 +72,8 @@ def test_a_table_is_replaced_in_its_link(tmp_path: Path) -> None:
             details = link.info()
             assert isinstance(details, StructOpsInfo)
             assert details.map_id == two.map.id
+            with Link.open(id=link.id) as again, pytest.raises(Unsupported, match=r"use replace\(table\)"):
+                again.update(live.programs["init"])
             with pytest.raises(AttachError, match="holds another table"):
                 link.replace(two, old=one)
         assert gone()

@@ -87,49 +87,15 @@ class Link:
         """Run `program` instead, without a moment in between where none runs (Linux 5.7).
 
         With `old`, only if the link runs that program now (else `AttachError`, EPERM). Links of the kinds
-        cgroup, netns, xdp, tcx, netkit, sockmap and struct_ops can; `Unsupported` for the others.
+        cgroup, netns, xdp, tcx, netkit and sockmap can; `Unsupported` for the others.
         """
         for fd in self.fds or (self.fd,):
             try:
                 self._kernel.link_update(fd, program.fd, old_fd=old.fd if old is not None else None)
             except OSError as error:
-                raise self._not_updated(program, old, error) from None
+                from probee.kernel.links.updating import explained
 
-    def _not_updated(self, program: Program, old: Program | None, error: OSError) -> ProbeeError:
-        number = error.errno or 0
-        if number == errno.EPERM and old is not None:
-            return AttachError(
-                f"{self.hook}: the link does not run program {old.name} any more",
-                hook=self.hook,
-                errno=number,
-            )
-        if number == errno.EINVAL and program.type != self._program_type():
-            return AttachError(
-                f"{self.hook}: program {program.name} is of another type than the one attached",
-                hook=self.hook,
-                errno=number,
-            )
-        if number in _NO_SUCH_CALL:
-            return Unsupported(
-                f"the kernel can't change the program of a link to {self.hook}; "
-                "attach the new program, then close the old link",
-                feature="BPF_LINK_UPDATE",
-            )
-        if number == errno.ENOLINK:
-            return AttachError(f"{self.hook}: the link is detached", hook=self.hook, errno=number)
-        return refused(self.hook, error)
-
-    def _program_type(self) -> int:
-        from probee.sys.bpf import PROG_GET_FD_BY_ID
-
-        try:
-            fd = self._kernel.fd_by_id(PROG_GET_FD_BY_ID, self._kernel.link_info(self.fd).prog_id)
-        except OSError:
-            return -1
-        try:
-            return int(self._kernel.prog_info(fd).type)
-        finally:
-            self._kernel.close(fd)
+                raise explained(self, program, old, error) from None
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the link attached beyond this process, as a file in a BPF file system (Linux 5.7).
@@ -241,6 +207,6 @@ def refused(hook: str, error: OSError, doing: str = "attaching to") -> AttachErr
         from probee.sys import caps
 
         return caps.denied(f"{doing} {hook}", caps.CAP_BPF, caps.CAP_PERFMON, error=number)
-    verb = "attach to" if doing == "attaching to" else "detach from"
     text = "the kernel lacks this way of attaching" if number == _ENOTSUPP else os.strerror(number)
-    return AttachError(f"can't {verb} {hook}: {text}", hook=hook, errno=number)
+    start = f"can't attach to {hook}" if doing == "attaching to" else f"{doing} {hook} failed"
+    return AttachError(f"{start}: {text}", hook=hook, errno=number)

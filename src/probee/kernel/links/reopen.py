@@ -69,6 +69,10 @@ def _typed(fds: list[int]) -> Link:
         from probee.kernel.links.iter import IterLink
 
         return IterLink(fds, hook)
+    if kind == link_info.STRUCT_OPS:
+        from probee.kernel.links.struct_ops import StructOpsLink
+
+        return StructOpsLink(fds, hook)
     return Link(fds, hook)
 
 

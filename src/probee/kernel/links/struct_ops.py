@@ -10,6 +10,7 @@ from probee.kernel.links.base import LegacyLink, Link, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from probee.kernel.program import Program
     from probee.kernel.struct_ops import StructOps
 
 BPF_STRUCT_OPS = 44  # enum bpf_attach_type
@@ -20,6 +21,12 @@ class StructOpsLink(Link):
     """A table that is registered as long as the link lives."""
 
     __slots__ = ()
+
+    def update(self, program: Program, *, old: Program | None = None) -> None:
+        raise Unsupported(
+            f"{self.hook}: a struct_ops link holds a table, not a program; use replace(table)",
+            feature="BPF_LINK_UPDATE",
+        )
 
     def replace(self, ops: StructOps, *, old: StructOps | None = None) -> None:
         """Register `ops` in place of the table in the link, at once (Linux 6.4). `old`: only if it is
