@@ -120,20 +120,38 @@ def _write_command(
 
 @contextmanager
 def _turn() -> Iterator[None]:
-    """As many machines at a time as there are processors: a guest mostly keeps one busy."""
-    CACHE.mkdir(parents=True, exist_ok=True)
+    """As many machines at a time as there are processors, in order of arrival."""
+    queue = CACHE / "queue"
+    queue.mkdir(parents=True, exist_ok=True)
+    ticket = queue / f"{time.time_ns()}-{os.getpid()}"
     with ExitStack() as files:
+        # A ticket is locked as long as its owner waits: what is left of one that was killed is not.
+        files.callback(ticket.unlink, missing_ok=True)
+        fcntl.flock(files.enter_context(ticket.open("w")), fcntl.LOCK_EX)
         paths = [CACHE / f"running{n or ''}.lock" for n in range(os.cpu_count() or 1)]
         slots = [files.enter_context(path.open("w")) for path in paths]
         said = False
-        while not any(_locked(slot) for slot in slots):
+        while _before(ticket) or not any(_locked(slot) for slot in slots):
             if not said:
                 print(
                     "matrix: other machines are running, waiting for one's end …", file=sys.stderr, flush=True
                 )
                 said = True
             time.sleep(0.5)
+        ticket.unlink(missing_ok=True)
         yield
+
+
+def _before(ticket: Path) -> bool:
+    """Is someone waiting who came before?"""
+    for other in sorted(ticket.parent.iterdir()):
+        if other.name >= ticket.name:
+            return False
+        with suppress(FileNotFoundError), other.open() as file:
+            if not _locked(file):
+                return True
+            other.unlink(missing_ok=True)
+    return False
 
 
 def _locked(file: IO[str]) -> bool:
