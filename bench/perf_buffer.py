@@ -25,8 +25,8 @@ from probee.isa.asm import assemble
 from probee.sys import kernel
 from probee.sys.bpf import ProgAttr
 
-PAGES = 512  # 2 MiB
-RUNS = 20  # of the program, each emits a thousand
+PAGES = 256  # 1 MiB
+RUNS = 18  # of the program, each emits a thousand
 RECORDS = RUNS * 1000
 RAW_TRACEPOINT = 17
 ON_CPU = 1
