@@ -51,9 +51,11 @@ def test_btf_show(live: Collection, cli: Cli) -> None:
     assert set(facts["prog_ids"]) == {program.id for program in live.programs.values()}
     assert live.maps["counts"].id in facts["map_ids"]
     kernel = [one for one in cli.json("btf") if one.get("name") == "vmlinux"]
+    assert "counts" in cli.text("btf", "show", "id", str(id))
+    if not kernel:
+        pytest.skip("this kernel gives its own types no id")
     assert [one["kernel"] for one in kernel] == [True]
     assert "[vmlinux]" in cli.text("btf")
-    assert "on_enter" not in cli.text("btf", "show", "id", str(id))
 
 
 def test_btf_dump_as_c_and_python(live: Collection, cli: Cli, tmp_path: Path) -> None:
