@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC = 0, 1, 2, 10
 STB_LOCAL, STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE = 0, 1, 2, 10
+_IS_CODE = bytes((info & 15) in (STT_FUNC, STT_GNU_IFUNC) for info in range(256))
 _FEW = 8  # names looked up one by one; above, one pass over the table finds all
 _MANY = 4000  # texts that hold a pattern's literal: above, try every name
 _STRAY = 4096  # bytes that look like a reference to a name and aren't: above, search by columns
@@ -223,8 +224,7 @@ class SymbolTable:
     def at(self, address: int) -> Symbol | None:
         """The function that `address` is in, or that starts last before it; `None` if none does."""
         if self._starts is None:
-            code = [(info & 15) in (STT_FUNC, STT_GNU_IFUNC) for info in range(256)]
-            self._starts = sorted(compress(self.values(), map(code.__getitem__, self.infos())))
+            self._starts = sorted(compress(self.values(), self.infos().translate(_IS_CODE)))
         below = bisect_right(self._starts, address) - 1
         if below < 0 or not self._starts[below]:
             return None
