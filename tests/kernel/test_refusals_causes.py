@@ -120,7 +120,7 @@ CASES: dict[str, Case] = {
         SEC("raw_tp/sys_enter") int p(u64 *ctx) {
             return second((void *)ctx[1]); }""",
         4,
-        "second is verified by itself",
+        "is verified by itself",
     ),
     "maybe-null": Case(
         f"""{RAW_TP} u32 key = 1;

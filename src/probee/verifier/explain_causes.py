@@ -56,6 +56,10 @@ def find(words: str, reading: Reading) -> tuple[Cause | None, str, str]:
     return None, "", ""
 
 
+_CALLBACK = says(
+    "a function that is called back takes and returns what the helper says, 0 or 1 as a rule",
+    "give it the arguments of the helper's documentation, and return 0 or 1",
+)
 _FIRST = (
     Cause(
         "missing-relocation",
@@ -112,11 +116,12 @@ _FIRST = (
             "release it before each return, also where the program leaves early",
         ),
     ),
+    Cause("callback", r"At (?:async )?callback return", _CALLBACK),
     Cause("return-value", r"At program exit the register R0 has .*should have been in (.*)", returns),
     Cause(
         "return-value",
         r"At program exit the register R\d is not a known value|R0 has value|At subprogram exit|"
-        r"in functions that return 'int'|At async callback return",
+        r"in functions that return 'int'",
         says(
             "the value that is returned here is not one that the kernel takes",
             "return one of the hook's constants on every path",
@@ -356,14 +361,7 @@ _CALLS = (
             "the helper does not take this argument here", "copy the data to the stack first; pass 0 as flags"
         ),
     ),
-    Cause(
-        "callback",
-        r"callback|exception cb",
-        says(
-            "a function that is called back takes and returns what the helper says, 0 or 1 as a rule",
-            "give it the arguments of the helper's documentation, and return 0 or 1",
-        ),
-    ),
+    Cause("callback", r"callback|exception cb", _CALLBACK),
     Cause(
         "stack-depth",
         r"combined stack size|stack frames? .*too|call stack of \d+ frames",
