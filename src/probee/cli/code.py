@@ -23,6 +23,7 @@ from ..btf.kinds import (
 )
 from ..errors import ProbeeError
 from ..sys.details import ProgDetails
+from ..tools._common import visible
 from . import seek
 from .style import dim
 
@@ -58,7 +59,7 @@ class Source:
         """`; text`, with the place if `linum`."""
         place = f" [{self.file}:{self.line}:{self.column}]" if linum else ""
         text = self.text or f"{self.file}:{self.line}"
-        return dim(f"; {text}{place}")
+        return dim(f"; {visible(text + place)}")
 
 
 class Debug:

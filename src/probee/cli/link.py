@@ -7,6 +7,7 @@ from typing import Any
 from .. import sys as kernel_calls
 from ..errors import ProbeeError
 from ..kernel import link_info
+from ..tools._common import visible
 from . import seek
 from .grammar import Words, command
 from .output import Output
@@ -103,7 +104,7 @@ def _row(facts: dict[str, Any], hook: str, scene: Scene) -> tuple[Any, ...]:
 
 
 def _print_one(facts: dict[str, Any], hook: str, scene: Scene) -> None:
-    print(bold(f"link {facts['id']}  {hook}"))
+    print(bold(f"link {facts['id']}  {visible(hook)}"))
     pairs = [("type", facts["type"]), ("program", program_name(facts["prog_id"]))]
     for name, value in facts.items():
         if name not in _FLAG_WORDS and value not in ("", 0, False):

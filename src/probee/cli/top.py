@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ProbeeError
 from ..sys.details import ProgDetails
+from ..tools._common import visible
 from . import seek
 from .main import one_interrupt
 from .output import duration_text, layout, width
@@ -85,7 +86,7 @@ class Program:
         }
 
     def row(self) -> list[str]:
-        owners = ", ".join(f"{comm}({pid})" for pid, comm in self.owners)
+        owners = ", ".join(f"{visible(comm)}({pid})" for pid, comm in self.owners)
         return [
             str(self.id),
             str(self.type),

@@ -8,6 +8,7 @@ import pytest
 
 from probee.btf import BtfBuilder
 from probee.cli import btf_raw, top
+from probee.cli.code import Source
 from probee.cli.kallsyms import KernelSymbols
 from probee.cli.owners import fdinfo
 from probee.cli.xlated import Listing, as_json, graph, jump_target, lines
@@ -180,6 +181,13 @@ def test_tops_table_fits_the_screen() -> None:
     assert lines[-1] == "… and 1 more"
     assert all(len(line) <= 60 for line in lines)
     assert "3 programs, 1.05% of a CPU, 505 events/s  by CPU" in top.frame(PROGRAMS, "cpu", 100, 5)[0]
+
+
+def test_what_others_name_their_things_does_not_move_the_cursor() -> None:
+    one = program(9, "evil", 1, 1)
+    one.owners = [(7, "a\x1b[2Jb")]
+    assert "\x1b" not in "".join(top.frame([one], "cpu", 0, 0))
+    assert "\x1b" not in Source("f.c", 1, 0, "x\x1b[2J").words(True)
 
 
 def test_fdinfo_of_what_is_gone_is_empty() -> None:
