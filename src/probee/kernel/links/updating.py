@@ -43,7 +43,7 @@ def explained(link: Link, program: Program, old: Program | None, error: OSError)
         )
     if number == errno.EINVAL:
         return AttachError(
-            f"{link.hook}: program {program.name} is of another type, or for another hook, than the one there",
+            f"{link.hook}: program {program.name} is of another type, or for another hook than this",
             hook=link.hook,
             errno=number,
         )
