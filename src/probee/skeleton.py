@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import zlib
 
-from .errors import ObjectError
 from .kernel.objects import load, open_object
 
 TYPE_CHECKING = False
@@ -36,10 +35,7 @@ class Skeleton:
     @classmethod
     def spec(cls) -> ObjectSpec:
         """The object as a spec, which may be changed and given to `probee.load`."""
-        spec = open_object(unpacked(cls._object), name=cls._name)
-        for ring, struct in cls._records.items():
-            set_record(spec, ring, struct)
-        return spec
+        return open_object(unpacked(cls._object), name=cls._name, records=cls._records)
 
     def attach(self) -> dict[str, Link]:
         """Attach every program whose section says to what. Returns the links by program."""
@@ -66,19 +62,4 @@ def unpacked(text: str) -> bytes:
     return zlib.decompress(base64.b85decode("".join(text.split())))
 
 
-def set_record(spec: ObjectSpec, ring: str, struct: str) -> None:
-    """Say that the records of a ring or perf buffer are of a struct. Raises ObjectError if there is none."""
-    from .btf.kinds import STRUCT, UNION
-
-    if ring not in spec.maps:
-        raise ObjectError(f"{spec.name} has no map {ring!r}; it has {', '.join(spec.maps) or 'none'}")
-    found = spec.btf.find(struct, STRUCT, UNION) if spec.btf is not None else None
-    if found is None:
-        raise ObjectError(
-            f"{spec.name} has no struct {struct!r} in its types; compilers leave out those that no map, "
-            "global or function mentions"
-        )
-    spec.maps[ring].record_type_id = found
-
-
-__all__ = ["Skeleton", "packed", "set_record", "unpacked"]
+__all__ = ["Skeleton", "packed", "unpacked"]

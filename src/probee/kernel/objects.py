@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from probee.btf.kinds import STRUCT, UNION
+from probee.errors import ObjectError
 from probee.kernel.load import Collection
 from probee.kernel.load import load as load_spec
 from probee.obj import ObjectSpec, read_object
@@ -19,16 +21,36 @@ if TYPE_CHECKING:
 
 
 def open_object(
-    source: Source, *, name: str = "", lenient: bool = False, sections: Mapping[str, str] | None = None
+    source: Source,
+    *,
+    name: str = "",
+    lenient: bool = False,
+    sections: Mapping[str, str] | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> ObjectSpec:
     """The spec of an object, to be looked at and changed before loading.
 
-    `sections` are section names by program, to load programs as if they stood there. See `load`.
+    `sections` are section names by program, to load programs as if they stood there; `records` are structs by
+    ring or perf buffer. See `load`.
     """
     spec = source if isinstance(source, ObjectSpec) else read_object(source, name, lenient=lenient)
     for program, section in (sections or {}).items():
         spec.program(program).load_as(section)
+    for ring, struct in (records or {}).items():
+        _set_record(spec, ring, struct)
     return spec
+
+
+def _set_record(spec: ObjectSpec, ring: str, struct: str) -> None:
+    if ring not in spec.maps:
+        raise ObjectError(f"{spec.name} has no map {ring!r}; it has {', '.join(spec.maps) or 'none'}")
+    found = spec.btf.find(struct, STRUCT, UNION) if spec.btf is not None else None
+    if found is None:
+        raise ObjectError(
+            f"{spec.name} has no struct {struct!r} in its types; compilers leave out those that no map, "
+            "global or function mentions"
+        )
+    spec.maps[ring].record_type_id = found
 
 
 def load(
@@ -42,6 +64,7 @@ def load(
     maps: Mapping[str, Any] | None = None,
     classes: dict[str, type] | None = None,
     sections: Mapping[str, str] | None = None,
+    records: Mapping[str, str] | None = None,
     lenient: bool = False,
     log_level: int = 0,
     kconfig: str = "",
@@ -63,6 +86,7 @@ def load(
         maps: maps to use instead of new ones, by name: live ones, descriptors, or paths of pins.
         classes: record classes by the name of the struct.
         sections: section names by program, to load programs as if they stood there.
+        records: names of structs by ring or perf buffer: what its records are. C says it nowhere.
         lenient: take section names and map definitions of other loaders too.
         log_level: 1 (each instruction), 2 (also the verifier's states) or 4 (statistics): the log is then in
             `program.log`. A program that is refused has its log in the error in any case.
@@ -76,7 +100,7 @@ def load(
         LoadError: something else is in the way. PermissionDenied, Unsupported: what their names say.
         OSError: the file can't be read.
     """
-    spec = open_object(source, name=name, lenient=lenient, sections=sections)
+    spec = open_object(source, name=name, lenient=lenient, sections=sections, records=records)
     return load_spec(
         spec,
         programs=programs,
