@@ -96,6 +96,15 @@ class _Results:
     def __init__(self, path: Path) -> None:
         self.recorder = Recorder(path)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.recorder.start(report.nodeid)
+            self.recorder.phase(report.nodeid, "failed", f"not collected: {_crash(report)}")
+            self.recorder.finish(report.nodeid)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.recorder.collected([item.nodeid for item in session.items])
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.recorder.start(nodeid)
 
@@ -104,12 +113,18 @@ class _Results:
         if report.skipped:
             reason = _why(report)
         elif report.failed:
-            crash = getattr(report.longrepr, "reprcrash", None)
-            reason = (crash.message if crash else report.longreprtext).strip().partition("\n")[0]
+            reason = _crash(report)
         self.recorder.phase(report.nodeid, report.outcome, reason)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self.recorder.finish(nodeid)
+
+
+def _crash(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The line of a failure that says most."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message.strip().splitlines() if crash else report.longreprtext.strip().splitlines()[::-1]
+    return text[0] if text else "no reason given"
 
 
 def _why(report: pytest.TestReport) -> str:

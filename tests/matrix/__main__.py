@@ -12,7 +12,7 @@ from pathlib import Path
 from .kernels import SUITES, MatrixError, kernel
 from .results import Results
 from .table import Row, print_table, update_docs
-from .vm import REPO, run
+from .vm import REPO, TIMED_OUT, run, turn
 
 HERE = "here"
 # What says something about a kernel: what is tried in it, and that libbpf agrees. What a user's environment
@@ -24,7 +24,7 @@ TESTS = (
     ),
     "tests/differential/test_judge.py",
 )
-_PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+_PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
 # A guest's second is a twentieth of the host's.
 _IN_GUEST = ["-o", "timeout=300"]
 
@@ -44,32 +44,37 @@ def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
     """Boots the kernel again, without the test that did it, when a test takes the machine down."""
     machine = kernel(name)
     results = Results()
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory:
+    inside = "/run/probee-matrix"
+    words = [f"--results={inside}/results", f"--without={inside}/done", f"@{inside}/tests"]
+    with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory, turn():
         share = Path(directory)
+        path = share / "results"
+        (share / "tests").write_text("\n".join(tests))  # many names make a long command line
+        begin = time.monotonic()
         while True:
-            path = share / "results"
+            (share / "done").write_text("\n".join(sorted(results.known())))
             path.unlink(missing_ok=True)
-            done = share / "done"
-            done.write_text("\n".join(sorted(results.known())))
-            # Many names make a long command line.
-            (share / "tests").write_text("\n".join(tests))
-            inside = "/run/probee-matrix"
-            words = [f"--results={inside}/results", f"--without={inside}/done", f"@{inside}/tests"]
             left = timeout - (time.monotonic() - begin)
+            died = ""
             try:
                 code = run(machine, [*_PYTEST, *_IN_GUEST, *words], share=share, timeout=left)
-                why = f"had not ended after {timeout:.0f} s" if code == 124 else ""
             except MatrixError as error:
-                why = str(error)
-            found = _read(path, why or "pytest did not start in the machine")
+                code, died = 0, str(error)
+            found = _read(path, died or "pytest did not start in the machine")
             results.add(found)
-            for test in found.unfinished:
-                results.failed[test] = why or "pytest ended in it"
-            if not why or not found.unfinished or time.monotonic() - begin >= timeout:
+            if code == TIMED_OUT:
+                results.not_run |= set(found.unfinished)
                 break
-            print(f"matrix: {why}\nmatrix: once more, without {', '.join(found.unfinished)}", file=sys.stderr)
-    return Row(name, machine.release, results, time.monotonic() - begin)
+            if code not in (0, 1):
+                results.failed["pytest"] = f"ended with exit code {code}"
+            results.failed |= dict.fromkeys(found.unfinished, died or "pytest ended in it")
+            if not died or not found.unfinished:
+                break
+            print(
+                f"matrix: {died}\nmatrix: once more, without {', '.join(found.unfinished)}", file=sys.stderr
+            )
+        seconds = time.monotonic() - begin
+    return Row(name, machine.release, results, seconds)
 
 
 def _read(path: Path, otherwise: str) -> Results:

@@ -15,8 +15,13 @@ class Recorder:
     """Writes a line when a test starts and one when it ends."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: IO[str] = path.open("a")
         self._outcome: dict[str, tuple[str, str]] = {}
+
+    def collected(self, tests: list[str]) -> None:
+        """What will run, in a file of its own: of a run that is cut off, the rest is known by name."""
+        _plan(self._path).write_text("".join(f"{test}\n" for test in tests))
 
     def start(self, test: str) -> None:
         self._outcome[test] = ("passed", "")
@@ -36,6 +41,10 @@ class Recorder:
         self._file.flush()
 
 
+def _plan(path: Path) -> Path:
+    return path.with_name(path.name + ".collected")
+
+
 @dataclass
 class Results:
     """Of one kernel."""
@@ -43,7 +52,8 @@ class Results:
     passed: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # test -> why
     failed: dict[str, str] = field(default_factory=dict)  # test -> last line of the failure
-    unfinished: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)  # what ran when the run ended
+    not_run: set[str] = field(default_factory=set)  # what was never begun
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -65,12 +75,15 @@ class Results:
             else:
                 (out.skipped if outcome == "skipped" else out.failed)[test] = record["reason"]
         out.unfinished = list(running)
+        if _plan(path).exists():
+            out.not_run = set(_plan(path).read_text().splitlines()) - out.known() - set(running)
         return out
 
     def add(self, other: Results) -> None:
         self.passed += other.passed
         self.skipped |= other.skipped
         self.failed |= other.failed
+        self.not_run = other.not_run
 
     def known(self) -> set[str]:
         return {*self.passed, *self.skipped, *self.failed}

@@ -31,6 +31,7 @@ class Row:
             "passed": len(self.results.passed),
             "skipped": dict(sorted(self.reasons().items())),
             "failed": dict(sorted(self.results.failed.items())),
+            "not run": len(self.results.not_run),
         }
 
 
@@ -49,13 +50,13 @@ def print_table(rows: list[Row]) -> None:
         print(f"\nskipped on {' and '.join(row.kernel for row in rows)}, so not run at all:")
         for test in sorted(everywhere):
             print(f"  {test}: {rows[-1].results.skipped[test]}")
-    print(f"\n{'kernel':8} {'release':28} {'passed':>6} {'skipped':>7} {'failed':>6} {'minutes':>7}")
+    heads = ("passed", "skipped", "failed", "not run", "minutes")
+    print(f"\n{'kernel':8} {'release':28}" + "".join(f"{head:>8}" for head in heads))
     for row in rows:
-        passed, skipped, failed = (
-            len(x) for x in (row.results.passed, row.results.skipped, row.results.failed)
-        )
-        minutes = row.seconds / 60
-        print(f"{row.kernel:8} {row.release:28} {passed:6} {skipped:7} {failed:6} {minutes:7.1f}")
+        found = row.results
+        counts = [len(group) for group in (found.passed, found.skipped, found.failed, found.not_run)]
+        numbers = "".join(f"{count:8}" for count in counts)
+        print(f"{row.kernel:8} {row.release:28}{numbers}{row.seconds / 60:8.1f}")
 
 
 def update_docs(rows: list[Row]) -> None:
@@ -73,7 +74,7 @@ def update_docs(rows: list[Row]) -> None:
 def render(known: dict[str, dict[str, object]]) -> str:
     """The table in Markdown: counts for each kernel, then what was missing where."""
     names = [name for name in _ORDER if name in known]
-    lines = ["| kernel | release | passed | skipped | failed |", "|---|---|---|---|---|"]
+    lines = ["| kernel | release | passed | skipped | failed | not run |", "|---|---|---|---|---|---|"]
     reasons: dict[str, dict[str, int]] = {}
     for name in names:
         facts = known[name]
@@ -81,9 +82,8 @@ def render(known: dict[str, dict[str, object]]) -> str:
         failed = facts["failed"]
         assert isinstance(skipped, dict)
         assert isinstance(failed, dict)
-        lines.append(
-            f"| {name} | {facts['release']} | {facts['passed']} | {sum(skipped.values())} | {len(failed)} |"
-        )
+        numbers = [facts["passed"], sum(skipped.values()), len(failed), facts.get("not run", 0)]
+        lines.append(f"| {name} | {facts['release']} | {' | '.join(map(str, numbers))} |")
         for reason, count in skipped.items():
             reasons.setdefault(reason, {})[name] = count
     lines += ["", f"| why tests were skipped | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]

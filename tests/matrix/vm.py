@@ -52,8 +52,8 @@ def run(
 ) -> int:
     """Boots `machine`, runs `command` in it as root, and gives its exit code; 124 after `timeout` seconds.
 
-    `share` is seen in the guest as /run/probee-matrix. Raises MatrixError if the machine ends without a
-    status.
+    `share` is seen in the guest as /run/probee-matrix. Whoever calls it has its `turn`. Raises MatrixError if
+    the machine ends without a status.
     """
     if not shutil.which(QEMU):
         raise MatrixError(f"needs {QEMU} (Debian's package qemu-system-x86)")
@@ -77,11 +77,9 @@ def run(
         qemu += ["-device", "virtconsole,chardev=out", "-device", "virtio-rng-pci"]
         for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
-        with _turn():
-            _copy_repository(share / "repository")
-            code = _wait(
-                subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL), timeout, requests
-            )
+        _copy_repository(share / "repository")
+        process = subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL)
+        code = _wait(process, timeout, requests)
     if code == TIMED_OUT:
         print(f"matrix: {machine.name} had not finished after {timeout:.0f} s", file=sys.stderr)
         return code
@@ -119,7 +117,7 @@ def _write_command(
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def turn() -> Iterator[None]:
     """As many machines at a time as there are processors, in order of arrival."""
     queue = CACHE / "queue"
     queue.mkdir(parents=True, exist_ok=True)
@@ -211,7 +209,8 @@ def main() -> int:
         share = Path(directory)
         try:
             machine = kernel(options.kernel, refresh=options.refresh)
-            return run(machine, command, share=share, timeout=options.timeout, memory=options.memory)
+            with turn():
+                return run(machine, command, share=share, timeout=options.timeout, memory=options.memory)
         except MatrixError as error:
             print(f"matrix: {error}", file=sys.stderr)
             return 125

@@ -29,6 +29,7 @@ def test_the_archive_keeps_its_alignment() -> None:
 def test_the_worst_phase_of_a_test_counts(tmp_path: Path) -> None:
     path = tmp_path / "results"
     recorder = Recorder(path)
+    recorder.collected(["good", "lacks", "leaks", "took the machine down", "came later"])
     for test, phases in {
         "good": [("passed", ""), ("passed", "")],
         "lacks": [("passed", ""), ("skipped", "no kprobes"), ("passed", "")],
@@ -46,6 +47,7 @@ def test_the_worst_phase_of_a_test_counts(tmp_path: Path) -> None:
     assert got.skipped == {"lacks": "no kprobes"}
     assert got.failed == {"leaks": "left a descriptor open"}
     assert got.unfinished == ["took the machine down"]
+    assert got.not_run == {"came later"}
 
 
 def test_rows_of_other_kernels_stay_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,14 +57,14 @@ def test_rows_of_other_kernels_stay_in_the_page(tmp_path: Path, monkeypatch: pyt
     old = Results(
         passed=["a"], skipped={"b": "this kernel (5.10.0-1) has no x", "c": "this kernel (5.10.0-1) has no x"}
     )
-    new = Results(passed=["a", "b"], failed={"c": "assert 1 == 2"})
+    new = Results(passed=["a", "b"], failed={"c": "assert 1 == 2"}, not_run={"d", "e", "f"})
     table.update_docs([Row("5.10", "5.10.0-1", old, 60.0)])
     table.update_docs([Row("6.12", "6.12.1", new, 60.0)])
     text = page.read_text()
     assert text.startswith(f"before\n{table.BEGIN}\n| kernel |")
     assert text.endswith(f"{table.END}\nafter\n")
-    assert "| 5.10 | 5.10.0-1 | 1 | 2 | 0 |" in text
-    assert "| 6.12 | 6.12.1 | 2 | 0 | 1 |" in text
+    assert "| 5.10 | 5.10.0-1 | 1 | 2 | 0 | 0 |" in text
+    assert "| 6.12 | 6.12.1 | 2 | 0 | 1 | 3 |" in text
     assert "| this kernel has no x | 2 |  |" in text
     assert json.loads((tmp_path / "kernels.json").read_text())["6.12"]["failed"] == {"c": "assert 1 == 2"}
 
