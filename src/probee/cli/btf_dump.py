@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 
 from ..btf import Btf, BtfType, kernel_btf, open_btf
@@ -61,18 +63,35 @@ def dump(words: Words, output: Output) -> int:
     elif output.json:
         raise Wrong(f"there is no JSON of `format {form}`")
     elif form == "c":
-        from ..btf import render_c
-
-        text = render_c(btf, roots, header=True)
-        if is_kernel and roots is None:
-            body, guard, end = text.rpartition("\n#endif")
-            text = body + kfuncs(btf) + guard + end
-        sys.stdout.write(text)
+        sys.stdout.write(_kernel_header(btf) if is_kernel and roots is None else _header(btf, roots))
     else:
         from ..btf import render_python
 
         print(render_python(btf, roots).rstrip("\n"))
     return 0
+
+
+def _header(btf: Btf, roots: Iterable[int] | None) -> str:
+    from ..btf import render_c
+
+    return render_c(btf, roots, header=True)
+
+
+def _kernel_header(btf: Btf) -> str:
+    """What is called vmlinux.h. It takes seconds to write, so that of the last kernels is kept."""
+    from hashlib import blake2b
+
+    from ..btf import c_source, store
+
+    writer = os.stat(c_source.__file__).st_mtime_ns
+    name = f"{blake2b(btf.raw, digest_size=16).hexdigest()}-{writer:x}.h"
+    for kept in store.load(name):
+        with kept, suppress(zlib.error, UnicodeDecodeError):
+            return zlib.decompress(kept).decode()
+    body, guard, end = _header(btf, None).rpartition("\n#endif")
+    text = body + kfuncs(btf) + guard + end
+    store.save(name, zlib.compress(text.encode(), 1))
+    return text
 
 
 def _end(btf: Btf) -> int:
