@@ -61,10 +61,9 @@ def profile(words: Words, output: Output) -> int:
         with Statistics():
             before = handle.program()
             began = time.monotonic_ns()
-            if not output.json:
-                note = f"for {seconds} s" if seconds else "until Ctrl-C"
-                output.note(f"counting runs of {seek.prog_name(handle, before)} (id {before.id}) {note}")
-            _wait(seconds)
+            how_long = f"for {seconds} s" if seconds else "until Ctrl-C"
+            name = seek.prog_name(handle, before)
+            _wait(seconds, "" if output.json else f"counting runs of {name} (id {before.id}) {how_long}")
             passed = time.monotonic_ns() - began
             after = handle.program()
     runs = after.run_count - before.run_count
@@ -83,11 +82,12 @@ def profile(words: Words, output: Output) -> int:
     return 0
 
 
-def _wait(seconds: int) -> None:
-    """Wait that long, or until Ctrl-C, which is no error here."""
+def _wait(seconds: int, note: str) -> None:
+    """Say what is done and wait that long, or until Ctrl-C, which is no error here."""
     one_interrupt()
-    sys.stdout.flush()
     try:
+        if note:
+            print(f"probee: {note}", file=sys.stderr, flush=True)
         if seconds:
             time.sleep(seconds)
         else:
