@@ -15,8 +15,8 @@ from .table import Row, print_table, update_docs
 from .vm import REPO, TIMED_OUT, run, turn
 
 HERE = "here"
-# What says something about a kernel: what is tried in it, and that libbpf agrees. What commands print and what
-# a user's environment does to them (full disks, signals) is the same with all, and takes most of the time.
+# What says something about a kernel: what is tried in it, and that libbpf agrees. What commands print, and
+# how they bear full disks and signals, is the same with all, and takes most of the time.
 _AT_HOME = ("test_bad_input", "test_cli", "test_features_cli")
 TESTS = (
     *sorted(
