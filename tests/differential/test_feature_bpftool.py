@@ -18,7 +18,7 @@ from probee.kernel.features.attempt import EXIT, ZERO, insn, verdict
 pytestmark = pytest.mark.root
 
 # bpftool asks for tracing, LSM and replacing programs by attaching them to type 1 of the kernel's BTF, with
-# fentry's attach type for tracing. We ask for tracing by tp_btf, which a kernel that refuses fentry to all may
+# fentry's attach type for tracing. We ask for it by tp_btf, which a kernel that refuses fentry to all may
 # well take.
 BY_TARGET = {"tracing": "fentry", "ext": "freplace", "lsm": "lsm"}
 
