@@ -414,15 +414,23 @@ def test_what_programs_print() -> None:
             print(f"hello {bp.pid()}")
 
     with bp.attach(hello) as session:
-        lines, again = session.printed(0), session.printed(0.5)
-        assert f"hello {os.getpid()}" not in list(lines)
-        for got in (again, session.printed()):
-            timer = threading.Timer(0.1, make, [2])
-            timer.start()
-            mine = (line for line in got if line == f"hello {os.getpid()}")  # others may print, too
-            assert next(mine) == next(mine)
-            timer.join()
-            got.close()
+        assert f"hello {os.getpid()}" not in list(session.printed(0))
+        enough = threading.Event()
+
+        def repeat() -> None:  # a slow kernel takes its time to open the stream
+            while not enough.wait(0.05):
+                make(1)
+
+        thread = threading.Thread(target=repeat)
+        thread.start()
+        try:
+            for got in (session.printed(60), session.printed()):
+                mine = (line for line in got if line == f"hello {os.getpid()}")  # others may print, too
+                assert next(mine) == next(mine)
+                got.close()
+        finally:
+            enough.set()
+            thread.join()
     instances = Path("/sys/kernel/tracing/instances")
     assert not list(instances.glob(f"probee-{os.getpid()}-*"))
 
