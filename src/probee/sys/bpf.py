@@ -1021,8 +1021,8 @@ class Kernel:
 
         `sample` is the period, or with `frequency` samples a second. `flags` are further attribute bits.
         `path` (uprobes; a kprobe's function) is handed over as config1's pointer. `bp_type` is a breakpoint's
-        kind; `open_flags` are further PERF_FLAG_… bits of the call. `wakeup` is after how many events (bytes with
-        the watermark bit in `flags`) readers wake up, `clock` the clock's number with the bit for clock ids.
+        kind; `open_flags` are further PERF_FLAG_… bits of the call. `wakeup` is after how many events (bytes,
+        with the watermark bit in `flags`) readers wake up, `clock` the clock's number, with its bit set.
         """
         text = Pinned(os.fsencode(path) + b"\0") if path is not None else None
         scratch = self._take()
