@@ -147,7 +147,7 @@ def test_sleepable_programs_read_the_memory_of_users(tmp_path: Path) -> None:
     with live, live.programs["path"].attach() as link:
         assert link.hook == "fentry.s __x64_sys_chdir"
         os.chdir(tmp_path)
-        assert bytes(live.globals.got) == os.fsencode(tmp_path)[:4]
+        assert live.globals.got == str(tmp_path)[:4]
 
 
 def test_a_sleepable_security_program(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_sleepable_security_program(tmp_path: Path) -> None:
     with load(spec, programs=["on_open"], values=values) as live, live.programs["on_open"].attach():
         (tmp_path / "x").write_text("")
         assert live.globals.opened > 0
-        assert bytes(live.globals.got) == b"read"
+        assert live.globals.got == "read"
 
 
 def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:
