@@ -63,7 +63,7 @@ def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
             left = timeout - (time.monotonic() - begin)
             died = ""
             try:
-                code = run(machine, [*_PYTEST, *_IN_GUEST, *words], share=share, timeout=left)
+                code = run(machine, [*_PYTEST, *_IN_GUEST, *words], share=share, timeout=left, sign=path)
             except MatrixError as error:
                 code, died = 0, str(error)
             found = _read(path, died or "pytest did not start in the machine")
@@ -73,7 +73,8 @@ def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
                 break
             if code not in (0, 1):
                 results.failed["pytest"] = f"ended with exit code {code}"
-            results.failed |= dict.fromkeys(found.unfinished, died or "pytest ended in it")
+            why = died.partition(":\n")[0] or "pytest ended in it"
+            results.failed |= dict.fromkeys(found.unfinished, why)
             if not died or not found.unfinished:
                 break
             print(

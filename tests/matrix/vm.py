@@ -29,6 +29,8 @@ from .kernels import CACHE, SUITES, Kernel, MatrixError, kernel
 REPO = Path(__file__).resolve().parent.parent.parent
 QEMU = "qemu-system-x86_64"
 TIMED_OUT = 124  # as timeout(1)
+_DEAD = -1000
+_STALLED = 420  # longer than any test may take
 
 # Emulated machines are slow: watchdogs would call them stuck.
 _CMDLINE = (
@@ -46,13 +48,15 @@ def run(
     *,
     share: Path,
     timeout: float = 1800,
+    sign: Path | None = None,
     memory: str = "3G",
     cwd: Path = REPO,
     environment: Mapping[str, str] | None = None,
 ) -> int:
     """Boots `machine`, runs `command` in it as root, and gives its exit code; 124 after `timeout` seconds.
 
-    `share` is seen in the guest as /run/probee-matrix. Whoever calls it has its `turn`. Raises MatrixError if
+    `share` is seen in the guest as /run/probee-matrix. A machine that has not written to the file `sign` for
+    `_STALLED` seconds is taken for dead. Whoever calls it has its `turn`. Raises MatrixError if
     the machine ends without a status.
     """
     if not shutil.which(QEMU):
@@ -79,16 +83,22 @@ def run(
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
         _copy_repository(share / "repository")
         process = subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL)
-        code = _wait(process, timeout, requests)
+        code = _wait(process, timeout, requests, sign)
+    if code == _DEAD:
+        raise MatrixError(f"the machine with Linux {machine.release} did nothing for {_STALLED} s{_end(log)}")
     if code == TIMED_OUT:
         print(f"matrix: {machine.name} had not finished after {timeout:.0f} s", file=sys.stderr)
         return code
     try:
         return int((share / "status").read_text())
     except (OSError, ValueError):
-        said = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
-        text = "\n".join(said) or "it said nothing"
-        raise MatrixError(f"the machine with Linux {machine.release} died:\n{text}") from None
+        raise MatrixError(f"the machine with Linux {machine.release} died{_end(log)}") from None
+
+
+def _end(log: Path) -> str:
+    """The last the kernel said, as the end of a sentence."""
+    said = log.read_text(errors="replace").splitlines()[-40:] if log.exists() else []
+    return ":\n" + "\n".join(said) if said else " and said nothing"
 
 
 def _copy_repository(target: Path) -> None:
@@ -160,19 +170,24 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path) -> int:
+def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path, sign: Path | None) -> int:
     """The exit code of `qemu`; compiles meanwhile what the guest asks for."""
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
-    end = time.monotonic() + timeout
+    begin = seen = time.monotonic()
+    size = -1
     try:
-        while time.monotonic() < end:
+        while (now := time.monotonic()) < begin + timeout:
             with suppress(subprocess.TimeoutExpired):
                 return qemu.wait(0.1)
             answer(requests)
+            if sign is not None and sign.exists() and sign.stat().st_size != size:
+                seen, size = now, sign.stat().st_size
+            if sign is not None and now > seen + _STALLED:
+                return _DEAD
         return TIMED_OUT
     finally:
         signal.signal(signal.SIGTERM, before)
