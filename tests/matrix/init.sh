@@ -1,5 +1,5 @@
 #!/bin/sh
-# The guest's first process: mounts the host's files below an overlay, runs the command there, turns the machine off.
+# The guest's first process: mounts the host's files below an overlay, makes that the root, and hands over to run.sh.
 export PATH=/bin
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
@@ -38,16 +38,15 @@ mkdir -p lib/modules boot
 mount -o bind ".$MATRIX_KERNEL/lib/modules" lib/modules
 mount -o bind ".$MATRIX_KERNEL/boot" boot
 
-# The kernel runs modprobe in the first root, which the command doesn't see: busybox, whatever the host has.
-mkdir -p /sbin /lib/modules
-mount -o bind lib/modules /lib/modules
-/bin/busybox ln -s /bin/busybox /sbin/modprobe
-echo /sbin/modprobe > /proc/sys/kernel/modprobe
+# The kernel runs modprobe in the root of process 1: a static one, whatever the host has.
+mkdir run/busybox
+mount -t tmpfs tmpfs run/busybox
+cp /bin/busybox run/busybox/busybox
+cp /bin/busybox run/busybox/modprobe
+cp /run.sh run/busybox/run.sh
+echo /run/busybox/modprobe > /proc/sys/kernel/modprobe
+[ -e sbin/modprobe ] || cp run/busybox/modprobe sbin/modprobe
 /bin/busybox hostname probee-matrix
 /bin/busybox ip link set lo up
-
-console=/dev/hvc0
-stty -F $console -opost
-chroot . /bin/sh /run/probee-matrix/command.sh < "$MATRIX_INPUT" > $console 2>&1
-echo $? > run/probee-matrix/status
-poweroff -f
+# And no chroot, where there are no user namespaces.
+exec switch_root . /run/busybox/busybox sh /run/busybox/run.sh "$MATRIX_INPUT"

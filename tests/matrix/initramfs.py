@@ -1,4 +1,4 @@
-"""A first root file system for the guest: busybox, the modules that reach the host's files, and `init.sh`."""
+"""A first root file system for the guest: busybox, the modules that reach the host's files, two scripts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from .kernels import Kernel
 
 # Bring up 9p over virtio, the overlay on top of it, and the console. Built-in ones are skipped.
 _NEEDED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
-_APPLETS = ("cat", "chroot", "insmod", "ln", "mkdir", "mount", "poweroff", "sh", "stty", "sysctl")
+_APPLETS = ("cp", "insmod", "mkdir", "mount", "poweroff", "sh", "switch_root")
 
 
 def initramfs(kernel: Kernel) -> bytes:
     """A cpio archive that the kernel unpacks as its first root."""
+    here = Path(__file__).parent
     order = _load_order(kernel)
     files: dict[str, tuple[int, bytes]] = {
-        "init": (0o100755, (Path(__file__).parent / "init.sh").read_bytes()),
+        "init": (0o100755, (here / "init.sh").read_bytes()),
+        "run.sh": (0o100644, (here / "run.sh").read_bytes()),
         "bin/busybox": (0o100755, kernel.busybox.read_bytes()),
         "modules/order": (0o100644, "".join(f"{path.name}\n" for path in order).encode()),
     }

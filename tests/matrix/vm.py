@@ -63,8 +63,11 @@ def run(
         raise MatrixError(f"needs {QEMU} (Debian's package qemu-system-x86)")
     live = not command and sys.stdin.isatty()
     _write_command(share, command, cwd, os.environ if environment is None else environment, machine)
-    place = {"MATRIX_KERNEL": str(machine.directory), "MATRIX_INPUT": "/dev/hvc0" if live else "/dev/null"}
-    place |= {"MATRIX_REPOSITORY": str(REPO), "MATRIX_COPY": str(share / "repository")}
+    place = {
+        "MATRIX_KERNEL": str(machine.directory.resolve()),
+        "MATRIX_INPUT": "/dev/hvc0" if live else "/dev/null",
+    }
+    place |= {"MATRIX_REPOSITORY": str(REPO), "MATRIX_COPY": str((share / "repository").resolve())}
     (share / "place.sh").write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in place.items()))
     requests = share / "compile"
     requests.mkdir(exist_ok=True)
