@@ -105,7 +105,8 @@ def test_a_kfunc_of_a_module(tmp_path: Path, modules: Modules) -> None:
         live.programs["f"].test_run(bytes(64))
         assert live.globals.error == -2  # ENOENT
         assert live.globals.weak == 0
-    strong = text.replace(" KSYM __attribute__((weak))", " KSYM")
+    # Called, because compilers know that the address of what is not weak is not null.
+    strong = text.replace(" KSYM __attribute__((weak))", " KSYM").replace("_of_a_module != 0", "_of_a_module()")
     with pytest.raises(
         LoadError, match="no kfunc bpf_no_such_function_of_a_module in its BTF, nor in that of a module"
     ):
