@@ -106,7 +106,7 @@ def test_a_kfunc_of_a_module(tmp_path: Path, modules: Modules) -> None:
         assert live.globals.error == -2  # ENOENT
         assert live.globals.weak == 0
     # Called, because compilers know that the address of what is not weak is not null.
-    strong = text.replace(" KSYM __attribute__((weak))", " KSYM").replace("_of_a_module != 0", "_of_a_module()")
+    strong = text.replace(" KSYM __attribute__((weak))", " KSYM").replace("_module != 0", "_module()")
     with pytest.raises(
         LoadError, match="no kfunc bpf_no_such_function_of_a_module in its BTF, nor in that of a module"
     ):
