@@ -39,12 +39,15 @@ SEC("?fentry/do_nanosleep") int marked(u64 *ctx) {
 }
 """
 
-# The kernel has bpf_modify_return_test(int a, int *b) for fmod_ret: a test run of a tracing program calls it
-# and gives its result and what it did to *b.
+# Functions named security_… take fmod_ret programs in every kernel that takes any.
 MODIFY = r"""
-const volatile s32 answer;
+const volatile u32 self;
 u64 runs;
-SEC("fmod_ret/bpf_modify_return_test") int change(u64 *ctx) { runs += 1; return answer; }
+SEC("fmod_ret/security_file_mprotect") int change(u64 *ctx) {
+    if (pid_tgid() >> 32 != self) return 0;
+    runs += 1;
+    return -1;
+}
 """
 
 DENY = r"""
@@ -158,25 +161,25 @@ def test_a_sleepable_security_program(tmp_path: Path) -> None:
         "self": os.getpid().to_bytes(4, "little"),
         "place": ctypes.addressof(memory).to_bytes(8, "little"),
     }
-    with load(spec, programs=["on_open"], values=values) as live, live.programs["on_open"].attach():
+    try:
+        live = load(spec, programs=["on_open"], values=values)
+    except LoadError as error:
+        pytest.skip(f"this kernel's file_open takes no sleepable programs: {error}")
+    with live, live.programs["on_open"].attach():
         (tmp_path / "x").write_text("")
         assert live.globals.opened > 0
         assert live.globals.got == "read"
 
 
-def test_fmod_ret_changes_a_result(tmp_path: Path) -> None:
+def test_fmod_ret_stands_for_the_function(tmp_path: Path) -> None:
     needs("fmod_ret")
-    with loaded(tmp_path, MODIFY, answer=-errno.EPERM) as live, loaded(tmp_path, MODIFY) as runner:
-        run = runner.programs["change"]
-        free = run.test_run().retval
-        with live.programs["change"].attach():
-            changed = run.test_run().retval
-            assert live.globals.runs > 0
-        assert run.test_run().retval == free
-        # The low half is a sum with the function's result, 4; the high one counts what was written by
-        # pointer.
-        assert (free - changed) & 0xFFFF == 4 + errno.EPERM
-        assert (free >> 16) - (changed >> 16) == 1
+    with loaded(tmp_path, MODIFY, self=os.getpid()) as live:
+        assert mprotect() == 0
+        with live.programs["change"].attach() as link:
+            assert mprotect() == errno.EPERM
+            assert link.hook == "fmod_ret security_file_mprotect"
+        assert live.globals.runs == 1
+        assert mprotect() == 0
 
 
 SESSIONS = r"""
