@@ -178,6 +178,13 @@ class Builder:
         passed = [self.cast(a, p.type) if isinstance(p.type, Int) else a for a, p in pairs]
         return self.emit(ir.Call(fn, passed))
 
+    def kfunc(self, extern: ir.Extern, *args: Value, type: Type | None = None) -> Value:
+        """A call of a kernel function; integers are converted to its parameters' types, results widened."""
+        pairs = zip(args, extern.params, strict=True)
+        passed = [self.cast(a, t) if isinstance(t, Int) else a for a, (_, t) in pairs]
+        result = self.emit(ir.Kfunc(extern, passed, type))
+        return self.widen(result) if isinstance(result.type, Int) else result
+
     def atomic(self, op: str, ptr: Value, value: Value, fetch: bool = False) -> Value:
         """`op` (add and or xor xchg) on a 32- or 64-bit integer; with `fetch` gives the old value, widened.
 

@@ -232,6 +232,16 @@ class DebugInfo:
         )
         return ref
 
+    def extern(self, extern: ir.Extern) -> str:
+        """A kernel function, declared."""
+        params = [self.type(t) for _, t in extern.params]
+        types = self.node("!{" + ", ".join([self.type(extern.ret), *params]) + "}")
+        kind = self.node(f"!DISubroutineType(types: {types})")
+        return self.node(
+            f"!DISubprogram(name: {_text(extern.name)}, scope: {self.file}, file: {self.file}, "
+            f"type: {kind}, flags: DIFlagPrototyped, spFlags: DISPFlagOptimized)"
+        )
+
     def variable(self, name: str, type: str) -> str:
         """A global variable; gives what its `!dbg` refers to."""
         var = self._distinct(

@@ -80,6 +80,41 @@ class GlobalRef(Value):
         self.type = Ptr(var.type, Space.GLOBAL)
 
 
+class FunctionRef(Value):
+    """Address of a subprogram of the module, as helpers take callbacks."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Function) -> None:
+        self.fn = fn
+        self.type = Ptr(VOID, Space.CODE)
+
+
+class Extern:
+    """A kernel function that programs may call (a kfunc), with the prototype the kernel's BTF gives it.
+
+    A `weak` one may be missing in the kernel: the object loads if no path leads to its call.
+    """
+
+    __slots__ = ("name", "params", "ret", "weak")
+
+    def __init__(self, name: str, params: list[tuple[str, Type]], ret: Type, *, weak: bool = False) -> None:
+        self.name = name
+        self.params = params
+        self.ret = ret
+        self.weak = weak
+
+
+class ExternRef(Value):
+    """Address of a kernel function, 0 where a weak one is missing."""
+
+    __slots__ = ("extern",)
+
+    def __init__(self, extern: Extern) -> None:
+        self.extern = extern
+        self.type = Ptr(VOID, Space.CODE)
+
+
 class Op(Value):
     """An instruction. `loc` is where in the source it comes from."""
 
@@ -242,6 +277,20 @@ class Helper(Op):
         self.name = name
         self.args = args
         self.type = type
+
+
+class Kfunc(Op):
+    """Call of a kernel function; at most five arguments, of the types of its parameters.
+
+    `type` may say more of the result than the prototype does: which space a pointer leads to.
+    """
+
+    __slots__ = ("args", "extern")
+
+    def __init__(self, extern: Extern, args: list[Value], type: Type | None = None) -> None:
+        self.extern = extern
+        self.args = args
+        self.type = extern.ret if type is None else type
 
 
 class Call(Op):

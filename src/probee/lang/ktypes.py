@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 
-from ..btf.kinds import ARRAY, ENUM, ENUM64, FLOAT, FWD, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION
+from ..btf.kinds import ARRAY, ENUM, ENUM64, FLOAT, FUNC, FWD, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION
 from ..errors import CompileError, ProbeeError
 from .diag import nearest
+from .ir import Extern
 from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
@@ -98,6 +99,7 @@ class KernelTypes:
         self._by_id: dict[int, Type] = {}
         self._tracepoints: dict[tuple[str, str], Tracepoint] = {}
         self._known_events: list[str] | None = None
+        self._externs: dict[str, Extern | None] = {}
         self._records: list[str] | None = None  # all names of records, when they had to be listed
 
     # ---- types ----
@@ -220,6 +222,20 @@ class KernelTypes:
 
     def has_raw(self, event: str) -> bool:
         return self.btf.find(f"btf_trace_{event}", TYPEDEF) is not None
+
+    # ---- functions ----
+
+    def kfunc(self, name: str) -> Extern | None:
+        """A function of the kernel by its name, with the prototype of its BTF; None if there is none."""
+        if name not in self._externs:
+            id = self.btf.find(name, FUNC)
+            found = None
+            if id is not None:
+                proto = self.btf.type(self.btf.type(id).type)
+                params = [(n, self.type(t)) for n, t in proto.params]
+                found = Extern(name, params, self.type(proto.type) if proto.type else VOID)
+            self._externs[name] = found
+        return self._externs[name]
 
     def _names(self, prefix: str) -> Iterator[str]:
         """What follows `prefix` in all names of the BTF that begin with it."""

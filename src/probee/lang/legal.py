@@ -122,8 +122,8 @@ class _Checker:
         self.stack()
 
     def op(self, op: ir.Op) -> None:
-        if isinstance(op, (ir.Helper, ir.Call)) and len(op.args) > MAX_ARGS:
-            name = op.name if isinstance(op, ir.Helper) else op.fn.name
+        if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)) and len(op.args) > MAX_ARGS:
+            name = _callee(op)
             raise self.fail(
                 f"{name}() gets {len(op.args)} arguments, BPF passes at most {MAX_ARGS}",
                 op.loc,
@@ -190,6 +190,23 @@ class _Checker:
         )
 
 
+def _callee(op: ir.Helper | ir.Call | ir.Kfunc) -> str:
+    if isinstance(op, ir.Call):
+        return op.fn.name
+    return op.name if isinstance(op, ir.Helper) else op.extern.name
+
+
+def _called(fn: ir.Function) -> list[ir.Function]:
+    """The functions that a function calls or hands on as callbacks."""
+    out: dict[ir.Function, None] = {}
+    for block in reachable(fn):
+        for op in block.ops:
+            if isinstance(op, ir.Call):
+                out[op.fn] = None
+            out.update((v.fn, None) for v in operands(op) if isinstance(v, ir.FunctionRef))
+    return list(out)
+
+
 def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
     if fn in path:
         chain = " -> ".join(f.name for f in [*path[path.index(fn) :], fn])
@@ -205,5 +222,5 @@ def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
             file=fn.file,
             line=fn.line,
         )
-    for callee in dict.fromkeys(op.fn for b in reachable(fn) for op in b.ops if isinstance(op, ir.Call)):
+    for callee in _called(fn):
         _depth(module, callee, [*path, fn])

@@ -13,7 +13,7 @@ from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
 from .legal import check
 from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
-from .walk import Uses, reachable
+from .walk import Uses, operands, reachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class _ModuleText:
         self.debug = DebugInfo(module)
         self.lines: list[str] = []
         self.private: dict[tuple[bytes, int], str] = {}
+        self.externs: dict[str, ir.Extern] = {}
         self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
 
     def text(self) -> str:
@@ -123,6 +124,13 @@ class _ModuleText:
             f"@_license = dso_local global [{len(license_)} x i8] "
             f'c"{quote(license_)}", section "license", align 1, !dbg {ref}'
         )
+        for extern in self.externs.values():
+            params = ", ".join(_type(t) for _, t in extern.params)
+            weak = "extern_weak " if extern.weak else ""
+            self.lines.append(
+                f"declare !dbg {self.debug.extern(extern)} {weak}dso_local {_type(extern.ret)} "
+                f'@{extern.name}({params}) section ".ksyms"'
+            )
         functions: list[str] = []
         for fn, blocks in bodies.items():
             functions += _FunctionText(self, fn, blocks).text()
@@ -134,6 +142,20 @@ class _ModuleText:
             used.setdefault(op.struct, set()).add(op.index)
         elif isinstance(op, ir.TypeInfo):
             used.setdefault(op.of, set())
+        elif isinstance(op, ir.Kfunc):
+            self.extern(op.extern)
+        for value in operands(op):
+            if isinstance(value, ir.ExternRef):
+                self.extern(value.extern)
+
+    def extern(self, extern: ir.Extern) -> None:
+        """A kernel function that the module mentions: loaders compare its prototype with the kernel's."""
+        if extern.name in self.externs:
+            return
+        self.externs[extern.name] = extern
+        for t in (extern.ret, *(t for _, t in extern.params)):
+            if isinstance(t, Ptr) and isinstance(t.to, Struct) and t.to.core and t.to.name:
+                self.debug.used.setdefault(t.to, set())  # by name alone it would be no struct to compare with
 
     def _global(self, var: ir.GlobalVar) -> None:
         ref = self.debug.variable(var.name, self.debug.type(var.type))
@@ -244,6 +266,10 @@ class _FunctionText:
             return str(v.value)
         if isinstance(v, ir.MapRef):
             return f"@{v.map.name}"
+        if isinstance(v, ir.FunctionRef):
+            return f"@{v.fn.name}"
+        if isinstance(v, ir.ExternRef):
+            return f"@{v.extern.name}"
         if isinstance(v, ir.GlobalRef):
             return self.owner.constant(v.var) if v.var.private else f"@{v.var.name}"
         return self.names[v]
@@ -442,7 +468,7 @@ class _FunctionText:
     def select(self, op: ir.Select) -> None:
         self.define(op, f"select {self.arg(op.cond)}, {self.arg(op.a)}, {self.arg(op.b)}")
 
-    def call_text(self, op: ir.Helper | ir.Call, callee: str, attributes: str = "") -> None:
+    def call_text(self, op: ir.Helper | ir.Call | ir.Kfunc, callee: str, attributes: str = "") -> None:
         args = ", ".join(self.arg(a) for a in op.args)
         text = f"call {attributes}{_type(op.type)} {callee}({args})"
         if op.type is VOID:
@@ -456,6 +482,9 @@ class _FunctionText:
 
     def call(self, op: ir.Call) -> None:
         self.call_text(op, f"@{op.fn.name}")
+
+    def kfunc(self, op: ir.Kfunc) -> None:
+        self.call_text(op, f"@{op.extern.name}")
 
     def atomic(self, op: ir.Atomic) -> None:
         order = "seq_cst" if op.fetch else "monotonic"
@@ -525,6 +554,7 @@ _EMIT: dict[type[ir.Op], Callable[[_FunctionText, Any], None]] = {
     ir.Select: _FunctionText.select,
     ir.Helper: _FunctionText.helper,
     ir.Call: _FunctionText.call,
+    ir.Kfunc: _FunctionText.kfunc,
     ir.Atomic: _FunctionText.atomic,
     ir.FieldInfo: _FunctionText.field_info,
     ir.TypeInfo: _FunctionText.type_info,

@@ -22,6 +22,7 @@ class Space(Enum):
     CONTEXT = "the context"
     RECORD = "a ring buffer record"
     GLOBAL = "a global"  # .data/.bss/.rodata
+    CODE = "code"
 
 
 class Type:

@@ -60,7 +60,7 @@ def operands(op: Op) -> list[Value]:
         return [op.a, op.b]
     if isinstance(op, ir.Select):
         return [op.cond, op.a, op.b]
-    if isinstance(op, (ir.Helper, ir.Call)):
+    if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)):
         return list(op.args)
     if isinstance(op, ir.FieldInfo):
         return [op.field]
