@@ -336,9 +336,8 @@ def _toolchain() -> list[str]:
     if not _toolchain_lines:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         for room in ("lang", "btf", "isa", "sys"):
-            with os.scandir(os.path.join(root, room)) as entries:
-                files = sorted((e.name, e.stat()) for e in entries if e.name.endswith(".py"))
-            _toolchain_lines.extend(f"{room}/{n} {s.st_size} {s.st_mtime_ns}" for n, s in files)
+            for name, s in sorted(_sources(os.path.join(root, room), room), key=lambda found: found[0]):
+                _toolchain_lines.append(f"{name} {s.st_size} {s.st_mtime_ns}")
         for folder in sys.path:
             try:
                 s = os.stat(os.path.join(folder, "llvmlite", "binding", "libllvmlite.so"))
@@ -347,6 +346,16 @@ def _toolchain() -> list[str]:
             _toolchain_lines.append(f"{folder} {s.st_size} {s.st_mtime_ns}")
             break
     return _toolchain_lines
+
+
+def _sources(folder: str, name: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The Python files under a folder."""
+    with os.scandir(folder) as entries:
+        for e in entries:
+            if e.name.endswith(".py"):
+                yield f"{name}/{e.name}", e.stat()
+            elif "." not in e.name and e.name != "__pycache__" and e.is_dir():
+                yield from _sources(e.path, f"{name}/{e.name}")
 
 
 def _kernel() -> list[bytes]:

@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 
 REPO = Path(__file__).resolve().parents[3]
-PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
 CLEANING = "sudo rm -r /sys/fs/bpf/"
 RUN = ("probee ", "sudo probee ", CLEANING)
 SILENT = re.compile(r"probee (map (update|delete|create|pin|freeze|push)|link (pin|detach)|prog pin) ")

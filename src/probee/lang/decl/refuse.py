@@ -1,0 +1,42 @@
+"""How a declaration is refused: at the line of the user that makes it."""
+
+from __future__ import annotations
+
+import sys
+
+from ...errors import CompileError, ProbeeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class NotAttached(ProbeeError, AttributeError):
+    """A map or global was used from Python while no session holds it."""
+
+
+def user_frame() -> FrameType:
+    """The innermost frame outside probee: the line that declares something."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("probee.lang"):
+        frame = frame.f_back
+    return frame
+
+
+def refuse(message: str, advice: str = "") -> CompileError:
+    """The error for a declaration, pointing at the line of the user that makes it."""
+    import linecache
+
+    frame = user_frame()
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, line, frame.f_globals)
+    column = len(text) - len(text.lstrip())
+    return CompileError(
+        message,
+        file=file,
+        line=line,
+        column=column,
+        end_column=len(text.rstrip()),
+        source=text,
+        advice=advice,
+    )

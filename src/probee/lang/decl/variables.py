@@ -1,0 +1,88 @@
+"""Declared globals: `Const`, which Python sets before the load, and `Global`, which both share."""
+
+from __future__ import annotations
+
+from ...errors import ProbeeError
+from .types import coerce, default, normalise, pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .types import DeclType
+
+
+class _VarMeta(type):
+    def __getitem__(cls, type_: Any) -> Callable[[Any], Any]:
+        t = normalise(type_, cls.__name__)
+
+        def declare(value: Any = None) -> Any:
+            return cls(t, value)
+
+        return declare
+
+
+class Var(metaclass=_VarMeta):
+    """Base of `Const` and `Global`. `type` is the declared type, `default` the value in the object.
+
+    While a session holds it, `_live` is the session's `globals` and `.value` is the memory of the program.
+    """
+
+    __slots__ = ("_live", "_value", "default", "name", "type")
+
+    def __init__(self, type: DeclType, value: Any = None) -> None:
+        self.type = type
+        self.default = self._value = default(type) if value is None else coerce(type, value)
+        self.name = ""
+        self._live: Any = None
+
+    @property
+    def value(self) -> Any:
+        return self._value if self._live is None else getattr(self._live, self.name)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._value = coerce(self.type, value)
+        if self._live is not None:
+            self._set_live(self._value)
+
+    def _set_live(self, value: Any) -> None:
+        setattr(self._live, self.name, value)
+
+    def initial(self) -> bytes | None:
+        """The memory to start with if it differs from `default`, else None."""
+        now = pack(self.type, self._value)
+        return None if now == pack(self.type, self.default) else now
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    __index__ = __int__
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}[{self.type!r}] {self.name or 'unnamed'} = {self.value!r}>"
+
+
+class Const(Var):
+    """A value that programs read and only Python sets, before `bp.attach()`: `target = Const[u32](0)`.
+
+    It lives in read-only memory, so the verifier knows it and drops the branches it rules out. Setting it
+    does not compile the program anew.
+    """
+
+    __slots__ = ()
+
+    def _set_live(self, value: Any) -> None:
+        raise ProbeeError(
+            f"{self.name}: a Const is fixed once loaded; set it before bp.attach(), or use Global"
+        )
+
+
+class Global(Var):
+    """A variable that programs and Python share: `total = Global[u64](0)`, used as `total.value`."""
+
+    __slots__ = ()
