@@ -1,0 +1,1 @@
+"""An `ObjectSpec` living in user space: memory, maps, helpers, contexts, interpreter, JIT."""
