@@ -258,6 +258,20 @@ class Fn:
             self.b.jump(block)
         self.enter(block, merge([self.flow, *flows]))
 
+    def meet(self, ends: list[tuple[ir.Block, Flow]], name: str) -> None:
+        """Go on where some ways end."""
+        if not ends:
+            self.flow = None
+            return
+        if len(ends) == 1:
+            self.enter(*ends[0])
+            return
+        end = self.b.new_block(name)
+        for last, _ in ends:
+            self.b.at(last)
+            self.b.jump(end)
+        self.enter(end, merge([flow for _, flow in ends]))
+
     def loc(self, node: ast.AST) -> ir.Loc:
         return ir.Loc(getattr(node, "lineno", self.source.node.lineno), getattr(node, "col_offset", 0))
 
@@ -265,6 +279,11 @@ class Fn:
         from .expr import evaluate
 
         return evaluate(self, node)
+
+    def block(self, body: list[ast.stmt]) -> None:
+        from .stmt import block
+
+        block(self, body)
 
     # -- memory
 

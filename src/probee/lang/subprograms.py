@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from types import FunctionType
 
-from . import decl, ir, source, stmt, text
+from . import assign, decl, ir, source, text
 from .convert import common, constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Again, Fn, PyVar, Unit, is_none
@@ -214,7 +214,7 @@ def again(attempt: Callable[[set[str]], T]) -> T:
 
 def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | None, node: ast.AST) -> None:
     """Bind a parameter at the start of the function."""
-    want = stmt.annotation(g, annotation) if annotation is not None else None
+    want = assign.annotation(g, annotation) if annotation is not None else None
     item = arg.item
 
     def param(type: Type) -> ir.Param:
@@ -283,7 +283,7 @@ def body(g: Fn) -> None:
     """Compile the statements; a way that falls off the end returns nothing."""
     code = g.source.node
     statements = code.body
-    stmt.block(g, statements)
+    g.block(statements)
     if g.flow is not None:
         last = statements[-1]
         g.b.loc = ir.Loc(getattr(last, "end_lineno", None) or last.lineno)
@@ -295,7 +295,7 @@ def _returns(g: Fn) -> Any:
     """Write the returns of a subprogram, now that all are known. Gives what makes an item of its result."""
     b, out, node = g.b, g.out, g.source.node
     items = [i for _, i, _ in g.returns]
-    want = stmt.annotation(g, node.returns) if node.returns is not None else Ellipsis
+    want = assign.annotation(g, node.returns) if node.returns is not None else Ellipsis
     given = [i for i in items if i is not None]
     if not given:
         for block, _, _ in g.returns:
@@ -417,7 +417,7 @@ def _attempt_program(
     types: dict[str, Any] = {}
     for x in (*a.posonlyargs, *a.args):
         if x.annotation is not None:
-            want = stmt.annotation(f, x.annotation)
+            want = assign.annotation(f, x.annotation)
             scalar = _scalar(want)
             if scalar is None:
                 f.fail(x.annotation, f"the type of {x.arg} comes from the hook", "drop the annotation")
