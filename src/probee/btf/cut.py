@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def cut(btf: Btf, wanted: Iterable[int]) -> bytes:
-    """The BTF of the types with the ids `wanted`, and of what they hold. Raises ObjectError for broken BTF."""
+    """The BTF of the types `wanted` (ids) and of what they hold. Raises ObjectError for broken BTF."""
     return _Cut(btf, wanted).write()
 
 

@@ -46,7 +46,7 @@ def shipped_events() -> list[str]:
 
 
 def shipped_fields(group: str, event: str) -> list[Field]:
-    """The fields of a tracepoint's record, without the `common_` ones. Raises Unsupported if it is unknown."""
+    """The fields of a tracepoint, without the `common_` ones. Raises Unsupported if it is unknown."""
     rest = _table().get(f"{group}:{event}")
     if rest is None:
         from probee.sys.tracefs import nearest
