@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from . import ir
 from .ir import Block, Const, FieldAddr, Function, GlobalRef, Loc, Local, Value
-from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, NetInt, Ptr, Space, Struct, Type
 
 PROBED = frozenset((Space.KERNEL, Space.USER))  # memory a program may read only through probe_read
 WRITABLE = frozenset((Space.STACK, Space.MAP, Space.RECORD, Space.GLOBAL, Space.PACKET))
@@ -235,6 +235,8 @@ class Builder:
             return ptr
         if isinstance(ptr, FieldAddr) and ptr.struct.members[ptr.index].bit_size:
             return self._read_bits(ptr)
+        if isinstance(where.to, NetInt):
+            return self._read_net(ptr, where.to)
         found = _found(where)
         if where.space in PROBED:
             slot = self.local("", where.to)
@@ -289,6 +291,8 @@ class Builder:
         to = _pointer(ptr).to
         if isinstance(to, (Struct, Array, Chars)):
             self.copy_into(ptr, value)
+        elif isinstance(to, NetInt):
+            self._write_net(ptr, to, value)
         elif isinstance(to, Int):
             if isinstance(value.type, Ptr):
                 value = self.recast(value, U64)
@@ -349,6 +353,38 @@ class Builder:
     def enum_info(self, kind: str, enum: str, enumerator: str, local: int) -> Value:
         """A CO-RE fact about an enumerator, see `ir.EnumInfo`."""
         return self.emit(ir.EnumInfo(kind, enum, enumerator, local))
+
+    def swap(self, value: Value, bits: int) -> Value:
+        """The low `bits` (16, 32, 64) of an integer with their bytes the other way round; `bits` wide."""
+        low = self.cast(value, Int(bits, False))
+        if isinstance(low, Const):
+            data = (low.value & ((1 << bits) - 1)).to_bytes(bits // 8, "little")
+            return self.const(int.from_bytes(data, "big"), Int(bits, False))
+        return self.emit(ir.Swap(low))
+
+    def _net_word(self, ptr: Value, t: NetInt) -> Value:
+        """The word that a number in network order is in, in the host's order, of 64 bits."""
+        word = self.read(self.recast(ptr, Ptr(t.plain, _pointer(ptr).space)))
+        return self.widen(self.swap(word, t.swap)) if t.swap else word
+
+    def _read_net(self, ptr: Value, t: NetInt) -> Value:
+        word = self._net_word(ptr, t)
+        if t.whole:
+            return word
+        return self.arith(
+            "&", self.arith(">>", word, self.const(t.shift, U64)), self.const((1 << t.bits) - 1, U64)
+        )
+
+    def _write_net(self, ptr: Value, t: NetInt, value: Value) -> None:
+        value = self.cast(self.widen(value), U64)
+        if not t.whole:
+            mask = (1 << t.bits) - 1
+            value = self.arith("<<", self.arith("&", value, self.const(mask, U64)), self.const(t.shift, U64))
+            rest = self.arith("&", self._net_word(ptr, t), self.const(~(mask << t.shift), U64))
+            value = self.arith("|", rest, value)
+        if t.swap:
+            value = self.swap(value, t.swap)
+        self.write(self.recast(ptr, Ptr(t.plain, _pointer(ptr).space)), self.widen(value))
 
     def _read_bits(self, field: FieldAddr) -> Value:
         member = field.struct.members[field.index]

@@ -243,6 +243,16 @@ class Binary(Op):
         self.type = a.type
 
 
+class Swap(Op):
+    """An integer of 16, 32 or 64 bits with its bytes the other way round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self.type = value.type
+
+
 class Compare(Op):
     """`op`: eq ne ult ule ugt uge slt sle sgt sge, on two integers of one type or two pointers (eq, ne)."""
 

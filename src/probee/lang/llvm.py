@@ -26,6 +26,10 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
 declare void @llvm.lifetime.start.p0(ptr)
 declare void @llvm.lifetime.end.p0(ptr)
+declare i16 @llvm.bswap.i16(i16)
+declare i32 @llvm.bswap.i32(i32)
+declare i64 @llvm.bswap.i64(i64)
+declare ptr @llvm.preserve.static.offset(ptr)
 declare ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
 declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
 declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
@@ -70,7 +74,7 @@ def natural(t: Type) -> int:
     if isinstance(t, Array):
         return natural(t.elem)
     if isinstance(t, Struct) and not t.core:
-        return max((natural(m.type) for m in t.members), default=1)
+        return t.align or max((natural(m.type) for m in t.members), default=1)
     return 1
 
 
@@ -298,10 +302,19 @@ class _FunctionText:
         assert isinstance(v.type, Ptr)
         if isinstance(v, ir.Helper) and v.type.space in (Space.MAP, Space.RECORD):
             return 8
+        if v.type.space is Space.PACKET:
+            return 4
         return natural(v.type.to)
 
     def access_align(self, ptr: ir.Value, size: int) -> int:
-        """The alignment of a load or store: the type's own, but for a field placed across it."""
+        """The alignment of a load or store: the type's own, but for a field placed across it.
+
+        In packets it is always the type's own: the verifier does not mind where the CPU does not.
+        """
+        while isinstance(ptr, ir.Recast) and isinstance(ptr.value.type, Ptr):
+            ptr = ptr.value
+        if isinstance(ptr.type, Ptr) and ptr.type.space is Space.PACKET:
+            return size
         if isinstance(ptr, ir.FieldAddr) and not ptr.struct.core:
             offset = ptr.struct.members[ptr.index].bit_offset // 8
             return gcd(size, offset) if offset else size
@@ -367,7 +380,11 @@ class _FunctionText:
     def field(self, op: ir.FieldAddr) -> None:
         if not op.struct.core:
             offset = op.struct.members[op.index].bit_offset // 8
-            if offset:
+            if isinstance(op.base, ir.Param) and op.type.space is Space.CONTEXT:
+                # or LLVM might add a number to the context before it loads, which the verifier refuses
+                fixed = self.give(f"call ptr @llvm.preserve.static.offset({self.arg(op.base)})")
+                self.define(op, f"getelementptr inbounds i8, ptr {fixed}, i64 {offset}")
+            elif offset:
                 self.define(op, f"getelementptr inbounds i8, {self.arg(op.base)}, i64 {offset}")
             else:
                 self.names[op] = self.ref(op.base)
@@ -462,6 +479,10 @@ class _FunctionText:
             sign = self.give(f"xor {t} {sign}, {other}")
         return self.give(f"sub {t} {self.give(f'xor {t} {result}, {sign}')}, {sign}")
 
+    def swap(self, op: ir.Swap) -> None:
+        t = _type(op.type)
+        self.define(op, f"call {t} @llvm.bswap.{t}({self.arg(op.value)})")
+
     def compare(self, op: ir.Compare) -> None:
         self.define(op, f"icmp {op.op} {self.arg(op.a)}, {self.ref(op.b)}")
 
@@ -550,6 +571,7 @@ _EMIT: dict[type[ir.Op], Callable[[_FunctionText, Any], None]] = {
     ir.Recast: _FunctionText.recast,
     ir.Cast: _FunctionText.cast,
     ir.Binary: _FunctionText.binary,
+    ir.Swap: _FunctionText.swap,
     ir.Compare: _FunctionText.compare,
     ir.Select: _FunctionText.select,
     ir.Helper: _FunctionText.helper,

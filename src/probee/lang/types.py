@@ -50,6 +50,8 @@ class Int(Type):
         self.size = max(1, bits // 8)
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, NetInt):
+            return False
         return isinstance(other, Int) and (self.bits, self.signed) == (other.bits, other.signed)
 
     def __hash__(self) -> int:
@@ -60,17 +62,59 @@ class Int(Type):
 
 
 class EnumInt(Int):
-    """An integer that the kernel declares as the enum `name` ("" if it has none).
+    """An integer declared as the enum `name` ("" if it has none), of the kernel or the program.
 
-    In all ways the integer it derives from; CO-RE alone wants to know, since it never lets an enum stand for
-    an int.
+    In all ways the integer it derives from; BTF tells its enumerators, and CO-RE never lets an enum stand for
+    an int. Those of the kernel's enums are not listed.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("enumerators", "name")
 
-    def __init__(self, name: str, bits: int, signed: bool) -> None:
+    def __init__(
+        self, name: str, bits: int, signed: bool, enumerators: tuple[tuple[str, int], ...] = ()
+    ) -> None:
         super().__init__(bits, signed)
         self.name = name
+        self.enumerators = enumerators
+
+
+class NetInt(Int):
+    """An unsigned integer as protocols have it: in network byte order, or some bits of such a word.
+
+    In memory it is `unit` bits wide. Its low `swap` bits (0: none, for a byte) are in network order; the
+    number is `bits` wide and starts `shift` bits above the lowest of them. `Builder.read` and `write` convert.
+    """
+
+    __slots__ = ("shift", "swap", "unit")
+
+    def __init__(self, bits: int, unit: int = 0, swap: int = -1, shift: int = 0) -> None:
+        super().__init__(bits, False)
+        self.unit = unit or bits
+        self.swap = (self.unit if self.unit > 8 else 0) if swap < 0 else swap
+        self.shift = shift
+        self.size = self.unit // 8
+
+    @property
+    def plain(self) -> Int:
+        """What is loaded and stored."""
+        return Int(self.unit, False)
+
+    @property
+    def whole(self) -> bool:
+        """It is all of its word: writing it needs no reading."""
+        return not self.shift and self.bits == (self.swap or self.unit)
+
+    def _key(self) -> tuple[int, ...]:
+        return (self.bits, self.unit, self.swap, self.shift)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NetInt) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"be{self.bits}" if self.whole else f"{self.bits} bits of a be{self.unit}"
 
 
 class Chars(Type):
@@ -127,10 +171,10 @@ class Struct(Type):
     """A struct or union; compared by identity.
 
     `core` marks a kernel type: its fields are reached through CO-RE relocations, and its `members` are
-    made on first use (kernel types are cyclic).
+    made on first use (kernel types are cyclic). `align` is 0 where it follows from the members.
     """
 
-    __slots__ = ("_make", "_members", "core", "name", "size", "union")
+    __slots__ = ("_make", "_members", "align", "core", "name", "size", "union")
 
     def __init__(
         self,
@@ -140,8 +184,10 @@ class Struct(Type):
         *,
         union: bool = False,
         core: bool = False,
+        align: int = 0,
     ) -> None:
         self.name = name
+        self.align = align
         self.size = size
         self.union = union
         self.core = core

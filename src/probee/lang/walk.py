@@ -54,7 +54,7 @@ def operands(op: Op) -> list[Value]:
         return [op.base, op.index]
     if isinstance(op, ir.Offset):
         return [op.base, op.bytes]
-    if isinstance(op, (ir.Recast, ir.Cast, ir.Switch)):
+    if isinstance(op, (ir.Recast, ir.Cast, ir.Swap, ir.Switch)):
         return [op.value]
     if isinstance(op, (ir.Binary, ir.Compare)):
         return [op.a, op.b]
