@@ -24,19 +24,23 @@ if TYPE_CHECKING:
     from .errors import VerifierError as VerifierError
     from .kernel.objects import load as load
     from .lang.decl import Array as Array
+    from .lang.decl import Bits as Bits
     from .lang.decl import Char as Char
     from .lang.decl import Const as Const
     from .lang.decl import Global as Global
     from .lang.decl import Hash as Hash
+    from .lang.decl import KernelStruct as KernelStruct
     from .lang.decl import LruHash as LruHash
     from .lang.decl import LruPerCpuHash as LruPerCpuHash
     from .lang.decl import NotAttached as NotAttached
     from .lang.decl import PerCpuArray as PerCpuArray
     from .lang.decl import PerCpuHash as PerCpuHash
     from .lang.decl import ProgArray as ProgArray
+    from .lang.decl import Ptr as Ptr
     from .lang.decl import RingBuf as RingBuf
     from .lang.decl import StackTrace as StackTrace
     from .lang.decl import Struct as Struct
+    from .lang.decl import Union as Union
     from .lang.decl import perf_event as perf_event
     from .lang.decl import raw_tracepoint as raw_tracepoint
     from .lang.decl import tp_btf as tp_btf
@@ -58,12 +62,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lang.decl": """
-        Array Char Const Global Hash LruHash LruPerCpuHash NotAttached PerCpuArray PerCpuHash ProgArray
-        RingBuf StackTrace Struct i16 i32 i64 i8 perf_event raw_tracepoint tp_btf tracepoint u16 u32 u64 u8
-        uprobe uretprobe""",
+        Array Bits Char Const Global Hash KernelStruct LruHash LruPerCpuHash NotAttached PerCpuArray
+        PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8 perf_event
+        raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
     "lang.builtins": """
-        cast cgroup comm cpu current_task curtask gid kernel_str kernel_type_exists kstack nsecs pid printf
-        rand sizeof tail_call tid uid user_str ustack""",
+        cast cgroup comm cpu current_task curtask gid irq_off kernel_str kernel_type_exists kstack
+        nsecs pid preempt_off printf rand rcu sizeof tail_call tid uid user_str ustack""",
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",
     "session": "Session attach",

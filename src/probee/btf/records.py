@@ -37,7 +37,7 @@ except ImportError:  # another Python implementation
 _MAX_FIELDS = 65_535  # BTF_MAX_VLEN
 _item = tuple.__getitem__
 _everything = slice(None)
-_FOREIGN = ("probee.lang.decl.types",)  # where Struct lives: its methods give way to those of Record
+_FOREIGN = ("probee.lang.decl.structs",)  # where Struct lives: its methods give way to those of Record
 _KEPT = frozenset(
     ("__new__", "__init__", "__doc__", "__module__", "__qualname__", "__dict__", "__weakref__", "__slots__")
 )

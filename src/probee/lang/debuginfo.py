@@ -130,7 +130,7 @@ class DebugInfo:
     def type(self, t: Type) -> str:
         """A type's node; `null` for void."""
         if isinstance(t, EnumInt):
-            return self._enum_type(t.name, t.size * 8, t.signed, ())
+            return self._enum_type(t.name, t.size * 8, t.signed, t.enumerators)
         if isinstance(t, Int):
             name, encoding = _BASIC[t.bits, t.signed and t.bits > 1]
             return self.node(f'!DIBasicType(name: "{name}", size: {t.size * 8}, encoding: {encoding})')

@@ -380,6 +380,7 @@ class _FunctionText:
     def field(self, op: ir.FieldAddr) -> None:
         if not op.struct.core:
             offset = op.struct.members[op.index].bit_offset // 8
+            assert isinstance(op.type, Ptr)
             if isinstance(op.base, ir.Param) and op.type.space is Space.CONTEXT:
                 # or LLVM might add a number to the context before it loads, which the verifier refuses
                 fixed = self.give(f"call ptr @llvm.preserve.static.offset({self.arg(op.base)})")

@@ -285,6 +285,15 @@ class Fn:
 
         block(self, body)
 
+    def kfunc(
+        self, node: ast.AST, since: str, name: str, *args: ir.Value, type: Type | None = None
+    ) -> ir.Value:
+        """A call of a kernel function; an error at `node` if the target kernel lacks it."""
+        extern = self.unit.ktypes.kfunc(name)
+        if extern is None:
+            self.fail(node, f"this kernel has no function {name}", f"it came with Linux {since}")
+        return self.b.kfunc(extern, *args, type=type)
+
     # -- memory
 
     def temp(self, role: str, type: Type) -> ir.Local:
@@ -626,5 +635,5 @@ def natural(t: Type) -> int:
     if isinstance(t, Array):
         return natural(t.elem)
     if isinstance(t, Struct) and not t.core:
-        return max((natural(m.type) for m in t.members), default=1)
+        return t.align or max((natural(m.type) for m in t.members), default=1)
     return 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .refuse import NotAttached, refuse
-from .types import ArrayType, StructType, normalise, u32, u64
+from .structs import StructType, normalise
+from .types import ArrayType, u32, u64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
-"""Declared types: integers, text, arrays, structs, and how their values lie in memory.
+"""Declared types: integers, text, arrays, enums, bit fields, pointers, and how their values lie in memory.
 
-They work in CPython too: integers wrap, structs hold values.
+Each has `_size_` and `_align_` in bytes, `_zero_()` (the value that memory of zeroes holds),
+`_coerce_(value)` (the value as a field keeps it), `_pack_(value)` and `_unpack_(bytes)`, and `_ir_()`, its
+type in the compiler. Whatever has these can be a field.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 
-from .refuse import refuse, user_frame
+from .refuse import refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from .. import types
+    from .structs import StructType
 
-    DeclType: TypeAlias = "ScalarType | CharType | ArrayType | StructType"
+    DeclType: TypeAlias = "ScalarType | CharType | ArrayType | EnumType | PtrType | StructType"
 
 
 class ScalarType(type):
@@ -39,6 +41,29 @@ class ScalarType(type):
 
     def __repr__(cls) -> str:
         return cls.__name__
+
+    @property
+    def _size_(cls) -> int:
+        return cls.size
+
+    _align_ = _size_
+
+    def _zero_(cls) -> int:
+        return cls(0)
+
+    def _coerce_(cls, value: Any) -> int:
+        return cls(value)
+
+    def _pack_(cls, value: Any) -> bytes:
+        return struct.pack("<" + cls.code, cls(value))
+
+    def _unpack_(cls, data: bytes) -> Any:
+        return struct.unpack("<" + cls.code, data)[0]
+
+    def _ir_(cls) -> types.Type:
+        from .. import types
+
+        return types.Int(cls.bits, cls.signed)
 
 
 class u8(metaclass=ScalarType):
@@ -104,13 +129,30 @@ class CharType:
     Calling it gives the text as the field would hold it: cut at a NUL and at `n` bytes.
     """
 
-    __slots__ = ("size",)
+    __slots__ = ("_size_", "size")
+    _align_ = 1
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size = self._size_ = size
 
     def __call__(self, value: str | bytes = "") -> str:
-        return self.encode(value).split(b"\0", 1)[0].decode("utf-8", "replace")
+        return self._unpack_(self.encode(value))
+
+    def _zero_(self) -> str:
+        return ""
+
+    _coerce_ = __call__
+
+    def _pack_(self, value: str | bytes) -> bytes:
+        return self.encode(value)
+
+    def _unpack_(self, data: bytes) -> str:
+        return data.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+    def _ir_(self) -> types.Type:
+        from .. import types
+
+        return types.Chars(self.size)
 
     def encode(self, value: str | bytes) -> bytes:
         """The bytes of the field, NULs at the end."""
@@ -145,19 +187,44 @@ class Char(metaclass=_CharMeta):
 
 
 class ArrayType:
-    """`u32[4]`: a fixed number of elements of one type. Calling it gives a zeroed list of that length."""
+    """`u32[4]`: a fixed number of elements of one type. Calling it gives a zeroed list of that length.
 
-    __slots__ = ("elem", "n", "size")
+    `Annotated[list[u32], 4]` is the same to the compiler, and a list of integers to type checkers.
+    """
+
+    __slots__ = ("_align_", "_size_", "elem", "n", "size")
+    _align_: int
+    _size_: int
+    size: int
 
     def __init__(self, elem: DeclType, n: int) -> None:
         if not isinstance(n, int) or isinstance(n, bool) or not 0 < n <= 1 << 20:
             raise refuse(f"{elem!r}[{n!r}]: the length is a positive integer", "write for example u32[4]")
         self.elem = elem
         self.n = n
-        self.size: int = size_of(elem) * n
+        self.size = elem._size_ * n
+        self._size_ = self.size
+        self._align_ = elem._align_
 
     def __call__(self, values: Iterable[Any] = ()) -> FixedList:
         return FixedList(self, values)
+
+    def _zero_(self) -> FixedList:
+        return FixedList(self)
+
+    _coerce_ = __call__
+
+    def _pack_(self, value: Iterable[Any]) -> bytes:
+        return b"".join(map(self.elem._pack_, FixedList(self, value)))
+
+    def _unpack_(self, data: bytes) -> FixedList:
+        step = self.elem._size_
+        return FixedList(self, [self.elem._unpack_(data[i * step : (i + 1) * step]) for i in range(self.n)])
+
+    def _ir_(self) -> types.Type:
+        from .. import types
+
+        return types.Array(self.elem._ir_(), self.n)
 
     def __getitem__(self, n: int) -> ArrayType:
         return ArrayType(self, n)
@@ -178,10 +245,10 @@ class FixedList(list):  # type: ignore[type-arg]
     __slots__ = ("_type",)
 
     def __init__(self, type: ArrayType, values: Iterable[Any] = ()) -> None:
-        values = [coerce(type.elem, v) for v in values]
+        values = [type.elem._coerce_(v) for v in values]
         if len(values) > type.n:
             raise ValueError(f"{type!r} takes {type.n} elements, not {len(values)}")
-        super().__init__(values + [default(type.elem) for _ in range(type.n - len(values))])
+        super().__init__(values + [type.elem._zero_() for _ in range(type.n - len(values))])
         self._type = type
 
     def __setitem__(self, i: Any, value: Any) -> None:
@@ -189,9 +256,9 @@ class FixedList(list):  # type: ignore[type-arg]
             new = list(value)
             if len(range(*i.indices(len(self)))) != len(new):
                 raise ValueError(f"{self._type!r} keeps its length")
-            super().__setitem__(i, [coerce(self._type.elem, v) for v in new])
+            super().__setitem__(i, [self._type.elem._coerce_(v) for v in new])
         else:
-            super().__setitem__(i, coerce(self._type.elem, value))
+            super().__setitem__(i, self._type.elem._coerce_(value))
 
     def _fixed(self, *args: object, **kwargs: object) -> Any:
         raise TypeError(f"{self._type!r} keeps its length")
@@ -199,226 +266,220 @@ class FixedList(list):  # type: ignore[type-arg]
     append = extend = insert = pop = remove = clear = __iadd__ = __imul__ = __delitem__ = _fixed
 
 
-class Field:
-    """A field of a struct: `name`, `type`, `offset` and `size` in bytes. `Exec.pid` gives it."""
+class EnumType:
+    """A field whose values are members of an `IntEnum` or `IntFlag`: as wide as C makes it, 4 or 8 bytes.
 
-    __slots__ = ("name", "offset", "size", "type")
-
-    def __init__(self, name: str, type: DeclType, offset: int) -> None:
-        self.name = name
-        self.type = type
-        self.offset = offset
-        self.size = size_of(type)
-
-    def __get__(self, obj: Struct | None, owner: object = None) -> Any:
-        if obj is None:
-            return self
-        return obj.__dict__[self.name]
-
-    def __set__(self, obj: Struct, value: Any) -> None:
-        obj.__dict__[self.name] = coerce(self.type, value)
-
-    def __repr__(self) -> str:
-        return f"<field {self.name}: {self.type!r} at {self.offset}>"
-
-
-_RESERVED = frozenset(("_fields_", "_size_", "_align_", "_asdict"))
-
-
-class StructType(type):
-    """The class of `Struct`: turns annotations into fields with C's layout."""
-
-    _fields_: tuple[Field, ...]
-    _size_: int
-    _align_: int
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwargs: Any) -> StructType:
-        cls = super().__new__(mcs, name, bases, space, **kwargs)
-        if "_fields_" in space:  # a subclass that keeps the layout: how records are made
-            return cls
-        fields: list[Field] = []
-        for base in bases:
-            if isinstance(base, StructType):
-                fields += base._fields_
-        names = {f.name for f in fields}
-        offset = fields[-1].offset + fields[-1].size if fields else 0
-        align = max((align_of(f.type) for f in fields), default=1)
-        for field, written in _annotations(cls, space).items():
-            if field in _RESERVED or (field.startswith("__") and field.endswith("__")):
-                raise refuse(f"{name}.{field}: this name is taken", "choose another field name")
-            if not field.isascii():
-                raise refuse(f"{name}.{field}: a field's name is ASCII in the kernel", "spell it in ASCII")
-            if field in space:
-                raise refuse(f"{name}.{field}: fields start as 0, with no other default", "drop the value")
-            if field in names:
-                raise refuse(f"{name}.{field}: the base struct already has this field", "rename one of them")
-            type_ = normalise(written, f"{name}.{field}")
-            a = align_of(type_)
-            offset = (offset + a - 1) // a * a
-            fields.append(f := Field(field, type_, offset))
-            type.__setattr__(cls, field, f)
-            offset += f.size
-            align = max(align, a)
-        cls._fields_ = tuple(fields)
-        cls._align_ = align
-        cls._size_ = (offset + align - 1) // align * align
-        return cls
-
-    def __getitem__(cls, n: int) -> ArrayType:
-        return ArrayType(cls, n)
-
-    def __repr__(cls) -> str:
-        return cls.__name__
-
-
-def _annotations(cls: type, space: dict[str, Any]) -> dict[str, Any]:
-    """The class's own annotations, evaluated where they stand as strings."""
-    if sys.version_info >= (3, 14):
-        found = dict(cls.__annotations__)
-    else:
-        found = space.get("__annotations__", {})
-    out = {}
-    for name, value in found.items():
-        if isinstance(value, str):
-            frame = user_frame()
-            try:
-                value = eval(value, frame.f_globals, {**frame.f_locals, **space})
-            except Exception as e:
-                raise refuse(
-                    f"{cls.__name__}.{name}: can't evaluate the type {value!r}: {e}",
-                    "declare or import the type before the struct",
-                ) from None
-        out[name] = value
-    return out
-
-
-class Struct(metaclass=StructType):
-    """Base of the user's structs: annotated fields, laid out as C does.
-
-    In CPython an instance is a plain object: `Exec(pid=1)`, fields not given are 0 or "", `==` compares
-    fields, assigned integers wrap to the field's width. It hashes by value: don't change one that is a key.
+    A number that is no member stays a number.
     """
 
-    _fields_ = ()
-    _size_ = 0
-    _align_ = 1
+    __slots__ = ("cls", "scalar")
 
-    def __init__(self, **values: Any) -> None:
-        for f in type(self)._fields_:
-            self.__dict__[f.name] = (
-                coerce(f.type, values.pop(f.name)) if f.name in values else default(f.type)
-            )
-        if values:
-            names = ", ".join(f.name for f in type(self)._fields_)
-            raise TypeError(f"{type(self).__name__} has no field {next(iter(values))!r}; it has {names}")
+    def __init__(self, cls: Any) -> None:
+        values = [int(m) for m in cls.__members__.values()]
+        low, high = min(values, default=0), max(values, default=0)
+        if not -(1 << 63) <= low <= high < 1 << (63 if low < 0 else 64):
+            raise refuse(f"{cls.__name__}: its members do not fit into 64 bits")
+        wide = low < -(1 << 31) or high >= 1 << (31 if low < 0 else 32)
+        self.cls = cls
+        self.scalar: ScalarType = (i64 if low < 0 else u64) if wide else (i32 if low < 0 else u32)
 
-    def _asdict(self) -> dict[str, Any]:
-        """Field names and values; nested structs as dicts."""
-        out = {}
-        for f in type(self)._fields_:
-            value = getattr(self, f.name)
-            out[f.name] = value._asdict() if isinstance(value, Struct) else value
-        return out
+    @property
+    def _size_(self) -> int:
+        return self.scalar.size
+
+    _align_ = size = _size_
+
+    def __call__(self, value: Any = 0) -> int:
+        number = self.scalar(value)
+        try:
+            member: int = self.cls(number)
+        except ValueError:
+            return number
+        return member
+
+    def _zero_(self) -> int:
+        return self(0)
+
+    _coerce_ = __call__
+
+    def _pack_(self, value: Any) -> bytes:
+        return self.scalar._pack_(value)
+
+    def _unpack_(self, data: bytes) -> int:
+        return self(self.scalar._unpack_(data))
+
+    def _ir_(self) -> types.Type:
+        from .. import types
+
+        members = tuple((name, int(m)) for name, m in self.cls.__members__.items())
+        return types.EnumInt(self.cls.__name__, self.scalar.bits, self.scalar.signed, members)
+
+    def __getitem__(self, n: int) -> ArrayType:
+        return ArrayType(self, n)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Struct) or type(self)._fields_ != type(other)._fields_:
-            return NotImplemented
-        return all(getattr(self, f.name) == getattr(other, f.name) for f in type(self)._fields_)
+        return isinstance(other, EnumType) and self.cls is other.cls
 
     def __hash__(self) -> int:
-        return hash(tuple(_hashable(getattr(self, f.name)) for f in type(self)._fields_))
+        return hash(self.cls)
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in type(self)._fields_)
-        return f"{type(self).__name__}({fields})"
+        name: str = self.cls.__name__
+        return name
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+class PtrType:
+    """`Ptr["task_struct"]`: an address, with the type of what is there: of the kernel, by name, or declared.
 
-
-def normalise(written: Any, where: str) -> DeclType:
-    """The declared type for what the user wrote: `int` is `i64`, `bool` one byte.
-
-    Raises CompileError, naming `where`, for anything the language has no layout for.
+    In a program it is a pointer, read through the kernel's checks; in Python the address as a number.
     """
-    if isinstance(written, (ScalarType, CharType, ArrayType)):
-        return written
-    if isinstance(written, StructType):
-        if not written._fields_:
-            raise refuse(f"{where}: struct {written.__name__} has no fields")
-        return written
-    if written is int:
-        return i64
-    if written is bool:
-        return bool_
-    advice = "use u8 … u64, i8 … i64, bool, Char[n], a Struct, or an array such as u32[4]"
-    if written is Char or written is str or written is bytes:
-        advice = "text has a fixed size here: write for example Char[16]"
-    elif written is float:
-        advice = "the kernel has no floating point: keep a scaled integer, for example microseconds in u64"
-    shown = written.__name__ if isinstance(written, type) else repr(written)
-    raise refuse(f"{where}: {shown} is not a type that programs have", advice)
+
+    __slots__ = ("to",)
+    _size_ = _align_ = size = 8
+
+    def __init__(self, to: Any) -> None:
+        self.to = to
+
+    def __call__(self, value: Any = 0) -> int:
+        return int(value) & ((1 << 64) - 1)
+
+    def _zero_(self) -> int:
+        return 0
+
+    _coerce_ = __call__
+
+    def _pack_(self, value: Any) -> bytes:
+        return u64._pack_(value)
+
+    def _unpack_(self, data: bytes) -> Any:
+        return u64._unpack_(data)
+
+    def _ir_(self) -> types.Type:
+        from .. import types
+
+        if isinstance(self.to, str):
+            union, _, name = self.to.rpartition(" ")
+            to: types.Type = types.Struct(name, 0, (), union=union == "union", core=True)
+        else:
+            to = types.VOID if self.to is None else self.to._ir_()
+        return types.Ptr(to, types.Space.KERNEL)
+
+    def __getitem__(self, n: int) -> ArrayType:
+        return ArrayType(self, n)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PtrType) and self.to == other.to
+
+    def __hash__(self) -> int:
+        return hash(("Ptr", self.to))
+
+    def __repr__(self) -> str:
+        return f"Ptr[{self.to!r}]"
+
+
+class _PtrMeta(type):
+    def __getitem__(cls, to: Any) -> PtrType:
+        name = getattr(to, "kernel_name", None)
+        if isinstance(name, str):
+            return PtrType(name)
+        if isinstance(to, str) or to is None:
+            return PtrType(to)
+        from .structs import normalise
+
+        return PtrType(normalise(to, "Ptr"))
+
+    def __call__(cls, *args: object, **kwargs: object) -> PtrType:
+        raise refuse("Ptr needs what it points to", 'write for example Ptr["task_struct"]')
+
+
+class Ptr(metaclass=_PtrMeta):
+    """A pointer as a field: `task: Ptr["task_struct"]`."""
+
+
+class BitsType:
+    """`Bits[u32, 3]`: a bit field, some bits of an integer; neighbours share it as in C."""
+
+    __slots__ = ("bits", "scalar")
+
+    def __init__(self, scalar: ScalarType, bits: int) -> None:
+        if not isinstance(bits, int) or isinstance(bits, bool) or not 0 < bits <= scalar.bits:
+            raise refuse(
+                f"Bits[{scalar!r}, {bits!r}]: the width is 1 to {scalar.bits} bits",
+                "write for example Bits[u8, 4]",
+            )
+        self.scalar = scalar
+        self.bits = bits
+
+    def __call__(self, value: Any = 0) -> int:
+        value = int(value) & ((1 << self.bits) - 1)
+        if self.scalar.signed and value >> (self.bits - 1):
+            value -= 1 << self.bits
+        number: int = value
+        return number
+
+    def _zero_(self) -> int:
+        return 0
+
+    _coerce_ = __call__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BitsType) and (self.scalar, self.bits) == (other.scalar, other.bits)
+
+    def __hash__(self) -> int:
+        return hash(("Bits", self.scalar, self.bits))
+
+    def __repr__(self) -> str:
+        return f"Bits[{self.scalar!r}, {self.bits}]"
+
+
+class _BitsMeta(type):
+    def __getitem__(cls, of: Any) -> BitsType:
+        example = "write for example Bits[u8, 4]"
+        if not isinstance(of, tuple) or len(of) != 2:
+            raise refuse("Bits takes an integer type and a number of bits", example)
+        scalar = {int: i64, bool: u8}.get(of[0], of[0])
+        if not isinstance(scalar, ScalarType) or scalar.bits < 8:
+            raise refuse(f"Bits[{of[0]!r}, …]: bit fields are of integers", example)
+        return BitsType(scalar, of[1])
+
+    def __call__(cls, *args: object, **kwargs: object) -> BitsType:
+        raise refuse("Bits needs a type and a width", "write for example Bits[u8, 4]")
+
+
+class Bits(metaclass=_BitsMeta):
+    """A bit field of a struct: `version: Bits[u8, 4]`. The first one takes the lowest bits."""
 
 
 def size_of(t: DeclType) -> int:
     """Size in bytes, as C's sizeof."""
-    return t._size_ if isinstance(t, StructType) else t.size
+    return t._size_
 
 
 def align_of(t: DeclType) -> int:
     """Alignment in bytes on 64-bit machines."""
-    if isinstance(t, StructType):
-        return t._align_
-    if isinstance(t, ArrayType):
-        return align_of(t.elem)
-    return t.size if isinstance(t, ScalarType) else 1
+    return t._align_
 
 
 def default(t: DeclType) -> Any:
     """The zero value of a type: 0, False, "", a zeroed struct or list."""
-    if isinstance(t, ScalarType):
-        return t(0)
-    return "" if isinstance(t, CharType) else t()
+    return t._zero_()
 
 
 def coerce(t: DeclType, value: Any) -> Any:
     """`value` as a field of type `t` keeps it: integers wrap, text is cut, structs and lists are copied."""
-    if isinstance(t, StructType):
-        if not isinstance(value, Struct) or type(value)._fields_ != t._fields_:
-            raise TypeError(f"expected {t.__name__}, got {value!r}")
-        return t(**{f.name: getattr(value, f.name) for f in t._fields_})
-    return t(value)
+    return t._coerce_(value)
 
 
 def pack(t: DeclType, value: Any) -> bytes:
     """The value as little-endian memory of `size_of(t)` bytes."""
-    value = coerce(t, value)
-    if isinstance(t, ScalarType):
-        return struct.pack("<" + t.code, value)
-    if isinstance(t, CharType):
-        return t.encode(value)
-    if isinstance(t, ArrayType):
-        return b"".join(pack(t.elem, v) for v in value)
-    out = bytearray(t._size_)
-    for f in t._fields_:
-        out[f.offset : f.offset + f.size] = pack(f.type, getattr(value, f.name))
-    return bytes(out)
+    return t._pack_(value)
+
+
+def unpack(t: DeclType, data: bytes) -> Any:
+    """The value that little-endian memory holds."""
+    return t._unpack_(data)
 
 
 def ir_type(t: DeclType) -> types.Type:
     """The IR type of a declared type. One struct class always gives the same object."""
-    from .. import types
-
-    if isinstance(t, ScalarType):
-        return types.Int(t.bits, t.signed)
-    if isinstance(t, CharType):
-        return types.Chars(t.size)
-    if isinstance(t, ArrayType):
-        return types.Array(ir_type(t.elem), t.n)
-    known: types.Struct | None = t.__dict__.get("_ir_")
-    if known is None:
-        members = tuple(types.Member(f.name, ir_type(f.type), f.offset * 8) for f in t._fields_)
-        known = types.Struct(t.__name__, t._size_, members)
-        type.__setattr__(t, "_ir_", known)
-    return known
+    return t._ir_()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...errors import ProbeeError
-from .types import coerce, default, normalise, pack
+from .structs import normalise
+from .types import coerce, default, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
