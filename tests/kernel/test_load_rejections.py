@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ struct row { u64 cell[8]; };
 ARRAY(table, struct row, 1);
 """
 
-# name -> (program, line of the culprit in it, what the cause must say, what was known)
+# name -> (program, line of the culprit in it, what the cause must say, what was known; old kernels' logs don't
+# name maps, nor tell trusted pointers)
 CASES = {
     "null value": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {
@@ -29,7 +31,7 @@ CASES = {
             return 0; }""",
         4,
         "finds nothing when the key is not in the map",
-        "r0 is a value of map values (8 bytes), or None",
+        r"r0 is a value( of map values)? \(8 bytes\), or None",
     ),
     "unbounded index": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {
@@ -39,7 +41,7 @@ CASES = {
             return row->cell[i]; }""",
         5,
         "no bound",
-        "a value of map table (64 bytes) plus 0 to 34359738360 bytes",
+        r"a value( of map table)? \(64 bytes\) plus 0 to 34359738360 bytes",
     ),
     "index off by some": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {
@@ -132,7 +134,7 @@ CASES = {
             return task[4000]; }""",
         3,
         "struct task_struct ends before byte 32008",
-        "a trusted pointer to task_struct",
+        "a (trusted )?pointer to task_struct",
     ),
     "argument": (
         """SEC("raw_tp/sys_enter") int p(u64 *ctx) {
@@ -171,7 +173,7 @@ def test_a_rejection_names_line_and_cause(tmp_path: Path, name: str) -> None:
         load(spec)
     error = caught.value
     assert cause in error.cause
-    assert known in error.cause
+    assert re.search(known, error.cause)
     assert Path(error.file).name == "program.bpf.c"
     assert error.line == line
     assert error.source == text.splitlines()[line - 1].strip()
@@ -192,5 +194,5 @@ def test_the_log_grows_by_itself(tmp_path: Path) -> None:
         load(object_from_c(tmp_path, text))
     log = caught.value.log
     assert len(log) > 64 * 1024
-    assert log.startswith(("0: ", "arg#", "func#"))
+    assert "\n0: " in "\n" + log[:500]  # what was said first is there too
     assert log.rstrip().splitlines()[-1].startswith("processed ")

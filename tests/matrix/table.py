@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from .results import Results
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
+_OF_ONE_RUN = re.compile(r" /sys/fs/cgroup/\S+(?=:)|(?<=probee-test)-\d+-\w+")
 _ORDER = ("here", "5.10", "6.1", "6.12", "sid")
 
 
@@ -22,8 +24,10 @@ class Row:
     seconds: float
 
     def reasons(self) -> Counter[str]:
-        """As results have them, without the kernel's release, so that kernels can be compared."""
-        return Counter(why.replace(f" ({self.release})", "") for why in self.results.skipped.values())
+        """As results have them, without what is of one run or release, so that kernels can be compared."""
+        return Counter(
+            _OF_ONE_RUN.sub("", why.replace(f" ({self.release})", "")) for why in self.results.skipped.values()
+        )
 
     def facts(self) -> dict[str, object]:
         return {
