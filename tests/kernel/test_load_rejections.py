@@ -20,8 +20,8 @@ struct row { u64 cell[8]; };
 ARRAY(table, struct row, 1);
 """
 
-# name -> (program, line of the culprit in it, what the cause must say, what was known; old kernels' logs don't
-# name maps, nor tell trusted pointers)
+# name -> (program, line of the culprit in it, what the cause must say, what was known; old logs don't
+# name maps nor tell trusted pointers)
 CASES = {
     "null value": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {

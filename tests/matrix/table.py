@@ -25,9 +25,8 @@ class Row:
 
     def reasons(self) -> Counter[str]:
         """As results have them, without what is of one run or release, so that kernels can be compared."""
-        return Counter(
-            _OF_ONE_RUN.sub("", why.replace(f" ({self.release})", "")) for why in self.results.skipped.values()
-        )
+        reasons = (why.replace(f" ({self.release})", "") for why in self.results.skipped.values())
+        return Counter(_OF_ONE_RUN.sub("", why) for why in reasons)
 
     def facts(self) -> dict[str, object]:
         return {
