@@ -15,7 +15,7 @@ from .memory import Fault, Memory, Region
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .code import Code
-    from .step import Hooks
+    from .step import Execution, Hooks
 
 U64 = (1 << 64) - 1
 
@@ -119,6 +119,7 @@ class Cpu:
         self.budget = budget
         self.task: Any = None
         self.hooks: Hooks | None = None
+        self.execution: Execution | None = None  # whose helper runs now, when stepping
         self.code: Code | None = None  # what runs now
         self.depth = 0  # stack frames in use
         self.left = budget  # instructions left of this run
