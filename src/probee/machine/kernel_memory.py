@@ -168,8 +168,8 @@ class Kernel:
                 id = self.btf.find(name, TYPEDEF, INT, ENUM, ENUM64)
             if id is None:
                 raise KernelError(
-                    f"the machine's BTF has no type {name!r}; the one that comes with probee has common types "
-                    "only: give btf=, a kernel's /sys/kernel/btf/vmlinux"
+                    f"the machine's BTF has no type {name!r}; the one that comes with probee has common "
+                    "types only: give btf=, a kernel's /sys/kernel/btf/vmlinux"
                 )
             found = self._ids[name] = self.btf.strip(id)
         return found
@@ -177,9 +177,9 @@ class Kernel:
     def new(self, type: str, /, *, _extra: int = 0, _writable: bool = False, **fields: Any) -> Object:
         """A new object, all zero but for the fields given.
 
-        A value may be a number, text for a char array or a `char *`, bytes, an object for a pointer to it, a
-        dict for a struct or for a pointer to a new one, a sequence for an array. Names with dots go by a dict,
-        as `**{"cred.uid.val": 0}`. `_extra` are bytes behind the object for its flexible array.
+        A value may be a number, text for a char array or a `char *`, bytes, an object for a pointer to it,
+        a dict for a struct or for a pointer to a new one, a sequence for an array. Names with dots go by a
+        dict, as `**{"cred.uid.val": 0}`. `_extra` are bytes behind the object for its flexible array.
         """
         return self.new_by_id(self.type_id(type), fields, extra=_extra, writable=_writable)
 

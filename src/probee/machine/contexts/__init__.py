@@ -1,0 +1,1 @@
+"""What programs get as their context, for every type of program."""
