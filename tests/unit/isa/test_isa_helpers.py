@@ -12,7 +12,7 @@ KINDS = """
     ctx const_map_ptr map_key map_value uninit_map_value mem write_mem uninit_mem size size_or_zero
     alloc_size_or_zero anything scalar func stack const_str timer spin_lock kptr_xchg_dest percpu ringbuf_mem
     dynptr dynptr:ringbuf uninit_dynptr:local uninit_dynptr:ringbuf socket sock_common btf_sock_common
-""".split()
+""".split()  # noqa: SIM905
 RESULTS = "int void map_value sock sock_common tcp_sock ringbuf_mem dynptr_mem percpu"
 
 
