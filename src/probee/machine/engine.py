@@ -25,4 +25,8 @@ def enter(cpu: Cpu, code: Code, start: int, args: Sequence[int]) -> int:
         from .step import execute
 
         return execute(cpu, code, start, args)
+    if engine in ("interpret", "auto"):
+        from .interpret import execute as interpret
+
+        return interpret(cpu, code, start, args)
     raise ProbeeError(f"there is no engine {engine!r}")

@@ -12,7 +12,7 @@ import pytest
 from probee.machine import BareEnv, Code, Cpu
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "conformance.json"
-ENGINES = ["step"]
+ENGINES = ["step", "interpret"]
 
 
 @cache
