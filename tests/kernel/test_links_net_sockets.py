@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -229,25 +230,37 @@ def test_sk_msg_redirects(tables: Collection) -> None:
         assert second.server.recv(100) == b"round the corner"
 
 
-@pytest.mark.parametrize("link", [None, False])
-def test_stream_parser_and_verdict(tables: Collection, link: bool | None) -> None:
-    table = tables.maps["table"]
+@pytest.fixture
+def parsed(tables: Collection, link: bool | None) -> Iterator[Collection]:
     try:
-        parser = tables.programs["parse"].attach_sockmap(table, link=link)
+        parser = tables.programs["parse"].attach_sockmap(tables.maps["table"], link=link)
     except Unsupported as error:
         pytest.skip(str(error))
-    with (
-        parser,
-        tables.programs["drop_stream"].attach_sockmap(table, link=link) as verdict,
-        Connection() as wire,
-    ):
+    with parser:
+        yield tables
+
+
+@pytest.mark.parametrize("link", [None, False])
+def test_stream_parser_and_verdict(parsed: Collection, link: bool | None) -> None:
+    table = parsed.maps["table"]
+    with parsed.programs["drop_stream"].attach_sockmap(table, link=link), Connection() as wire:
         table[0] = wire.server.fileno()
         assert wire.carries() is None
-        assert tables.globals.parsed >= 1
-        verdict.update(tables.programs["pass_stream"])
-        with Connection() as later:
-            table[1] = later.server.fileno()
-            assert later.carries() == b"hello"
+        assert parsed.globals.parsed >= 1
+
+
+@pytest.mark.parametrize("link", [None, False])
+def test_a_verdict_is_replaced(parsed: Collection, link: bool | None) -> None:
+    # sk_psock_skb_ingress_enqueue() reads under sk_callback_lock, which sk_psock_strp_data_ready() holds for
+    # writing: seen in 5.10.223. No test of it leaves the machine alive.
+    if os.uname().release.startswith("5.10."):
+        pytest.skip("Linux 5.10 locks up when a stream with a parser is passed on")
+    table = parsed.maps["table"]
+    with parsed.programs["drop_stream"].attach_sockmap(table, link=link) as verdict:
+        verdict.update(parsed.programs["pass_stream"])
+        with Connection() as wire:
+            table[1] = wire.server.fileno()
+            assert wire.carries() == b"hello"
 
 
 def test_verdict_without_parser(folder: Path) -> None:
