@@ -66,8 +66,9 @@ _HOMES = {
         PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8 perf_event
         raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
     "lang.builtins": """
-        cast cgroup comm cpu current_task curtask gid irq_off kernel_str kernel_type_exists kstack
-        nsecs pid preempt_off printf rand rcu sizeof tail_call tid uid user_str ustack""",
+        bits bounded cast cgroup comm cpu css css_tasks current_task curtask dmabufs gid irq_off
+        kernel_str kernel_type_exists kmem_caches kstack list_of nsecs pid preempt_off printf rand
+        rcu sizeof tail_call tasks threads tid uid user_str ustack vmas""",
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",
     "session": "Session attach",

@@ -153,6 +153,7 @@ def annotated(f: Fn, node: ast.AnnAssign) -> None:
         have = f.vars.get(name)
         if have is not None and not (isinstance(have, IntVar) and have.slot.of == what):
             f.fail(node, f"{name} has another type already", "annotate its first assignment")
+        f.annotated.add(name)
         f.bind(name, Num(number(f, item, node.value)), node, what)
         return
     if isinstance(what, decl.CharType):
@@ -239,6 +240,7 @@ class MemoryPlace(Place):
 
         if isinstance(self.ref.type, Int):
             item = Num(integer(f, item, self.ref.type, node))
+        mapops.touch(f, self.ref)
         self._guarded(f, act)
         f.live.wrote(self.ref.fresh, self.ref.offset, self.ref.type.size)
 
@@ -292,7 +294,7 @@ def _field_place(f: Fn, target: ast.Attribute) -> Place:
         kind = expr.field_type(f, base.type, name, target)
         return MapPlace(base.map, base.key, (*base.path, name), kind)
     if isinstance(base, Context):
-        f.fail(target, "the program's argument can't be changed", "keep the value in a local")
+        return MemoryPlace(base.obj.place(f, name, target))
     if isinstance(base, Opt) or (isinstance(base, Ref) and base.maybe):
         refuse_maybe(f, base, target)
     if isinstance(base, (Ref, Pointer)):
@@ -341,7 +343,9 @@ def _writable(f: Fn, ref: Ref, node: ast.AST) -> None:
         )
     if far(where):
         f.fail(node, "kernel memory can only be read", "keep the value in a local, a map or a record")
-    if where.space is Space.CONTEXT:
+    if where.space is Space.PACKET_READ:
+        f.fail(node, "this kind of program can only read packets", "keep the value in a local or a map")
+    if where.space is Space.CONTEXT and not ref.writable:
         f.fail(node, "the program's argument can't be changed", "keep the value in a local")
     if isinstance(ref.ptr, ir.GlobalRef) and ref.ptr.var.const:
         f.fail(

@@ -91,6 +91,51 @@ kernel_type_exists = Builtin(
 )
 printf = Builtin("printf", "(f-string)", "Write a line to the trace pipe, as `print` does inside a program.")
 
+rcu = Builtin(
+    "rcu",
+    "()",
+    "`with bp.rcu():` keeps what RCU protects alive (Linux 6.2 where programs sleep).",
+)
+preempt_off = Builtin(
+    "preempt_off", "()", "`with bp.preempt_off():` keeps the task on its CPU, undisturbed (Linux 6.10)."
+)
+irq_off = Builtin("irq_off", "()", "`with bp.irq_off():` keeps interrupts off on this CPU (Linux 6.14).")
+
+bounded = Builtin("bounded", "(n)", "`while test and bp.bounded(n):` goes round at most n times.")
+tasks = Builtin("tasks", "()", "`for task in bp.tasks():` goes over all processes (Linux 6.7).")
+threads = Builtin(
+    "threads",
+    "(task=None)",
+    "`for task in bp.threads(task):` goes over the threads of its process, or of all (Linux 6.7).",
+)
+vmas = Builtin(
+    "vmas",
+    "(task, address=0)",
+    "`for vma in bp.vmas(task):` goes over a memory map, from the address on (Linux 6.7).",
+)
+css = Builtin(
+    "css",
+    '(start, order="descendants")',
+    '`for css in bp.css(start):` goes through cgroups: "descendants", "post", "ancestors" (Linux 6.7).',
+)
+css_tasks = Builtin(
+    "css_tasks",
+    "(css, flags=0)",
+    "`for task in bp.css_tasks(css):` goes over the tasks of a cgroup (Linux 6.7).",
+)
+bits = Builtin(
+    "bits", "(number or array)", "`for bit in bp.bits(mask):` goes over the numbers of the bits that are set."
+)
+dmabufs = Builtin("dmabufs", "()", "`for buf in bp.dmabufs():` goes over the DMA buffers (Linux 6.17).")
+kmem_caches = Builtin(
+    "kmem_caches", "()", "`for cache in bp.kmem_caches():` goes over the slab caches (Linux 6.13)."
+)
+list_of = Builtin(
+    "list_of",
+    "(type, head, member, most)",
+    '`for t in bp.list_of("task_struct", task.children, "sibling", 100):` goes along a kernel list.',
+)
+
 _helpers: dict[str, Helper] = {}
 
 

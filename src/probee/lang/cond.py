@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from . import decl, expr, ir
+from . import bounds, decl, expr, ir
 from .convert import common, constant, describe, number, truth
 from .flow import Flow, merge
 from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .scope import Fn, is_none, same
+from .scope import Fn, IntVar, is_none, same
 from .types import BOOL, I64, Chars, Int, Ptr
 
 TYPE_CHECKING = False
@@ -48,8 +48,36 @@ def _branch(f: Fn, node: ast.expr, yes: ir.Block, no: ir.Block) -> Flows:
                     return _split_absent(f, absent, _tested(left), yes, no)
                 n, y = _split_absent(f, absent, _tested(left), no, yes)
                 return y, n
+        word = expr.COMPARISONS[type(node.ops[0])]
+        left_item = expr.evaluate(f, node.left)
+        right_item = expr.operand(f, node.comparators[0], node.ops[0])
+        result = expr.compare(f, word, left_item, right_item, node)
+        y, n = _split(f, result, "", yes, no)
+        _narrow(f, word, left_item, right_item, y, n)
+        return y, n
     item = expr.evaluate(f, node)
     return _split(f, truth(f, item, node), _tested(node), yes, no)
+
+
+def _narrow(f: Fn, op: str, left: Item, right: Item, y: Flow | None, n: Flow | None) -> None:
+    """What a comparison of numbers says about locals on either side, where it holds and where not."""
+    if op not in bounds.COMPARED:
+        return
+    for mine, other, word in ((left, right, op), (right, left, bounds.mirrored(op))):
+        if not isinstance(mine, Num) or mine.origin is None:
+            continue
+        name, version = mine.origin
+        var = f.vars.get(name)
+        if version != f.versions.get(name) or not isinstance(var, IntVar):
+            continue
+        exact = constant(other)
+        if not isinstance(other, Num) and exact is None:
+            continue
+        limits = f.interval(other) if isinstance(other, Num) else (int(exact), int(exact))
+        for flow, holds in ((y, True), (n, False)):
+            if flow is not None:
+                had = flow.ranges.get(name) or bounds.whole(var.type)
+                flow.ranges[name] = bounds.narrowed(had, word, limits, holds)
 
 
 def _is_none(node: ast.expr) -> bool:
@@ -110,6 +138,7 @@ def _chain(f: Fn, node: ast.Compare, yes: ir.Block, no: ir.Block) -> Flows:
         last = i == len(node.ops) - 1
         go_on = yes if last else f.b.new_block("chain")
         y, n = _split(f, result, "", go_on, no)
+        _narrow(f, expr.COMPARISONS[type(op)], left, right, y, n)
         failed.append(n)
         if last or y is None:
             return y, merge(failed)

@@ -45,7 +45,8 @@ def fields(type: Type) -> int:
     if isinstance(type, Struct):
         out = 0
         for m in type.members:
-            out |= fields(m.type) << (m.bit_offset // 8)
+            at = m.bit_offset // 8
+            out |= span(at, (m.bit_offset % 8 + m.bit_size + 7) // 8) if m.bit_size else fields(m.type) << at
         return out
     if isinstance(type, Array):
         one = fields(type.elem)
@@ -57,7 +58,7 @@ def fields(type: Type) -> int:
 
 
 class Flow:
-    __slots__ = ("bound", "known", "made", "set", "slots")
+    __slots__ = ("bound", "known", "made", "ranges", "set", "slots")
 
     def __init__(self) -> None:
         self.set: set[str] = set()  # locals that have a value
@@ -65,6 +66,7 @@ class Flow:
         self.slots: dict[Slot, ir.Local] = {}  # key slots and what they hold now
         self.made: dict[Fresh, int] = {}  # bytes written, of memory whose address has not got out
         self.bound: dict[str, Fresh] = {}  # locals that are such memory
+        self.ranges: dict[str, tuple[int, int]] = {}  # locals that are numbers between these
 
     def copy(self) -> Flow:
         new = Flow()
@@ -73,6 +75,7 @@ class Flow:
         new.slots = dict(self.slots)
         new.made = dict(self.made)
         new.bound = dict(self.bound)
+        new.ranges = dict(self.ranges)
         return new
 
     def use(self, fresh: Fresh | None, offset: int, size: int) -> None:
@@ -100,6 +103,7 @@ class Flow:
         for name in names:
             self.unbind(name)
             self.drop_slots(name)
+            self.ranges.pop(name, None)
 
     def drop_slots(self, name: str) -> None:
         for slot in [s for s in self.slots if isinstance(s[0], tuple) and s[0][0] == name]:
@@ -116,6 +120,11 @@ def merge(flows: Iterable[Flow | None]) -> Flow | None:
         out.set &= other.set
         out.known &= other.known
         out.slots = {k: v for k, v in out.slots.items() if other.slots.get(k) is v}
+        out.ranges = {
+            name: (min(low, other.ranges[name][0]), max(high, other.ranges[name][1]))
+            for name, (low, high) in out.ranges.items()
+            if name in other.ranges
+        }
         for name in {*out.bound, *other.bound}:
             if out.bound.get(name) is not other.bound.get(name):
                 for flow in (out, other):

@@ -1,19 +1,58 @@
-"""Loops: `while`, `for`, `break`, `continue`."""
+"""Loops: `while`, `for`, `break`, `continue`.
+
+A loop over numbers is one of two things. Where the verifier can see how often it goes round, and that is not
+too often, it is a plain loop with a counter. Otherwise it is one of the kernel's open-coded iterators
+(`bpf_iter_num`, Linux 6.4), whose rounds the verifier need not follow one by one; a kernel that has none gets
+a plain loop, and its verifier decides.
+"""
 
 from __future__ import annotations
 
 import ast
 
-from . import cond, decl, expr, ir
+from . import builtins, cond, ir, sequences
 from .assign import assign
-from .convert import constant, describe, number, refuse_maybe
+from .convert import constant, number
 from .flow import Flow
-from .items import Group, Item, Num, Py, Ref
-from .scope import Again, Fn, Loop, PyVar
-from .types import I64, U64, Array, Chars
+from .items import Item, Num, Py
+from .scope import Again, Fn, IntVar, Loop, PtrVar, PyVar
+from .sequences import MANY, Numbers
+from .types import I64, U64, Array, Int, Ptr, Space
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
+
+_PLAIN = 4096  # rounds, those of the loops around included, that the verifier is asked to follow
+_PLAIN_OF_DATA = 256  # the same where data decides how many there are: each may be the last
+_UNROLLED = 1024  # rounds of a loop over constants, whose body is compiled for each
 
 
-def _assigned_in(*nodes: ast.AST) -> set[str]:
+class Rounds:
+    """How a loop goes round: code before it, at its head, at the end of a round, and behind the last."""
+
+    count = 0  # rounds at most, 0 if not known
+    at_least_once = False
+
+    def start(self) -> None:
+        """Before the loop."""
+
+    def test(self, body: ir.Block, out: ir.Block) -> None:
+        """At the head: jump."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """At the end of a round, `continue` included."""
+
+    def finish(self) -> None:
+        """When the loop is left, on every way."""
+
+    def item(self) -> Item | None:
+        """What a round is about, at its beginning."""
+        return None
+
+
+def assigned_in(*nodes: ast.AST) -> set[str]:
     """Locals that the statements may assign."""
     return {
         n.id if isinstance(n, ast.Name) else n.name or ""
@@ -40,9 +79,70 @@ def _next_round(f: Fn, start: Flow, ends: list[Flow | None]) -> None:
         raise Again(lost)
 
 
-def while_(f: Fn, node: ast.While) -> None:
+def run(f: Fn, node: ast.For | ast.While, rounds: Rounds, test: ast.expr | None = None) -> None:
+    """The loop: `rounds` say when it ends, and so does `test` where there is one."""
     b = f.b
-    _enter_loop(f, _assigned_in(node))
+    rounds.start()
+    outer = len(f.cleanups)
+    _enter_loop(f, assigned_in(node))
+    head, body, following, out, end = (b.new_block(n) for n in ("loop", "body", "next", "done", "end"))
+    b.jump(head)
+    f.enter(head, f.flow)
+    start = f.live.copy()
+    rounds.test(body, out)
+    after = f.live.copy()
+    f.enter(body, f.flow)
+    f.cleanups.append(rounds.finish)
+    count = rounds.count if all(x.rounds for x in f.loops) else 0
+    loop = Loop(following, end, len(f.cleanups), frozenset(start.set), outer=outer, rounds=count)
+    f.loops.append(loop)
+    misses: list[Flow | None] = [after]
+    if test is not None:
+        inner = b.new_block("round")
+        y, n = cond.branch(f, test, inner, out)
+        misses.append(n)
+        f.enter(inner, y)
+    if f.flow is not None:
+        if isinstance(node, ast.For):
+            item = rounds.item()
+            if item is not None:
+                assign(f, node.target, item, node)
+        f.block(node.body)
+    f.loops.pop()
+    f.cleanups.pop()
+    f.join(following, loop.continues)
+    if f.flow is not None:
+        _next_round(f, start, [f.flow])
+        if rounds.at_least_once and test is None:
+            after.set |= f.flow.set
+        b.loc = f.loc(node)
+        rounds.step()
+        b.jump(head)
+    f.join(out, misses) if f.flow is not None else _arrive(f, out, misses)
+    if f.flow is not None:
+        b.loc = f.loc(node)
+        rounds.finish()
+        f.block(node.orelse)
+    f.join(end, loop.breaks)
+
+
+def _arrive(f: Fn, block: ir.Block, flows: list[Flow | None]) -> None:
+    from .flow import merge
+
+    f.enter(block, merge(flows))
+
+
+# -- while
+
+
+def while_(f: Fn, node: ast.While) -> None:
+    limit, rest = _bound(f, node.test)
+    if limit is not None:
+        _while_bounded(f, node, limit, rest)
+        return
+    _refuse_endless(f, node)
+    b = f.b
+    _enter_loop(f, assigned_in(node))
     head, body, out, end = (b.new_block(n) for n in ("while", "body", "done", "end"))
     b.jump(head)
     f.enter(head, f.flow)
@@ -52,140 +152,244 @@ def while_(f: Fn, node: ast.While) -> None:
     f.loops.append(loop)
     if y is not None:
         f.enter(body, y)
+        _refuse_walk(f, node)
         f.block(node.body)
         if f.flow is not None:
             b.loc = f.loc(node)
             b.jump(head)
     f.loops.pop()
     _next_round(f, start, [f.flow if y is not None else None, *loop.continues])
-    _loop_end(f, node, loop, out, n)
-
-
-def _loop_end(f: Fn, node: ast.While | ast.For, loop: Loop, out: ir.Block, flow: Flow | None) -> None:
-    """The `else` part, then where breaks come to."""
-    f.enter(out, flow)
-    if flow is not None:
+    f.enter(out, n)
+    if n is not None:
         f.block(node.orelse)
     f.join(loop.end, loop.breaks)
 
 
-def for_(f: Fn, node: ast.For) -> None:
-    if isinstance(node.iter, ast.Call):
-        func = node.iter.func
-        callee = f.expr(func) if isinstance(func, (ast.Name, ast.Attribute)) else None
-        if isinstance(callee, Py) and callee.obj is range:
-            _for_range(f, node, node.iter)
-            return
-        if isinstance(callee, Py) and callee.obj in (enumerate, zip, reversed, sorted, map, filter):
-            f.fail(
-                node.iter,
-                f"{callee.obj.__name__}() can't be looped over here",
-                "loop over `range(n)` and index",
-            )
-    item = f.expr(node.iter)
-    if isinstance(item, Py) and isinstance(item.obj, range):
-        r = item.obj
-        _count(f, node, Py(r.start), Py(r.stop), r.step)
+def _bound(f: Fn, test: ast.expr) -> tuple[ast.Call | None, ast.expr | None]:
+    """`bp.bounded(n)` among what a `while` tests, and what else it tests."""
+    parts = test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
+    found = [p for p in parts if isinstance(p, ast.Call) and _is_bounded(f, p.func)]
+    if not found:
+        return None, test
+    if len(found) > 1:
+        f.fail(found[1], "a loop has one bound", "keep the smaller one")
+    rest = [p for p in parts if p is not found[0]]
+    if len(rest) > 1:
+        joined = ast.BoolOp(ast.And(), rest)
+        return found[0], ast.copy_location(joined, rest[0])
+    return found[0], rest[0] if rest else None
+
+
+def _is_bounded(f: Fn, func: ast.expr) -> bool:
+    """Is this `bp.bounded`? Looked at without compiling it, since it may be anything."""
+    if not any(
+        isinstance(n, (ast.Name, ast.Attribute))
+        and (n.id if isinstance(n, ast.Name) else n.attr) == "bounded"
+        for n in (func,)
+    ):
+        return False
+    item = f.expr(func)
+    return isinstance(item, Py) and builtins.name_of(item.obj) == "bounded"
+
+
+def _while_bounded(f: Fn, node: ast.While, call: ast.Call, rest: ast.expr | None) -> None:
+    if len(call.args) != 1 or call.keywords:
+        f.fail(call, "bounded takes one number", "write `bp.bounded(100)`: at most 100 rounds")
+    limit = f.expr(call.args[0])
+    if constant(limit) is None:
+        limit = Num(number(f, limit, call.args[0]))
+    elif constant(limit) <= 0:
+        f.fail(call.args[0], f"a bound of {constant(limit)} rounds lets the loop do nothing")
+    count = sequences.Numbers(f, Py(0), limit, 1, call)
+    run(f, node, _counted(f, node, count), rest)
+
+
+def _refuse_endless(f: Fn, node: ast.While) -> None:
+    """A loop that nothing can end, seen without knowing what the program does."""
+    leaves = any(isinstance(n, (ast.Return, ast.Break)) for s in node.body for n in ast.walk(s))
+    if leaves:
         return
-    if isinstance(item, Py) and isinstance(item.obj, (tuple, list)):
-        _for_constants(f, node, [Py(v) for v in item.obj])
+    always = isinstance(node.test, ast.Constant) and node.test.value
+    parts = list(ast.walk(node.test))
+    read = {n.id for n in parts if isinstance(n, ast.Name)}
+    fixed = not any(isinstance(n, (ast.Call, ast.Attribute, ast.Subscript, ast.NamedExpr)) for n in parts)
+    local = read <= set(f.local_names) and bool(read)
+    changed = assigned_in(*node.body) | f.shared_names
+    if always or (fixed and local and not read & changed):
+        what = "it is always true" if always else f"nothing in the loop changes {' or '.join(sorted(read))}"
+        f.fail(
+            node.test,
+            f"this loop never ends: {what}",
+            "the kernel runs only what surely ends: count with `for i in range(n)`, or `break` out of it",
+        )
+
+
+def _refuse_walk(f: Fn, node: ast.While) -> None:
+    """A walk along pointers ends when the kernel's data says so, which the verifier can't see."""
+    names = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
+    walked = sorted(n for n in names if isinstance(f.vars.get(n), PtrVar))
+    if not walked or any(isinstance(f.vars.get(n), IntVar) for n in names):
         return
-    if isinstance(item, Group):
-        _for_constants(f, node, item.items)
-        return
-    refuse_maybe(f, item, node.iter)
-    if isinstance(item, Ref) and isinstance(item.type, (Array, Chars)) and item.type.n:
-        f.escape(item)
-        whole = Ref(item.ptr, shared=item.shared)
-        _count(f, node, Py(0), Py(item.type.n), 1, whole)
-        return
-    if isinstance(item, Py) and isinstance(item.obj, decl.MapDecl):
-        f.fail(node.iter, "a program can't loop over a map", "look up its keys, or loop over it in Python")
-    f.fail(
-        node.iter,
-        f"{describe(item)} can't be looped over",
-        "loop over `range(n)` or over an array field of a struct",
+    counted = any(
+        isinstance(part, ast.Compare)
+        and any(isinstance(n, ast.Name) and isinstance(f.vars.get(n.id), IntVar) for n in ast.walk(part))
+        for s in node.body
+        for part in ast.walk(s)
     )
+    simple = not any(isinstance(n, (ast.Call, ast.Attribute, ast.Subscript)) for n in ast.walk(node.test))
+    if simple and not counted and not any(isinstance(n, ast.For) for s in node.body for n in ast.walk(s)):
+        f.fail(
+            node.test,
+            f"the verifier can't see how often this loop goes round: it ends when {walked[0]} is NULL",
+            f"give it a bound: `while {ast.unparse(node.test)} and bp.bounded(64):`",
+        )
 
 
-def _for_range(f: Fn, node: ast.For, call: ast.Call) -> None:
-    if call.keywords or not 1 <= len(call.args) <= 3:
-        f.fail(call, "range takes one to three numbers", "write range(stop), range(start, stop[, step])")
-    items: list[Item] = []
-    for arg in call.args:
-        item = f.expr(arg)
-        items.append(item if constant(item) is not None else Num(number(f, item, arg)))
-    step = 1
-    if len(items) == 3:
-        value = constant(items[2])
-        if value is None:
-            f.fail(call.args[2], "the step of a range must be a constant")
-        if value == 0:
-            f.fail(call.args[2], "the step of a range must not be 0")
-        step = int(value)
-    start, stop = (Py(0), items[0]) if len(items) == 1 else (items[0], items[1])
-    _count(f, node, start, stop, step)
+# -- for
 
 
-def _count(f: Fn, node: ast.For, start: Item, stop: Item, step: int, over: Ref | None = None) -> None:
-    """A loop over numbers; with `over`, over the elements of an array."""
-    b = f.b
-    if over is None and not isinstance(node.target, ast.Name):
+def for_(f: Fn, node: ast.For) -> None:
+    from . import iterators
+
+    source = iterators.of_call(f, node.iter)
+    if source is not None:
+        run(f, node, source)
+        return
+    found = sequences.of(f, node.iter)
+    if isinstance(found, list):
+        _for_constants(f, node, found)
+        return
+    if isinstance(found, Numbers) and found.item is None and isinstance(node.target, ast.Name):
+        _settle_kind(f, node.target, found)
+    elif isinstance(found, Numbers) and found.item is None:
         f.fail(node.target, "the loop variable of a range is a name")
-    first, last = b.widen(number(f, start, node.iter)), b.widen(number(f, stop, node.iter))
-    if step < 0:
-        first, last = b.cast(first, I64), b.cast(last, I64)
-    natural = first.type == U64 or (isinstance(first, ir.Const) and first.value >= 0)
-    kind = U64 if natural and last.type == U64 else I64  # a start that may be negative must be counted from
-    counter = b.local("counter", kind)
-    limit = last
-    if not isinstance(last, ir.Const):
-        held = b.local("stop", last.type)
-        b.store(held, last)
-    b.store(counter, b.cast(first, kind))
-    _enter_loop(f, _assigned_in(*node.body, node.target))
-    head, body, following, out, end = (b.new_block(n) for n in ("for", "body", "next", "done", "end"))
-    b.jump(head)
-    f.enter(head, f.flow)
-    now = b.load(counter)
-    if not isinstance(last, ir.Const):
-        limit = b.load(held)
-    go = b.compare("<" if step > 0 else ">", now, limit)
-    b.branch(go, body, out)
-    after = f.live.copy()
-    f.enter(body, f.flow)
-    loop = Loop(following, end, len(f.cleanups), frozenset(after.set))
-    f.loops.append(loop)
-    if f.flow is not None:
-        if over is None:
-            assign(f, node.target, Num(b.load(counter)), node)
-        else:
-            assign(
-                f,
-                node.target,
-                expr.read_place(f, Ref(b.index(over.ptr, b.load(counter)), shared=over.shared)),
-                node,
-            )
-        f.block(node.body)
-    f.loops.pop()
-    f.join(following, loop.continues)
-    if f.flow is not None:
-        _next_round(f, after, [f.flow])
-        if (
-            isinstance(first, ir.Const)
-            and isinstance(last, ir.Const)
-            and (last.value - first.value) * step > 0
-        ):
-            after.set |= f.flow.set  # at least one round
-        b.loc = f.loc(node)
-        b.store(counter, b.arith("+", b.load(counter), b.const(step, kind)))
-        b.jump(head)
-    _loop_end(f, node, loop, out, after)
+    run(f, node, _counted(f, node, found))
+
+
+def _settle_kind(f: Fn, target: ast.Name, numbers: Numbers) -> None:
+    """A loop's variable is signed if this loop's numbers are, whatever an earlier loop's were."""
+    name, var = target.id, f.vars.get(target.id)
+    if not isinstance(var, IntVar) or var.type not in (I64, U64) or var.type == numbers.kind:
+        return
+    if name in f.annotated or numbers.natural():
+        return  # all of them are the same in both
+    if any(loop.before is None or name in loop.before for loop in f.loops) or name in f.shared_names:
+        f.fail(
+            target,
+            f"{name} was an {'un' * (not var.type.signed)}signed number, and here it may be "
+            f"{'negative' if numbers.kind.signed else 'over the largest signed one'}",
+            "use another name for one of them",
+        )
+    old = f.b.load(var.slot) if name in f.live.set else None
+    fresh = IntVar(name, f.b.local(name, numbers.kind))
+    f.vars[name] = fresh
+    if old is not None:
+        f.b.write(fresh.slot, old)
+
+
+def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
+    """The best way to count on the target kernel."""
+    around = 1
+    for loop in f.loops:
+        if loop.before is not None:
+            around *= loop.rounds or _PLAIN
+    most = numbers.most()
+    limit = _PLAIN if numbers.constant else _PLAIN_OF_DATA
+    if most is not None and (most * around <= limit or (most <= 16 and numbers.constant)):
+        return _Plain(f, node, numbers, most)
+    if f.unit.ktypes.kfunc("bpf_iter_num_new") is None:
+        return _Plain(f, node, numbers, most)
+    return _Iterated(f, node, numbers)
+
+
+class _Plain(Rounds):
+    """A counter that is compared and increased."""
+
+    def __init__(self, f: Fn, node: ast.For | ast.While, numbers: Numbers, most: int | None) -> None:
+        self.f = f
+        self.node = node
+        self.numbers = numbers
+        self.count = most or 0
+        self.at_least_once = numbers.some()
+        self.held: ir.Local | None = None
+
+    def start(self) -> None:
+        b, n = self.f.b, self.numbers
+        self.counter = b.local("counter", n.kind)
+        if not isinstance(n.last, ir.Const):
+            self.held = b.local("stop", n.last.type)
+            b.store(self.held, n.last)
+        b.store(self.counter, b.cast(n.first, n.kind))
+
+    def test(self, body: ir.Block, out: ir.Block) -> None:
+        b = self.f.b
+        limit = b.load(self.held) if self.held is not None else self.numbers.last
+        b.branch(b.compare("<" if self.numbers.step > 0 else ">", b.load(self.counter), limit), body, out)
+
+    def step(self) -> None:
+        b, n = self.f.b, self.numbers
+        b.store(self.counter, b.arith("+", b.load(self.counter), b.const(n.step, n.kind)))
+
+    def item(self) -> Item:
+        return self.numbers.at(self.f.b.load(self.counter))
+
+
+class _Iterated(Rounds):
+    """The kernel counts: an iterator over 0 … rounds - 1, of which the numbers are made."""
+
+    def __init__(self, f: Fn, node: ast.For | ast.While, numbers: Numbers) -> None:
+        self.f = f
+        self.node = node
+        self.numbers = numbers
+        self.at_least_once = numbers.some()
+
+    def start(self) -> None:
+        f, b, n = self.f, self.f.b, self.numbers
+        self.state = b.local("iterator", Array(U64, 1))
+        self.first = b.local("start", n.kind)
+        b.store(self.first, b.cast(n.first, n.kind))
+        self.found = b.local("round", Ptr(Int(32, True), Space.TRUSTED))
+        count = n.rounds()
+        count = b.select(b.compare(">", count, b.const(MANY, U64)), b.const(MANY, U64), count)
+        f.kfunc(self.node, "6.4", "bpf_iter_num_new", self.state, b.const(0), count)
+
+    def test(self, body: ir.Block, out: ir.Block) -> None:
+        b = self.f.b
+        to = Ptr(Int(32, True), Space.TRUSTED, True)
+        next_ = self.f.kfunc(self.node, "6.4", "bpf_iter_num_next", self.state, type=to)
+        b.store(self.found, b.recast(next_, Ptr(Int(32, True), Space.TRUSTED)))
+        b.branch(b.truth(next_), body, out)
+
+    def finish(self) -> None:
+        self.f.kfunc(self.node, "6.4", "bpf_iter_num_destroy", self.state)
+
+    def item(self) -> Item:
+        b, n = self.f.b, self.numbers
+        index = b.cast(b.cast(b.load(b.load(self.found)), Int(32, False)), n.kind)
+        if n.step != 1:
+            index = b.arith("*", index, b.const(n.step, n.kind))
+        if not (isinstance(n.first, ir.Const) and n.first.value == 0):
+            index = b.arith("+", b.load(self.first), index)
+        if n.size:  # the verifier does not know how far the kernel counts
+            inside, never = b.new_block("inside"), b.new_block("never")
+            flow = self.f.live.copy()
+            b.branch(b.compare("<", b.cast(index, U64), b.const(n.size, U64)), inside, never)
+            b.at(never)
+            b.jump(self.f.loops[-1].next)
+            self.f.loops[-1].continues.append(flow)
+            b.at(inside)
+        return n.at(index)
 
 
 def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
     """A loop over values written down: the body once for each."""
     b = f.b
+    if len(items) > _UNROLLED:
+        f.fail(
+            node.iter,
+            f"the body would be compiled {len(items)} times, once for each value",
+            "loop over a range of numbers, and look values up in an Array map or a Const array",
+        )
     end = b.new_block("end")
     loops: list[Loop] = []
     for item in items:
@@ -213,16 +417,21 @@ def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
         )
 
 
+# -- leaving
+
+
 def break_(f: Fn, node: ast.Break) -> None:
-    _leave(f, f.loops[-1].end, f.loops[-1].breaks)
+    loop = f.loops[-1]
+    _leave(f, loop.end, loop.breaks, loop.outer)
 
 
 def continue_(f: Fn, node: ast.Continue) -> None:
-    _leave(f, f.loops[-1].next, f.loops[-1].continues)
+    loop = f.loops[-1]
+    _leave(f, loop.next, loop.continues, loop.cleanups)
 
 
-def _leave(f: Fn, to: ir.Block, flows: list[Flow | None]) -> None:
-    for cleanup in reversed(f.cleanups[f.loops[-1].cleanups :]):
+def _leave(f: Fn, to: ir.Block, flows: list[Flow | None], kept: int) -> None:
+    for cleanup in reversed(f.cleanups[kept:]):
         cleanup()
     flows.append(f.flow)
     f.b.jump(to)

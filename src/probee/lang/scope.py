@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from types import FunctionType
 
 from ..errors import CompileError
-from . import decl, diag, ir, source
+from . import bounds, decl, diag, ir, source
+from .bounds import Interval
 from .builder import Builder
 from .flow import Flow, Fresh, merge, zeroing
 from .items import Context, Item, Num, Opt, Pointer, Py, Ref, TextCall
@@ -44,6 +45,11 @@ class IntVar(Var):
     def __init__(self, name: str, slot: ir.Local) -> None:
         super().__init__(name)
         self.slot = slot
+
+    @property
+    def type(self) -> Int:
+        assert isinstance(self.slot.of, Int)
+        return self.slot.of
 
 
 class PtrVar(Var):
@@ -93,17 +99,28 @@ class Loop:
     """The innermost loops. `breaks` and `continues` collect what is known where they jump from.
 
     `before` are the locals that have a value when a round begins, None for a loop that is unrolled.
+    `cleanups` of the function's cleanups hold while a round begins, `outer` of them behind the loop. `rounds`
+    is how many rounds there are at most, 0 if that is not known.
     """
 
-    __slots__ = ("before", "breaks", "cleanups", "continues", "end", "next")
+    __slots__ = ("before", "breaks", "cleanups", "continues", "end", "next", "outer", "rounds")
 
     def __init__(
-        self, next: ir.Block, end: ir.Block, cleanups: int, before: frozenset[str] | None = None
+        self,
+        next: ir.Block,
+        end: ir.Block,
+        cleanups: int,
+        before: frozenset[str] | None = None,
+        *,
+        outer: int | None = None,
+        rounds: int = 0,
     ) -> None:
         self.before = before
         self.next = next
         self.end = end
         self.cleanups = cleanups
+        self.outer = cleanups if outer is None else outer
+        self.rounds = rounds
         self.breaks: list[Flow | None] = []
         self.continues: list[Flow | None] = []
 
@@ -218,8 +235,11 @@ class Fn:
         self.cleanups: list[Callable[[], None]] = []
         self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
         self.fresh: list[Fresh] = []
+        self.annotated: set[str] = set()  # locals whose type is written down
+        self.shared_names: set[str] = set()  # locals that nested functions may change
         self.notes: dict[str, tuple[str, str]] = {}  # why a name has no value: a message and advice
         self.temps: dict[tuple[str, Type], ir.Local] = {}
+        self.intervals: dict[ir.Value, Interval] = {}  # of loads of locals
         self.ctx: ir.Value | None = None  # the program's context
         self.program: decl.ProgramDecl | None = None
         self.uses_ctx = False
@@ -404,8 +424,10 @@ class Fn:
     def read_var(self, var: Var) -> Item:
         name, known = var.name, var.name in self.live.known
         if isinstance(var, IntVar):
-            value = self.b.widen(self.b.load(var.slot))
-            return Num(value, (name, self.versions[name]))
+            value = self.b.load(var.slot)
+            if name in self.live.ranges:
+                self.intervals[value] = self.live.ranges[name]
+            return Num(self.b.widen(value), (name, self.versions[name]))
         if isinstance(var, PtrVar):
             fresh = self.live.bound.get(name)
             if fresh is not None:
@@ -473,6 +495,7 @@ class Fn:
         self.live.unbind(name)
         self.live.drop_slots(name)
         self.live.known.discard(name)
+        self.live.ranges.pop(name, None)
 
     def bind(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> None:
         """`name = item`. `type` is an annotation's."""
@@ -500,12 +523,21 @@ class Fn:
         if fresh is not None and not (whole and fresh not in self.live.bound.values()):
             self.escape(item)  # a second name, or a part with a name of its own
             whole = False
+        between = self.interval(item) if isinstance(var, IntVar) and isinstance(item, Num) else None
         self.store_var(var, item, node)
         self.assigned(name)
+        if between is not None and isinstance(var, IntVar):
+            low, high = bounds.whole(var.type)
+            if low <= between[0] and between[1] <= high and between != (low, high):
+                self.live.ranges[name] = between
         if not (isinstance(item, Opt) or (isinstance(item, Ref) and item.maybe) or is_none(item)):
             self.live.known.add(name)
         if whole and fresh is not None and fresh in self.live.made:
             self.live.bound[name] = fresh
+
+    def interval(self, item: Num) -> Interval:
+        """The values that a number can have."""
+        return bounds.interval(item.v, self.intervals)
 
     def new_var(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> Var:
         b = self.b
@@ -635,5 +667,5 @@ def natural(t: Type) -> int:
     if isinstance(t, Array):
         return natural(t.elem)
     if isinstance(t, Struct) and not t.core:
-        return t.align or max((natural(m.type) for m in t.members), default=1)
+        return min(t.align or max((natural(m.type) for m in t.members), default=1), 8)
     return 1

@@ -62,8 +62,8 @@ def test_every_reachable_block_ends(build):
                 break
         else:
             return 1
-        while number:
-            pass
+        while number > 0:
+            number -= 3
         return 2
         """
     )
