@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import struct
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from textwrap import dedent, indent
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -128,3 +131,42 @@ def to_ir(module: ModuleType, ktypes: KernelTypes, *, merge_syscalls: bool = Tru
     from probee.lang.frontend import compile_module
 
     return compile_module(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=merge_syscalls)
+
+
+class Run:
+    """A loaded module; calling it runs its program once with two numbers as the hook's arguments."""
+
+    def __init__(self, collection: Any, module: ModuleType) -> None:
+        self.collection = collection
+        self.module = module
+        self.maps = collection.maps
+        self.globals = collection.globals
+
+    def __call__(self, a: int = 0, b: int = 0) -> int:
+        ctx = struct.pack("<QQ", a & (1 << 64) - 1, b & (1 << 64) - 1)
+        value: int = self.collection.programs["program"].test_run(ctx=ctx)[0]
+        return value - (1 << 32) if value >> 31 else value
+
+    def raw(self, name: str, key: int = 0) -> bytes:
+        """The memory of an array map's entry."""
+        live = self.maps[name]
+        data = live._kernel.map_lookup(live.fd, key.to_bytes(4, "little"), live.span)
+        assert data is not None
+        return bytes(data)
+
+
+@contextmanager
+def builder(ktypes: KernelTypes, tmp_path: Path, **always: Any) -> Iterator[Callable[..., Run]]:
+    """A function that compiles and loads the body of a program; all of them are closed in the end."""
+    from probee import lang
+    from probee.kernel.load import load
+    from probee.obj import read_object
+
+    with ExitStack() as stack:
+
+        def build(body: str, *, values: dict[str, bytes] | None = None, **more: Any) -> Run:
+            module = make(program(body, **{**always, **more}), tmp_path)
+            data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=False)
+            return Run(stack.enter_context(load(read_object(data), values=values)), module)
+
+        yield build

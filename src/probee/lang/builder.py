@@ -291,6 +291,8 @@ class Builder:
         to = _pointer(ptr).to
         if isinstance(to, (Struct, Array, Chars)):
             self.copy_into(ptr, value)
+        elif isinstance(ptr, FieldAddr) and ptr.struct.members[ptr.index].bit_size:
+            self._write_bits(ptr, value)
         elif isinstance(to, NetInt):
             self._write_net(ptr, to, value)
         elif isinstance(to, Int):
@@ -401,17 +403,38 @@ class Builder:
             value = self.binary("shl", self.load(slot), self.field_info("lshift_u64", field))
             right = self.field_info("rshift_u64", field)
         else:
-            bits = kind.size * 8
-            unit = member.bit_offset // bits
-            start = self.recast(field.base, Ptr(VOID, _pointer(field.base).space))
-            place = self.offset(start, unit * kind.size, Ptr(kind, _pointer(field.base).space))
+            place, shift = self._bits_word(field)
             value = self.cast(self.read(place), U64)
-            left = 64 - (member.bit_offset - unit * bits) - member.bit_size
-            value = self.binary("shl", value, self.const(left, U64))
+            if not kind.signed:
+                value = self.arith(">>", value, self.const(shift, U64))
+                return self.arith("&", value, self.const((1 << member.bit_size) - 1, U64))
+            value = self.binary("shl", value, self.const(64 - shift - member.bit_size, U64))
             right = self.const(64 - member.bit_size, U64)
         if kind.signed:
             return self.binary("ashr", self.cast(value, wide), self.cast(right, wide))
         return self.binary("lshr", value, right)
+
+    def _bits_word(self, field: FieldAddr) -> tuple[Value, int]:
+        """The address of the smallest integer that a declared bit field lies in, and how far up in it."""
+        member, whole = field.struct.members[field.index], field.struct.size
+        first, last = member.bit_offset // 8, (member.bit_offset + member.bit_size - 1) // 8
+        for width in (1, 2, 4, 8):
+            start = first // width * width
+            if last < start + width <= whole:
+                break
+        else:  # packed: across such words
+            width = next(w for w in (2, 4, 8) if last - first < w <= whole)
+            start = min(first, whole - width)
+        space = _pointer(field.base).space
+        base = self.recast(field.base, Ptr(VOID, space))
+        return self.offset(base, start, Ptr(Int(width * 8, False), space)), member.bit_offset - start * 8
+
+    def _write_bits(self, field: FieldAddr, value: Value) -> None:
+        place, shift = self._bits_word(field)
+        mask = (1 << field.struct.members[field.index].bit_size) - 1
+        value = self.arith("&", self.cast(self.widen(value), U64), self.const(mask, U64))
+        rest = self.arith("&", self.cast(self.read(place), U64), self.const(~(mask << shift), U64))
+        self.write(place, self.arith("|", rest, self.arith("<<", value, self.const(shift, U64))))
 
     # -- integers
 

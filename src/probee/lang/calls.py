@@ -208,6 +208,7 @@ def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
     ref = Ref(slot, fresh=f.make(slot, padding=True), origin=frozenset((Site(name, f.loops),)))
     for field, item, where in values:
         place = expr.field_place(f, ref, field, where)
+        mapops.touch(f, place)
         store(f, place.ptr, item, where)
         f.live.wrote(place.fresh, place.offset, place.type.size)
     return ref
@@ -599,6 +600,8 @@ def _helper_argument(f: Fn, item: Item, node: ast.expr, i: int) -> ir.Value:
 
 def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
     of, name = callee.of, callee.name
+    if isinstance(of, Context):
+        return of.obj.call(f, name, node)
     if isinstance(of, Py) and isinstance(of.obj, decl.MapDecl):
         return _map_method(f, of.obj, name, node)
     if name == "startswith":

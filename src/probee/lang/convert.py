@@ -316,6 +316,8 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
         from . import text
 
         text.store(f, ptr, resolve(f, item, node), node)
+    elif isinstance(to, Ptr):
+        f.b.write(ptr, pointer(f, item, to, node))
     else:
         item = resolve(f, item, node)
         refuse_maybe(f, item, node)
@@ -351,6 +353,25 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
             if bytes_of:
                 f.fail(node, f"{here!r} has another length than {to!r}")
         f.fail(node, f"{to!r} can't hold {describe(item)}", wanted(to))
+
+
+def pointer(f: Fn, item: Item, type: Ptr, node: ast.AST) -> ir.Value:
+    """The item as an address to be stored: a pointer, a reference to kernel memory, a number, None."""
+    item = resolve(f, item, node)
+    refuse_maybe(f, item, node)
+    if is_none(item):
+        return f.b.const(0)
+    if isinstance(item, Pointer):
+        return item.v
+    if isinstance(item, Ref):
+        if not far(item.ptr.type):
+            f.fail(
+                node,
+                f"{describe(item)} is memory of this program, which is gone when the pointer is used",
+                "a Ptr field takes pointers into the kernel; copy the struct into a field of its own",
+            )
+        return item.ptr
+    return number(f, item, node)
 
 
 def plain(t: Type) -> Type | None:

@@ -20,7 +20,6 @@ from .convert import (
     refuse_maybe,
     resolve,
     var_value,
-    wrap,
 )
 from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
@@ -180,8 +179,10 @@ def attribute(f: Fn, base: Item, name: str, node: ast.expr) -> Item:
 
 
 def wrap_context(f: Fn, base: Context, name: str, node: ast.expr) -> Item:
+    if name in base.obj.methods:
+        return Method(base, name)
     with f.placed(node):
-        return wrap(f, base.obj.attr(f.b, name))
+        return base.obj.item(f, name, node)
 
 
 def field_type(f: Fn, struct: Struct, name: str, node: ast.AST) -> Type:
@@ -239,9 +240,21 @@ def read_place(f: Fn, place: Ref) -> Item:
     """What lies at an address: a number or pointer is read; a struct, array or text is its own reference."""
     if isinstance(place.type, (Struct, Array, Chars)) or place.type is VOID:
         return place
+    mapops.touch(f, place)
     f.live.use(place.fresh, place.offset, place.type.size)
     value = f.b.read(place.ptr)
-    return Num(value) if isinstance(value.type, Int) else Pointer(value)
+    return Num(value) if isinstance(value.type, Int) else known_pointer(f, value)
+
+
+def known_pointer(f: Fn, value: ir.Value) -> Pointer:
+    """A pointer; one to a kernel struct that is known by name only gets the kernel's own type."""
+    assert isinstance(value.type, Ptr)
+    to = value.type.to
+    if isinstance(to, Struct) and to.core and not to.size and not to.members:
+        found = f.unit.ktypes.find(f"{'union' if to.union else 'struct'} {to.name}")
+        if found is not None and found is not to:
+            return Pointer(f.b.recast(value, Ptr(found, value.type.space)))
+    return Pointer(value)
 
 
 _STATIC = (python_types.ModuleType, type, enum.Enum)

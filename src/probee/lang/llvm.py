@@ -74,7 +74,7 @@ def natural(t: Type) -> int:
     if isinstance(t, Array):
         return natural(t.elem)
     if isinstance(t, Struct) and not t.core:
-        return t.align or max((natural(m.type) for m in t.members), default=1)
+        return min(t.align or max((natural(m.type) for m in t.members), default=1), 8)
     return 1
 
 
@@ -166,7 +166,7 @@ class _ModuleText:
         # a loader may set constants before the program is loaded: LLVM must not know their values
         kind = "externally_initialized constant" if var.const else "global"
         section = ', section ".rodata"' if var.const else ""
-        align = _place(var.type)
+        align = max(_place(var.type), var.type.align if isinstance(var.type, Struct) else 0)
         self.lines.append(
             f"@{var.name} = dso_local {kind} [{len(var.init)} x i8] {_bytes(var.init)}{section}, "
             f"align {align}, !dbg {ref}"
@@ -302,7 +302,7 @@ class _FunctionText:
         assert isinstance(v.type, Ptr)
         if isinstance(v, ir.Helper) and v.type.space in (Space.MAP, Space.RECORD):
             return 8
-        if v.type.space is Space.PACKET:
+        if v.type.space in (Space.PACKET, Space.PACKET_READ):
             return 4
         return natural(v.type.to)
 
@@ -313,12 +313,27 @@ class _FunctionText:
         """
         while isinstance(ptr, ir.Recast) and isinstance(ptr.value.type, Ptr):
             ptr = ptr.value
-        if isinstance(ptr.type, Ptr) and ptr.type.space is Space.PACKET:
+        if isinstance(ptr.type, Ptr) and ptr.type.space in (Space.PACKET, Space.PACKET_READ):
             return size
-        if isinstance(ptr, ir.FieldAddr) and not ptr.struct.core:
-            offset = ptr.struct.members[ptr.index].bit_offset // 8
-            return gcd(size, offset) if offset else size
-        return size
+        return gcd(size, self.declared_align(ptr))
+
+    def declared_align(self, v: ir.Value) -> int:
+        """What an address is a multiple of if pointers from elsewhere are as their types say."""
+        if isinstance(v, ir.FieldAddr) and not v.struct.core:
+            return gcd(self.declared_align(v.base), v.struct.members[v.index].bit_offset // 8) or 8
+        if isinstance(v, ir.ElemAddr):
+            assert isinstance(v.type, Ptr)
+            step = v.type.to.size * (v.index.value if isinstance(v.index, ir.Const) else 1)
+            return gcd(self.declared_align(v.base), step) or 8
+        if isinstance(v, ir.Offset) and isinstance(v.bytes, ir.Const):
+            return gcd(self.declared_align(v.base), v.bytes.value) or 8
+        if isinstance(v, ir.Recast) and isinstance(v.value.type, Ptr):
+            return self.declared_align(v.value)
+        if isinstance(v, (ir.Local, ir.GlobalRef)):
+            return self.align(v)
+        if isinstance(v.type, Ptr) and isinstance(v.type.to, Struct) and not v.type.to.core:
+            return self.align(v)
+        return 8
 
     # -- ops
 

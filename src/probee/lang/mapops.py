@@ -9,7 +9,7 @@ from .convert import integer, literal, memory, number, refuse_maybe, store
 from .flow import merge
 from .items import Entry, Item, Num, Opt, Py, Ref
 from .scope import Fn, Site, is_none
-from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, Array, Chars, Int, NetInt, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,6 +324,27 @@ def find_or_make(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> ir.Value:
     return b.load(slot)
 
 
+def shares_word(place: ir.Value) -> bool:
+    """A bit field, or a number in network order: what is loaded and stored is not the number itself."""
+    assert isinstance(place.type, Ptr)
+    if isinstance(place, ir.FieldAddr) and place.struct.members[place.index].bit_size:
+        return True
+    return isinstance(place.type.to, NetInt)
+
+
+def aligned(place: ir.Value, size: int) -> bool:
+    """Atomic instructions take naturally aligned numbers only; fields of packed structs may lie elsewhere."""
+    from .text import alignment
+
+    return alignment(place) >= size
+
+
+def touch(f: Fn, ref: Ref) -> None:
+    """Reading or writing a part of a word reads all of it."""
+    if shares_word(ref.ptr) and not (isinstance(ref.type, NetInt) and ref.type.whole):
+        f.live.use(ref.fresh, max(0, ref.offset - 7), ref.type.size + 14)
+
+
 ATOMIC = {"+": "add", "-": "add", "|": "or", "&": "and", "^": "xor"}
 
 
@@ -334,7 +355,7 @@ def change(f: Fn, place: ir.Value, op: str, item: Item, node: ast.AST, *, atomic
     to = place.type.to
     if not isinstance(to, Int):
         f.fail(node, f"`{op}=` needs a number, and this is {to!r}")
-    if atomic and op in ATOMIC and to.bits >= 32:
+    if atomic and op in ATOMIC and to.bits >= 32 and not shares_word(place) and aligned(place, to.size):
         value = number(f, item, node)
         b.atomic(ATOMIC[op], place, b.neg(value) if op == "-" else value)
         return

@@ -236,6 +236,10 @@ def alignment(v: ir.Value) -> int:
     if isinstance(v, ir.FieldAddr) and not v.struct.core:
         offset = v.struct.members[v.index].bit_offset // 8
         return _gcd(alignment(v.base), offset)
+    if isinstance(v, ir.ElemAddr):
+        assert isinstance(v.type, Ptr)
+        step = v.type.to.size * (v.index.value if isinstance(v.index, ir.Const) else 1)
+        return _gcd(alignment(v.base), step)
     if isinstance(v, ir.Recast) and isinstance(v.value.type, Ptr):
         return alignment(v.value)
     assert isinstance(v.type, Ptr)

@@ -19,6 +19,7 @@ class Space(Enum):
     MAP = "a map value"
     STACK = "the stack"
     PACKET = "a packet"
+    PACKET_READ = "a packet that this kind of program can only read"
     CONTEXT = "the context"
     RECORD = "a ring buffer record"
     GLOBAL = "a global"  # .data/.bss/.rodata
@@ -82,7 +83,7 @@ class NetInt(Int):
     """An unsigned integer as protocols have it: in network byte order, or some bits of such a word.
 
     In memory it is `unit` bits wide. Its low `swap` bits (0: none, for a byte) are in network order; the
-    number is `bits` wide and starts `shift` bits above the lowest of them. `Builder.read` and `write` convert.
+    number is `bits` wide and starts `shift` bits above the lowest of them. The builder converts.
     """
 
     __slots__ = ("shift", "swap", "unit")

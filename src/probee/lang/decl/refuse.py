@@ -18,9 +18,14 @@ class NotAttached(ProbeeError, AttributeError):
 def user_frame() -> FrameType:
     """The innermost frame outside probee: the line that declares something."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("probee.lang"):
+    while frame.f_back is not None and _own(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return frame
+
+
+def _own(module: str) -> bool:
+    """The protocols' headers are declared as users declare theirs."""
+    return module.startswith("probee.lang") and module != "probee.lang.packets.protocols"
 
 
 def refuse(message: str, advice: str = "") -> CompileError:

@@ -126,6 +126,12 @@ class StructType(type):
         cls._fields_ = tuple(layout.fields)
         cls._align_ = max(layout.align, align)
         cls._size_ = (layout.end + cls._align_ - 1) // cls._align_ * cls._align_
+        for f in cls._fields_:
+            if f.bits and not any(f.size <= width <= cls._size_ for width in (1, 2, 4, 8)):
+                raise refuse(
+                    f"{name}.{f.name}: this bit field lies across {f.size} bytes of {cls._size_}",
+                    "move it, so that it lies in 1, 2, 4 or 8 bytes of the struct",
+                )
         return cls
 
     def __init__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any], **options: Any) -> None:
@@ -323,17 +329,23 @@ class Union(Struct, union=True):
         for f in type(self)._fields_:
             if f.name == name:
                 if name not in self.__dict__:
-                    self.__dict__ = {"_memory_": self._packed()}
-                    self.__dict__[name] = f.unpack_from(self.__dict__["_memory_"])
+                    memory = self._packed()
+                    self._hold(memory, name, f.unpack_from(memory))
                 return self.__dict__[name]
         return super().__getattribute__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         for f in type(self)._fields_:
             if f.name == name:
-                self.__dict__ = {"_memory_": self._packed(), name: f.type._coerce_(value)}
+                self._hold(self._packed(), name, f.type._coerce_(value))
                 return
         raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def _hold(self, memory: bytes, name: str, value: Any) -> None:
+        space = self.__dict__
+        space.clear()
+        space["_memory_"] = memory
+        space[name] = value
 
     @classmethod
     def _of(cls, data: bytes) -> Any:

@@ -435,6 +435,8 @@ class BitsType:
 class _BitsMeta(type):
     def __getitem__(cls, of: Any) -> BitsType:
         example = "write for example Bits[u8, 4]"
+        if isinstance(of, int) and not isinstance(of, bool) and 0 < of <= 64:
+            of = (next(t for t in (u8, u16, u32, u64) if of <= t.bits), of)
         if not isinstance(of, tuple) or len(of) != 2:
             raise refuse("Bits takes an integer type and a number of bits", example)
         scalar = {int: i64, bool: u8}.get(of[0], of[0])
@@ -447,7 +449,10 @@ class _BitsMeta(type):
 
 
 class Bits(metaclass=_BitsMeta):
-    """A bit field of a struct: `version: Bits[u8, 4]`. The first one takes the lowest bits."""
+    """A bit field of a struct: `version: Bits[u8, 4]`. The first one takes the lowest bits.
+
+    `Bits[4]` is of the narrowest unsigned type. In a `Header` the first one takes the highest bits.
+    """
 
 
 def size_of(t: DeclType) -> int:
