@@ -18,7 +18,7 @@ def compile(
 ) -> bytes:
     """The ELF object of the programs, in libbpf's conventions.
 
-    `ktypes` are the kernel's types, those of the running kernel if it is left out. Raises CompileError at the
+    `ktypes` are the kernel's types, `KernelTypes.usual()` if they are left out. Raises CompileError at the
     place of what the language or BPF does not have.
     """
     from .codegen import Compiler
@@ -28,9 +28,8 @@ def compile(
         from .frontend import compile_module
 
         if ktypes is None:
-            from ..btf import kernel_btf
             from .ktypes import KernelTypes
 
-            ktypes = KernelTypes(kernel_btf())
+            ktypes = KernelTypes.usual()
         module = compile_module(programs, ktypes=ktypes, merge_syscalls=merge_syscalls, license=license)
         return llvm.emit(module, compiler=compiler)

@@ -362,11 +362,12 @@ def _kernel() -> list[bytes]:
     """Which kernel this is: release, build (its notes hold the build id), and size of its BTF."""
     if not _kernel_lines:
         uname = os.uname()
+        chosen = os.environ.get("PROBEE_BTF", "")  # see btf.choose
         try:
             size = os.stat("/sys/kernel/btf/vmlinux").st_size
         except OSError:
             size = 0
-        facts = f"{uname.machine} {uname.release} {uname.version} {size}"
+        facts = f"{uname.machine} {uname.release} {uname.version} {size} {chosen}"
         _kernel_lines.extend((facts.encode(), _read("/sys/kernel/notes")))
     return _kernel_lines
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ..btf.kinds import ARRAY, ENUM, ENUM64, FLOAT, FUNC, FWD, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION
-from ..errors import CompileError, ProbeeError
+from ..errors import CompileError, PermissionDenied, ProbeeError, Unsupported
 from .diag import nearest
 from .ir import Extern
 from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Space, Struct, Type
@@ -19,6 +19,7 @@ from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, EnumInt, Int, Mem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from ..btf import Btf, BtfType
     from ..sys.tracefs import Field as FormatField
@@ -101,6 +102,18 @@ class KernelTypes:
         self._known_events: list[str] | None = None
         self._externs: dict[str, Extern | None] = {}
         self._records: list[str] | None = None  # all names of records, when they had to be listed
+
+    @staticmethod
+    def usual(what: Any = None) -> KernelTypes:
+        """The types of the running kernel, or others; see `btf.choose` for what those may be."""
+        from ..btf.choose import LIVE, arch_of, choose
+
+        btf, key = choose(what)
+        if key == LIVE:
+            return KernelTypes(btf)
+        from ..sys.formats import shipped_events, shipped_fields
+
+        return KernelTypes(btf, arch=arch_of(btf), formats=shipped_fields, events=shipped_events)
 
     # ---- types ----
 
@@ -447,7 +460,14 @@ def _near_event(group: str, event: str, names: list[str]) -> str:
 def _live_fields(group: str, event: str) -> list[FormatField]:
     from ..sys import tracefs
 
-    return tracefs.fields(group, event)
+    try:
+        return tracefs.fields(group, event)
+    except (PermissionDenied, Unsupported):
+        if group != "syscalls":  # whose fields are the same on all kernels; others may have moved
+            raise
+        from ..sys.formats import shipped_fields
+
+        return shipped_fields(group, event)
 
 
 def _live_events() -> list[str]:

@@ -116,17 +116,17 @@ def tracepoints() -> list[tuple[str, list[tracefs.Field]]]:
 
 def main() -> int:
     btf = kernel_btf()
-    _save("kernel.btf.xz", cut(btf, chosen(btf)))
+    _save(os.path.join(FOLDER, "kernel.btf.xz"), cut(btf, chosen(btf)))
     _save(formats.FILE, formats.write(tracepoints()))
     print(f"from Linux {os.uname().release} on {os.uname().machine}")
     return 0
 
 
-def _save(name: str, data: bytes) -> None:
+def _save(path: str, data: bytes) -> None:
     packed = lzma.compress(data, check=lzma.CHECK_CRC32, preset=9 | lzma.PRESET_EXTREME)
-    with open(os.path.join(FOLDER, name), "wb") as file:
+    with open(path, "wb") as file:
         file.write(packed)
-    print(f"{name}: {len(data)} bytes, {len(packed)} packed")
+    print(f"{path}: {len(data)} bytes, {len(packed)} packed")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ One line for each event: `group:event`, then a tab and a field, as often as ther
 
 from __future__ import annotations
 
-from probee.errors import Unsupported
+import os
+
+from probee.errors import ProbeeError, Unsupported
 from probee.sys.tracefs import Field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FILE = "tracepoints.txt.xz"
+FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tracepoints.txt.xz")
 
 _lines: dict[str, str] = {}
 
@@ -32,9 +34,11 @@ def write(table: Iterable[tuple[str, list[Field]]]) -> bytes:
 
 def _table() -> dict[str, str]:
     if not _lines:
-        from probee.btf.shipped import data
+        from lzma import decompress
 
-        for line in data(FILE).decode().split("\n"):
+        with open(FILE, "rb") as file:
+            text = decompress(file.read()).decode()
+        for line in text.split("\n"):
             name, _, rest = line.partition("\t")
             _lines[name] = rest
     return _lines
@@ -65,3 +69,23 @@ def shipped_fields(group: str, event: str) -> list[Field]:
             Field(name, type[2:] if data_loc else type, int(offset), int(size), signed == "1", data_loc)
         )
     return out
+
+
+def known_fields(group: str, event: str) -> list[Field]:
+    """The fields of a tracepoint of the running kernel; of the table where there is no tracefs to read."""
+    from probee.sys import tracefs
+
+    try:
+        return tracefs.fields(group, event)
+    except (ProbeeError, OSError):
+        return shipped_fields(group, event)
+
+
+def known_events() -> list[str]:
+    """The tracepoints of the running kernel; of the table where there is no tracefs to read."""
+    from probee.sys import tracefs
+
+    try:
+        return tracefs.events()
+    except (ProbeeError, OSError):
+        return shipped_events()

@@ -17,20 +17,15 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 _btf: Btf | None = None
 
 
-def data(name: str) -> bytes:
-    """The content of a shipped file, unpacked."""
-    from lzma import decompress
-
-    with open(os.path.join(FOLDER, name), "rb") as file:
-        return decompress(file.read())
-
-
 def shipped_btf() -> Btf:
     """The shipped types, one instance per process."""
     global _btf
     if _btf is None:
-        _btf = Btf.parse(data("kernel.btf.xz"))
+        from lzma import decompress
+
+        with open(os.path.join(FOLDER, "kernel.btf.xz"), "rb") as file:
+            _btf = Btf.parse(decompress(file.read()))
     return _btf
 
 
-__all__ = ["ARCH", "FOLDER", "RELEASE", "data", "shipped_btf"]
+__all__ = ["ARCH", "FOLDER", "RELEASE", "shipped_btf"]

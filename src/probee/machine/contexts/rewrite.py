@@ -20,6 +20,7 @@ from ...isa.insn import (
     JMP32,
     LDX,
     MEM,
+    MEMSX,
     MOV,
     PSEUDO_CALL,
     PSEUDO_FUNC,
@@ -42,7 +43,12 @@ _SKB = (1, 3, 4, 8, 10, 11, 12, 14, 19, 22)
 XDP_MD = {0: SHADOW, 4: SHADOW + 8, 8: SHADOW + 16}
 SK_BUFF = {76: SHADOW, 80: SHADOW + 8, 140: SHADOW + 16}
 
-_CTX, _STACK, _FUNCTION = "ctx", "stack", "function"
+_CTX, _STACK, _FUNCTION, _KERNEL = "ctx", "stack", "function", "kernel"
+
+# Program types whose contexts hold pointers that the kernel lets programs follow: tracing, extensions, LSM,
+# struct_ops, netfilter, and what hands on pointers to the current task.
+_TYPED = (2, 5, 7, 17, 24, 26, 27, 28, 29, 32)
+_GET_CURRENT_TASK_BTF = 158
 
 # Helpers that call back: the register of the function; that of what they hand on, and where it arrives.
 _CALLBACKS = {164: (2, 3, 4), 180: (3, 4, 3), 181: (2, 3, 2), 209: (2, 3, 2)}
@@ -67,6 +73,20 @@ def rewrite(code: bytes | bytearray, prog_type: int) -> bytes:
     return encode(insns)
 
 
+def btf_loads(code: bytes | bytearray, prog_type: int) -> set[int]:
+    """The loads through kernel pointers: where there is no memory they give 0, as in the kernel."""
+    insns = decode(code)
+    flow = _Flow(insns, kernel=prog_type in _TYPED, words=prog_type in (26, 27, 28, 29, 32))
+    flow.run()
+    out = set()
+    for index, insn in enumerate(insns):
+        if insn.opcode & 7 == LDX and insn.opcode & 0xE0 in (MEM, MEMSX):
+            base = flow.base(index)
+            if base is not None and base[0] == _KERNEL:
+                out.add(index)
+    return out
+
+
 def _loads(insns: list[Insn], fields: dict[int, int]) -> list[int]:
     """The loads of pointer fields; their offsets are put right."""
     flow = _Flow(insns)
@@ -86,8 +106,10 @@ def _loads(insns: list[Insn], fields: dict[int, int]) -> list[int]:
 class _Flow:
     """Where the context pointer goes."""
 
-    def __init__(self, insns: list[Insn]) -> None:
+    def __init__(self, insns: list[Insn], *, kernel: bool = False, words: bool = False) -> None:
         self.insns = insns
+        self.kernel = kernel  # follow kernel pointers, too
+        self.words = words  # the context holds such pointers
         self.states: dict[int, tuple[_State, _Slots]] = {}
         self.ever: dict[
             tuple[int, int], tuple[str, int, int]
@@ -103,7 +125,7 @@ class _Flow:
         entry: list[tuple[str, int, int] | None] = [None] * 11
         entry[1] = (_CTX, 0, 0)
         entry[10] = (_STACK, 0, 0)
-        todo = [(0, 0, tuple(entry), {})]
+        todo: list[tuple[int, int, _State, _Slots]] = [(0, 0, tuple(entry), {})]
         while todo:
             pc, function, state, slots = todo.pop()
             if not 0 <= pc < len(self.insns):
@@ -138,12 +160,18 @@ class _Flow:
                 held = state[insn.src]
             elif operation == ADD and not insn.opcode & X and state[insn.dst] is not None:
                 what, where, at = state[insn.dst]  # type: ignore[misc]
-                held = (what, where, at + insn.imm)
+                held = (what, where, at + insn.imm if what != _KERNEL else 0)
+            elif operation == ADD and _is_kernel(state[insn.dst]):
+                held = state[insn.dst]
         return [(pc + 1, function, _put(state, insn.dst, held), slots)]
 
     def _load(self, insn: Insn, state: _State, slots: _Slots) -> tuple[str, int, int] | None:
         base = state[insn.src]
-        if base is None or base[0] != _STACK:
+        if base is None:
+            return None
+        if base[0] == _KERNEL or (base[0] == _CTX and self.words):
+            return (_KERNEL, 0, 0)
+        if base[0] != _STACK:
             return None
         own = state[10]
         if own is not None and base[1] == own[1]:
@@ -169,7 +197,10 @@ class _Flow:
         if operation == EXIT:
             return []
         if operation == CALL:
-            after = (None,) * 6 + state[6:]
+            result = None
+            if self.kernel and insn.opcode == CALL_IMM and not insn.src and insn.imm == _GET_CURRENT_TASK_BTF:
+                result = (_KERNEL, 0, 0)
+            after = (result, None, None, None, None, None, *state[6:])
             out = [(pc + 1, function, after, slots)]
             if insn.opcode == CALL_IMM and insn.src == PSEUDO_CALL:
                 start = pc + insn.imm + 1
@@ -198,7 +229,13 @@ def _put(state: _State, register: int, held: tuple[str, int, int] | None) -> _St
 
 
 def _join(a: _State, b: _State) -> _State:
-    return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
+    return tuple(
+        x if x == y or _is_kernel(x) else y if _is_kernel(y) else None for x, y in zip(a, b, strict=True)
+    )
+
+
+def _is_kernel(held: tuple[str, int, int] | None) -> bool:
+    return held is not None and held[0] == _KERNEL
 
 
 def _join_slots(a: _Slots, b: _Slots) -> _Slots:

@@ -1,0 +1,76 @@
+"""A machine's maps as Python sees them: the kernel's own map classes, over the machine's answers.
+
+Ring buffers differ in one thing: iterating ends when there are no records and none can come, where a kernel's
+would wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from ..kernel.maps import PERF_EVENT_ARRAY, RINGBUF, _class_for, _facts
+from ..kernel.perf_array import PerfEventArray
+from ..kernel.reader import BATCH
+from ..kernel.ringbuf import RingBuf
+from .maps import Map
+from .maps.calls import MapCalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..btf.values import Codecs
+    from ..obj import MapSpec
+
+
+class MachineRingBuf(RingBuf):
+    """A ring buffer of the machine. `more` lets time pass: False if nothing will come."""
+
+    __slots__ = ("more",)
+    more: Callable[[], bool]
+
+    def _wait(self, timeout: float | None) -> bool:
+        return self.more() and not self.closed
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from self._pending
+            batch = self._next_batch()
+            if batch is None or not (batch or self._wait(None)):
+                return
+            self._pending = iter(batch)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for record in self:
+            yield record
+
+    def _next_batch(self) -> list[Any] | None:
+        return None if self.closed else self._take(BATCH)
+
+
+class MachinePerfEventArray(PerfEventArray):
+    """A perf event array of the machine: `consume` gives what programs wrote."""
+
+    __slots__ = ("output",)
+    output: Any  # the machine's map
+
+    def consume(self, limit: int = 1 << 62) -> list[bytes]:
+        """The records that are there, as bytes."""
+        return [data for _, data in self.output.take(limit)]
+
+
+def face(spec: MapSpec, m: Map, calls: MapCalls, codecs: Codecs | None, more: Callable[[], bool]) -> Any:
+    """The Python map for a machine's map."""
+    spec = spec.copy()
+    spec.max_entries = m.max_entries
+    fd = calls.add(m)
+    facts = _facts(spec, codecs)
+    kernel: Any = calls
+    if m.type == RINGBUF:
+        ring = MachineRingBuf(fd, kernel=kernel, **facts)
+        ring.more = more
+        return ring
+    if m.type == PERF_EVENT_ARRAY:
+        array = MachinePerfEventArray(fd, kernel=kernel, **facts)
+        array.output = m
+        return array
+    return _class_for(m.type)(fd, kernel=kernel, **facts)
