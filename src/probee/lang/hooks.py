@@ -20,7 +20,11 @@ from .types import I32, I64, U64, Array, Chars, Int, Member, Ptr, Space, Struct,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Sequence
+
+    from .items import Item, Ref
+    from .scope import Fn
 
 # Offsets of the registers in `struct pt_regs` that hold the arguments of a function, its result, and the
 # instruction pointer; and the size of what user space sees of it (UAPI asm/ptrace.h).
@@ -97,6 +101,25 @@ class ContextObject:
         return self._attr(b, name)
 
     def _attr(self, b: Builder, name: str) -> ir.Value:
+        raise NotImplementedError
+
+    def item(self, f: Fn, name: str, node: ast.AST) -> Item:
+        """The attribute as an expression's value."""
+        from .convert import wrap
+
+        return wrap(f, self.attr(f.b, name))
+
+    def place(self, f: Fn, name: str, node: ast.AST) -> Ref:
+        """The attribute as a place to assign to."""
+        f.fail(node, "the program's argument can't be changed", "keep the value in a local")
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Attributes that are called."""
+        return frozenset()
+
+    def call(self, f: Fn, name: str, node: ast.Call) -> Item:
+        """A method's call."""
         raise NotImplementedError
 
 
@@ -208,7 +231,11 @@ class Hook:
             return RawHook(decl, ktypes)
         if decl.kind == "perf_event":
             return PerfEventHook(decl, ktypes)
-        return UprobeHook(decl, ktypes)
+        if decl.kind in ("uprobe", "uretprobe"):
+            return UprobeHook(decl, ktypes)
+        from .kinds import hook_of
+
+        return hook_of(decl, ktypes)
 
     def params(self) -> list[ir.Param]:
         """The parameters of the IR function."""
@@ -225,6 +252,10 @@ class Hook:
         `types` are the annotated ones. Raises CompileError if the hook has fewer parameters.
         """
         raise NotImplementedError
+
+    def result(self, f: Fn, item: Item | None, node: ast.AST) -> ir.Value | None:
+        """What the program gives the kernel where it returns `item`; None for 0."""
+        return getattr(item, "v", None)
 
     def _check(
         self, names: Sequence[str], most: int, typed: bool, types: dict[str, ScalarType], advice: str

@@ -54,10 +54,11 @@ class Ref(Item):
 
     `maybe` is the expression that may be None ("" when it can't be), `shared` says that other CPUs write
     there too, `fresh` and `offset` tie it to the zeroed memory it lies in, as long as nobody else knows the
-    address. `origin` holds the locals it was read from and the `Site`s that made it.
+    address. `origin` holds the locals it was read from and the `Site`s that made it. `writable` marks a place
+    in the context that the kernel lets the program write.
     """
 
-    __slots__ = ("fresh", "maybe", "offset", "origin", "ptr", "shared")
+    __slots__ = ("fresh", "maybe", "offset", "origin", "ptr", "shared", "writable")
 
     def __init__(
         self,
@@ -68,8 +69,10 @@ class Ref(Item):
         fresh: Fresh | None = None,
         offset: int = 0,
         origin: frozenset[object] = frozenset(),
+        writable: bool = False,
     ) -> None:
         assert isinstance(ptr.type, Ptr)
+        self.writable = writable
         self.origin = origin
         self.ptr = ptr
         self.maybe = maybe

@@ -432,7 +432,7 @@ def _attempt_program(
     for block, item, where in f.returns:
         f.b.at(block)
         f.b.loc = f.loc(where)
-        f.b.ret(item.v if isinstance(item, Num) else None)
+        f.b.ret(hook.result(f, item, where))
     return out
 
 

@@ -21,11 +21,12 @@ class ProgramDecl:
     | perf_event | (event, "freq" or "period", number) |
     | uprobe, uretprobe | (binary, symbol, offset) |
 
-    `pid` limits a uprobe to one process (None: all). `under` is the declaration that this decorator was
+    `pid` limits a uprobe to one process (None: all). `attachment` is what attaches it where the section does not
+    say: a method of the live program, and its arguments. `under` is the declaration that this decorator was
     stacked on. Calling it calls the Python function.
     """
 
-    __slots__ = ("__weakref__", "args", "fn", "kind", "name", "pid", "under")
+    __slots__ = ("__weakref__", "args", "attachment", "fn", "kind", "name", "pid", "under")
 
     def __init__(
         self, fn: Callable[..., Any] | ProgramDecl, kind: str, args: tuple[Any, ...], pid: int | None = None
@@ -37,6 +38,7 @@ class ProgramDecl:
         self.kind = kind
         self.args = args
         self.pid = pid
+        self.attachment: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
         depth = len(self.under.expand()) + 1 if self.under else 1
         self.name: str = self.fn.__name__ if depth == 1 else f"{self.fn.__name__}_{depth}"
 

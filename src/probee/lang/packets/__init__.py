@@ -1,0 +1,1 @@
+"""Packets: headers as classes, and what programs do with them."""
