@@ -94,6 +94,7 @@ class Session:
     """
 
     __slots__ = (
+        "_attachments",
         "_callbacks",
         "_catch_interrupt",
         "_decls",
@@ -127,6 +128,7 @@ class Session:
         self._wake = -1  # an eventfd: what waits in other threads ends when the session closes
         self._sleepers: list[Callable[[], object]] = []  # the same for what waits in asyncio
         self._pids: dict[str, int] = {}  # programs that look at one process only
+        self._attachments: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {}  # given by decorators
 
     # ---- start ----
 
@@ -157,6 +159,8 @@ class Session:
                     if isinstance(of, type) and issubclass(of, Struct):
                         classes[of.__name__] = of
         self._pids.update({p.name: p.pid for program in programs for p in program.expand() if p.pid})
+        for program in programs:
+            self._attachments.update({p.name: p.attachment for p in program.expand() if p.attachment})
         collection = self._load(data, programs[0].fn.__module__, values, classes)
         for decl in decls:
             live = collection.globals if isinstance(decl, Var) else collection.maps.get(decl.name)
@@ -191,11 +195,20 @@ class Session:
         began = time.monotonic_ns()
         for collection in self.collections:
             for program in collection.programs.values():
-                pid = self._pids.get(program.name)
-                _uninterrupted(
-                    lambda: self.links.append(program.attach(pid=pid) if pid else program.attach())  # noqa: B023
-                )
+                _uninterrupted(lambda: self.links.extend(self._attach(program)))  # noqa: B023
         self.stats["attach_ns"] = time.monotonic_ns() - began
+
+    def _attach(self, program: Program) -> list[Link]:
+        """Attach a program to what its decorator says; not at all if that leaves it to the user."""
+        method, args, how = self._attachments.get(program.name, ("attach", (), {}))
+        if not method:
+            return []
+        if pid := self._pids.get(program.name):
+            how = {**how, "pid": pid}
+        live = [self.maps[a.name] if isinstance(a, MapDecl) else a for a in args]
+        how = {k: self.maps[v.name] if isinstance(v, MapDecl) else v for k, v in how.items()}
+        link: Link = getattr(program, method)(*live, **how)
+        return [link]
 
     # ---- reading ----
 
