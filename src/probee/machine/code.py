@@ -81,7 +81,7 @@ class Code:
         self.functions: list[Function] = []
         self._function_at: dict[int, Function] = {}
         self._split()
-        self.runs = 0
+        self.heat = 0  # instructions run by the interpreter
         self.interpreted: Any = None  # made by the interpreter and the JIT when first needed
         self.native: dict[str, Any] = {}
         self._key = ""

@@ -106,7 +106,8 @@ class Cpu:
     `engine` is how programs run: "step" (one instruction at a time, with `hooks`), "interpret" (translated to
     Python), "jit-checked", "jit-verified", or "auto": interpreted, and native code once a program is hot.
     `budget` is how many instructions one `run()` may take. `instructions` counts those of the last run in the
-    engines that count (all but verified native code).
+    engines that count: all but native code of verified programs, which counts if `counted` is set (or the
+    program has loops by may_goto).
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Cpu:
         self.number = number
         self.engine = engine
         self.budget = budget
+        self.counted = False
         self.task: Any = None
         self.hooks: Hooks | None = None
         self.execution: Execution | None = None  # whose helper runs now, when stepping

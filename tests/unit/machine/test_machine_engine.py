@@ -12,7 +12,7 @@ import pytest
 from probee.machine import BareEnv, Code, Cpu
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "conformance.json"
-ENGINES = ["step", "interpret"]
+ENGINES = ["step", "interpret", "jit-checked", "jit-verified"]
 
 
 @cache
@@ -33,7 +33,7 @@ def test_conformance(engine: str) -> None:
     cpu = Cpu(env, engine=engine)
     wrong = []
     for vector in vectors():
-        code = Code(bytes.fromhex(vector["insns"]), name=vector["name"])
+        code = Code(bytes.fromhex(vector["insns"]), name=vector["name"], verified=True)
         args: tuple[int, ...] = ()
         memory = bytes.fromhex(vector["mem"])
         if memory:

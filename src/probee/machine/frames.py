@@ -1,0 +1,187 @@
+"""What is known of a function before it runs: which registers point into its stack frame, and which values
+are still needed.
+
+A frame whose address never leaves the function needs no place in the machine's memory: native code keeps it
+in registers.
+"""
+
+from __future__ import annotations
+
+from .env import FRAME_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .code import Function
+    from .ops import Op
+
+_CALLS = frozenset({"helper", "local", "kfunc", "callx", "packet"})
+_ENDS = frozenset({"exit", "ja", "gotox"})
+_MEMORY = frozenset({"load", "store", "acquire", "release", "atomic"})
+
+Offsets = dict[int, int]  # register -> its distance from the frame's end, where it points into the frame
+
+
+class Frames:
+    """`private`: only loads and stores at known places of the frame are made. `used`: r10 is read at all.
+    `cleared`: how many bytes at the frame's end have to be zero when the function starts.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.used = False
+        self.private = True
+        self._at: dict[int, Offsets] = {}
+        self._live: dict[int, frozenset[int]] = {}
+        self._flow()
+        self._liveness()
+        self._judge()
+
+    def offset(self, slot: int, register: int) -> int | None:
+        """Where in the frame a register points before an instruction: 0 is its end; None if not known."""
+        return self._at.get(slot, {}).get(register)
+
+    def live_at(self, slot: int) -> frozenset[int]:
+        """The registers whose values matter from an instruction on."""
+        return self._live.get(slot, frozenset())
+
+    def successors(self, op: Op) -> list[int]:
+        """The slots that may come next."""
+        if op.kind == "exit":
+            return []
+        if op.kind == "ja":
+            return [op.target]
+        if op.kind in ("jump", "may_goto"):
+            return [op.next, op.target]
+        if op.kind == "gotox":
+            return self.function.leaders
+        return [op.next]
+
+    def _flow(self) -> None:
+        ops = self.function.ops
+        waiting = [self.function.start]
+        self._at[self.function.start] = {10: 0}
+        while waiting:
+            slot = waiting.pop()
+            after = _after(ops[slot], self._at[slot])
+            for target in self.successors(ops[slot]):
+                known = self._at.get(target)
+                if known is None:
+                    self._at[target] = dict(after)
+                    waiting.append(target)
+                    continue
+                both = {r: off for r, off in known.items() if after.get(r) == off}
+                if both != known:
+                    self._at[target] = both
+                    waiting.append(target)
+
+    def _liveness(self) -> None:
+        ops = self.function.ops
+        before: dict[int, set[int]] = {slot: set() for slot in ops}
+        order = sorted(ops, reverse=True)
+        changed = True
+        while changed:
+            changed = False
+            for slot in order:
+                op = ops[slot]
+                live: set[int] = set()
+                for target in self.successors(op):
+                    live |= before[target]
+                live -= writes(op)
+                live |= reads(op)
+                if live != before[slot]:
+                    before[slot] = live
+                    changed = True
+        self._live = {slot: frozenset(live) for slot, live in before.items()}
+
+    def _judge(self) -> None:
+        lowest, reading = 0, False
+        for slot, op in self.function.ops.items():
+            at = self._at.get(slot, {})
+            needed = reads(op)
+            if 10 in needed:
+                self.used = True
+            inside = {r for r in needed if r in at}
+            base = (op.src if op.kind in ("load", "acquire") else op.dst) if op.kind in _MEMORY else -1
+            if base in inside:
+                start = at[base] + op.off
+                fits = -FRAME_SIZE <= start <= -op.size
+                aligned = op.kind not in ("atomic", "acquire", "release")
+                self.private = self.private and fits and aligned
+                lowest = min(lowest, start) if fits else -FRAME_SIZE
+                reading = reading or op.kind not in ("store", "release")
+                inside.discard(base)
+                if op.kind in ("store", "atomic", "release") and op.src in at:
+                    self.private = False
+            elif op.kind == "alu" and op.wide and self._keeps(op, at):
+                inside.clear()
+            if inside and not (op.kind == "alu" and op.op == "mov" and op.wide):
+                self.private = False
+            # A frame's address that gets lost where two ways meet may be used later, unseen.
+            for target in self.successors(op):
+                after = _after(op, at)
+                lost = {r for r in after if self._at[target].get(r) != after[r]}
+                if lost & self._live[target]:
+                    self.private = False
+        if not self.private:
+            lowest, reading = -FRAME_SIZE, self.used
+        self.cleared = -lowest if reading else 0
+
+    def _keeps(self, op: Op, at: Offsets) -> bool:
+        """Whether the result is a known place in the frame again, and nothing else is."""
+        return op.src < 0 and op.op in ("add", "sub")
+
+
+def _after(op: Op, at: Offsets) -> Offsets:
+    changed = writes(op)
+    if not changed:
+        return at
+    after = {r: off for r, off in at.items() if r not in changed}
+    if op.kind == "alu" and op.wide:
+        if op.op == "mov" and op.src >= 0 and op.src in at:
+            after[op.dst] = at[op.src]
+        elif op.op in ("add", "sub") and op.src < 0 and op.dst in at:
+            imm = op.imm - (1 << 64) if op.imm >> 63 else op.imm
+            offset = at[op.dst] + (imm if op.op == "add" else -imm)
+            # Where a loop moves a pointer, its place is not known: there is an end to the search.
+            if -FRAME_SIZE <= offset <= FRAME_SIZE:
+                after[op.dst] = offset
+    return after
+
+
+def reads(op: Op) -> set[int]:
+    """The registers an operation needs."""
+    kind = op.kind
+    if kind == "alu":
+        found = set() if op.op in ("mov", "movsx") else {op.dst}
+        return found | ({op.src} if op.src >= 0 else set())
+    if kind == "jump":
+        return {op.dst} | ({op.src} if op.src >= 0 else set())
+    if kind in ("load", "acquire", "cast"):
+        return {op.src}
+    if kind in ("store", "release"):
+        return {op.dst} | ({op.src} if op.src >= 0 else set())
+    if kind == "atomic":
+        return {op.dst, op.src} | ({0} if op.op == "cmpxchg" else set())
+    if kind == "packet":
+        return {6} | ({op.src} if op.src >= 0 else set())
+    if kind in ("helper", "local", "kfunc"):
+        return {1, 2, 3, 4, 5}
+    if kind == "callx":
+        return {1, 2, 3, 4, 5, op.dst}
+    if kind == "gotox":
+        return {op.dst}
+    return {0} if kind == "exit" else set()
+
+
+def writes(op: Op) -> set[int]:
+    """The registers an operation changes."""
+    kind = op.kind
+    if kind in ("alu", "lddw", "cast", "load", "acquire"):
+        return {op.dst}
+    if kind == "atomic":
+        if op.op == "cmpxchg":
+            return {0}
+        return {op.src} if op.fetch else set()
+    if kind in _CALLS:
+        return {0, 1, 2, 3, 4, 5}
+    return set()

@@ -1,0 +1,56 @@
+"""LLVM: a module's text to an object. The only place that imports llvmlite for the machine, and only when
+there is something to compile.
+"""
+
+from __future__ import annotations
+
+from ..errors import ProbeeError, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LARGE = 4000  # lines of text: beyond that the costlier passes are left out
+_machines: list[Any] = []
+
+
+def _machine() -> Any:
+    if not _machines:
+        try:
+            import llvmlite.binding as llvm
+        except ImportError:
+            raise Unsupported("native code needs LLVM: pip install llvmlite", feature="JIT") from None
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            opt=2,
+            reloc="pic",
+            codemodel="small",
+        )
+        _machines.append(machine)
+    return _machines[0]
+
+
+def compile_object(text: str) -> bytes:
+    """The ELF object of a module in LLVM's language.
+
+    Raises:
+        Unsupported: llvmlite is missing.
+    """
+    machine = _machine()
+    import llvmlite.binding as llvm
+
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise ProbeeError(f"LLVM did not take the code made for it: {error}") from None
+    level = 2 if text.count("\n") < _LARGE else 1
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_unrolling = level == 2
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    found: bytes = machine.emit_object(module)
+    return found

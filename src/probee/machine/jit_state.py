@@ -1,0 +1,20 @@
+"""What native code and Python share of a CPU: an array of 64-bit words, by these indexes."""
+
+from __future__ import annotations
+
+MEM = 0  # where the machine's address 0 would be in this process
+SHADOW = 1  # where the shadow byte of address 0 would be
+SIZE = 2  # bytes of memory
+BUDGET = 3  # instructions left of this slice, signed
+STOP = 4  # not 0: the program ends; why
+PC = 5  # the slot it ended at, or that asks for something
+ADDRESS = 6  # of the access that failed; the register's value of gotox and callx
+CALL = 7  # the function that calls Python
+SP = 8  # r10 of the next function
+LIMIT = 9  # the largest r10 there is
+RETURN = 10  # r0 of the whole run; in between, not 0 says that this function is over
+ARGS = 11  # five words
+REGISTERS = 16  # eleven words, those still needed at the fault
+WORDS = 32
+
+STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX = 1, 2, 3, 4
