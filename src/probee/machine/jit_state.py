@@ -13,8 +13,9 @@ CALL = 7  # the function that calls Python
 SP = 8  # r10 of the next function
 LIMIT = 9  # the largest r10 there is
 RETURN = 10  # r0 of the whole run; in between, not 0 says that this function is over
-ARGS = 11  # five words
+ARGS = 11  # five words: what a call of Python's is given
 REGISTERS = 16  # eleven words, those still needed at the fault
+ENTRY = 27  # five words: r1 to r5 at the start
 WORDS = 32
 
 STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX = 1, 2, 3, 4

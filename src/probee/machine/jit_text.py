@@ -14,6 +14,7 @@ from .jit_state import (
     ARGS,
     BUDGET,
     CALL,
+    ENTRY,
     LIMIT,
     MEM,
     PC,
@@ -61,7 +62,6 @@ declare void @llvm.memset.inline.p0.i64(ptr, i8, i64 immarg, i1 immarg)
 declare i1 @llvm.expect.i1(i1, i1)
 attributes #0 = { nounwind "no-builtins" }
 attributes #1 = { nounwind noinline cold "no-builtins" }
-attributes #2 = { nounwind noinline "no-builtins" }
 !0 = !{}
 !1 = distinct !{!1}
 !2 = distinct !{!2, !1}
@@ -123,10 +123,18 @@ def module_text(code: Code, *, checked: bool, budget: bool) -> str:
     parts = []
     if checked or soft or code.probe_loads:
         parts.append(_SLOW)
+    called = {op.target for op in code.ops.values() if op.kind == "local"}
+    by_address = {op.target for op in code.ops.values() if op.kind == "lddw"} | {0}
+    if any(op.kind == "callx" for op in code.ops.values()):
+        by_address |= called
     for function in code.functions:
-        parts.append(_FunctionText(code, function, checked=checked or soft, budget=budget).text())
-        parts.append(_entry(function.start))
-    parts.append(_repeat())
+        start = function.start
+        text = _FunctionText(
+            code, function, checked=checked or soft, budget=budget, direct=start not in called
+        )
+        parts.append(text.text())
+        if start in called and start in by_address:
+            parts.append(_entry(start))
     parts.append(_TAIL)
     return "\n".join(parts)
 
@@ -135,7 +143,7 @@ def _entry(start: int) -> str:
     """What Python calls: arguments and r0 are in the state."""
     lines = [f"define i64 @e{start}(ptr %s) #0 {{"]
     for n in range(5):
-        lines.append(f"  %p{n} = getelementptr i8, ptr %s, i64 {8 * (ARGS + n)}")
+        lines.append(f"  %p{n} = getelementptr i8, ptr %s, i64 {8 * (ENTRY + n)}")
         lines.append(f"  %a{n} = load i64, ptr %p{n}")
     args = ", ".join(f"i64 %a{n}" for n in range(5))
     lines += [
@@ -150,14 +158,13 @@ def _entry(start: int) -> str:
     return "\n".join(lines)
 
 
-def _repeat() -> str:
-    """The program many times over: for measurements, and tests that run a program a million times."""
-    return """
-define i64 @repeat(ptr %s, i64 %times) #0 {
+# A program many times over: for measurements, and tests that run a program a million times.
+REPEAT = """
+define i64 @repeat(ptr %s, ptr %program, i64 %times) nounwind {
   br label %loop
 loop:
   %n = phi i64 [0, %0], [%n1, %next]
-  %stop = call i64 @once(ptr %s)
+  %stop = call i64 %program(ptr %s)
   %stopped = icmp ne i64 %stop, 0
   br i1 %stopped, label %out, label %next
 next:
@@ -167,15 +174,12 @@ next:
 out:
   ret i64 %stop
 }
-define internal i64 @once(ptr %s) #2 {
-  %r = call i64 @e0(ptr %s)
-  ret i64 %r
-}
 """
 
 
 class _FunctionText:
-    def __init__(self, code: Code, function: Function, *, checked: bool, budget: bool) -> None:
+    def __init__(self, code: Code, function: Function, *, checked: bool, budget: bool, direct: bool) -> None:
+        self.direct = direct  # called by Python only: takes its arguments from the state
         self.code = code
         self.function = function
         self.checked = checked
@@ -183,6 +187,7 @@ class _FunctionText:
         self.frames = Frames(function)
         self.lines: list[str] = []
         self.serial = 0
+        self.ret_stopped = "ret i64 1" if direct else "ret {i64, i64} {i64 0, i64 1}"
         self.leaders = set(function.leaders)
         kinds = {op.kind for op in function.ops.values()}
         self.has_calls = bool(kinds & _CALLS)
@@ -226,8 +231,14 @@ class _FunctionText:
     def text(self) -> str:
         start = self.function.start
         args = ", ".join(f"i64 %a{n}" for n in range(1, 6))
-        self.lines.append(f"define internal {{i64, i64}} @f{start}(ptr %s, {args}) #0 {{")
+        if self.direct:
+            self.lines.append(f"define i64 @e{start}(ptr %s) #0 {{")
+        else:
+            self.lines.append(f"define internal {{i64, i64}} @f{start}(ptr %s, {args}) #0 {{")
         self.place("entry")
+        if self.direct:
+            for n in range(1, 6):
+                self.put(f"%a{n} = load i64, ptr {self.field(ENTRY + n - 1)}")
         self._prologue()
         order = self.function.leaders
         self.put(f"br label %b{start}")
@@ -235,7 +246,7 @@ class _FunctionText:
             self._block(leader)
         self.place("stopped")
         self._restore_stack()
-        self.put("ret {i64, i64} {i64 0, i64 1}")
+        self.put(self.ret_stopped)
         self.lines.append("}")
         return "\n".join(self.lines)
 
@@ -267,7 +278,7 @@ class _FunctionText:
             self.put(f"br i1 {full}, label %{over}, label %{fine}")
             self.place(over)
             self._stop(STOP_STACK, self.function.start)
-            self.put("ret {i64, i64} {i64 0, i64 1}")
+            self.put(self.ret_stopped)
             self.place(fine)
             if self.has_calls:
                 self.put(f"store i64 {self.new(f'add i64 %sp, {FRAME_STRIDE}')}, ptr {self.field(SP)}")
@@ -338,6 +349,10 @@ class _FunctionText:
         if self.budget:
             self.put(f"store i64 {self.new('load i64, ptr %left')}, ptr {self.field(BUDGET)}")
         self._restore_stack()
+        if self.direct:
+            self.put(f"store i64 {value}, ptr {self.field(RETURN)}")
+            self.put("ret i64 0")
+            return
         pair = self.new(f"insertvalue {{i64, i64}} {{i64 0, i64 0}}, i64 {value}, 0")
         self.put(f"ret {{i64, i64}} {pair}")
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from .code import Code
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
-FORMAT = 1  # of the code made here: a number of its own for each change of jit_text's output
+FORMAT = 2  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _TAIL_CALL = 12
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
-_REPEAT = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+_REPEAT = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_int64)
 
 
@@ -57,9 +57,9 @@ class NativeProgram:
             function = self._entries[start] = _ENTRY(self._mapped.entry(f"e{start}"))
         return function
 
-    def repeat(self) -> Callable[[int, int], int]:
-        """The main function, many times over; takes the state's address and the number."""
-        return _REPEAT(self._mapped.entry("repeat"))
+    def address(self, start: int) -> int:
+        """Where the function that starts at this slot is in this process."""
+        return self._mapped.entry(f"e{start}")
 
 
 def mode_of(cpu: Cpu, code: Code, engine: str) -> str:
@@ -190,13 +190,13 @@ class State:
         words[at.SP] = cpu.stack_base + FRAME_STRIDE * cpu.depth
         words[at.STOP] = words[at.RETURN] = 0
         for n in range(5):
-            words[at.ARGS + n] = args[n] & U64 if n < len(args) else 0
+            words[at.ENTRY + n] = args[n] & U64 if n < len(args) else 0
         self._take_slice(cpu.left)
         words[at.CALL] = self._callback()
         self.level += 1
         try:
             if times:
-                stop = program.repeat()(self.address, times)
+                stop = _repeater()(self.address, program.address(start), times)
             else:
                 stop = program.entry(start)(self.address)
         finally:
@@ -369,10 +369,26 @@ def state_of(cpu: Cpu) -> State:
 
 
 def repeat(cpu: Cpu, code: Code, args: Sequence[int], times: int) -> int:
-    """Run a program `times` times in native code, with no Python between the runs; returns the last r0."""
+    """Run a program `times` times in native code, with no Python between the runs; returns the last r0.
+
+    The budget is that of all runs together.
+    """
     state = state_of(cpu)
     cpu.left = cpu.budget
     try:
         return state.enter(code, 0, args, mode_of(cpu, code, cpu.engine), times)
     finally:
         cpu.code = None
+
+
+_repeaters: list[tuple[Mapped, Callable[[int, int, int], int]]] = []
+
+
+def _repeater() -> Callable[[int, int, int], int]:
+    if not _repeaters:
+        from .jit_compile import compile_object
+        from .jit_text import REPEAT
+
+        mapped = Mapped(link(compile_object(REPEAT)))
+        _repeaters.append((mapped, _REPEAT(mapped.entry("repeat"))))
+    return _repeaters[0][1]
