@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -86,7 +87,9 @@ def test_a_pinned_link_outlives_its_closing_and_is_reopened(live: Collection, bp
     with Link.open(place) as opened:
         opened.detach()
     assert not place.exists()
-    assert run_true() not in live.maps["seen"]
+    deadline = time.monotonic() + 10
+    while run_true() in live.maps["seen"]:  # what is unpinned is freed by a worker of the kernel's
+        assert time.monotonic() < deadline
     with pytest.raises(AttachError, match=f"there is no link {id}"):
         Link.open(id=id)
 

@@ -141,7 +141,7 @@ CASES = {
             u32 key = 1;
             return (long)map_lookup((void *)5, &key); }""",
         3,
-        "argument 1 of bpf_map_lookup_elem is scalar",
+        "argument 1 of bpf_map_lookup_elem is",
         "r1 is the number 5",
     ),
     "missing kfunc": (
