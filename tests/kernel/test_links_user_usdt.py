@@ -214,7 +214,7 @@ def test_semaphores_are_up_while_attached(live: Collection, target: Path) -> Non
             assert Record(live).values == [1]
             if have("bpf_cookie"):
                 with live.programs["probe"].attach_usdt(str(target), "shop", "guarded"):
-                    assert semaphore(target, process.pid) == 1  # the kernel counts places, not who probes them
+                    assert semaphore(target, process.pid) == 1  # places are counted, not who probes them
             else:  # a place is known by its address
                 with pytest.raises(AttachError, match="is attached to already"):
                     live.programs["probe"].attach_usdt(str(target), "shop", "guarded")
