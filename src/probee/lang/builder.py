@@ -338,11 +338,24 @@ class Builder:
 
     def has_field(self, struct: Struct, name: str) -> Value | None:
         """A `BOOL`: does the running kernel's struct have the field? None if the local struct lacks it."""
+        fact = self.fact("exists", struct, name)
+        return None if fact is None else self.truth(fact)
+
+    def fact(self, kind: str, struct: Struct, name: str) -> Value | None:
+        """A CO-RE fact about a field, see `ir.FieldInfo`; None if the local struct lacks it.
+
+        It is told at the start of the function: LLVM's simplification of branches dies of the address of a
+        field behind NULL.
+        """
+        here, self.block = self.block, Block("facts")
         field = self.field(self.null(Ptr(struct, Space.KERNEL)), name)
-        if field is None:
-            return None
-        assert isinstance(field, FieldAddr)
-        return self.truth(self.emit(ir.FieldInfo("exists", field)))
+        out: Value | None = None
+        if field is not None:
+            assert isinstance(field, FieldAddr)
+            out = self.emit(ir.FieldInfo(kind, field))
+        self.fn.blocks[0].ops[0:0] = self.block.ops
+        self.block = here
+        return out
 
     def field_info(self, kind: str, field: FieldAddr) -> Value:
         """A CO-RE fact about a field, see `ir.FieldInfo`."""

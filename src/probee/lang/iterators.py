@@ -224,11 +224,11 @@ class _List(Rounds):
     def __init__(self, f: Fn, of: Struct, head: ir.Value, member: str, count: int, node: ast.AST) -> None:
         self.f = f
         self.of = of
-        self.member = member
         self.count = count
-        heads = f.unit.ktypes.struct("struct list_head")
-        self.link = Ptr(heads, Space.KERNEL)
         self.head = f.b.recast(head, U64)
+        offset = f.b.fact("byte_offset", of, member)
+        assert offset is not None
+        self.offset = offset
 
     def start(self) -> None:
         b = self.f.b
@@ -241,9 +241,9 @@ class _List(Rounds):
 
     def _next(self, at: ir.Value) -> ir.Value:
         b = self.f.b
-        place = b.field(b.recast(at, self.link), "next")
-        assert place is not None
-        return b.recast(b.read(place), U64)
+        return b.read(
+            b.recast(at, Ptr(U64, Space.KERNEL))
+        )  # `next` is the first of a list_head's two pointers
 
     def test(self, body: ir.Block, out: ir.Block) -> None:
         b = self.f.b
@@ -261,10 +261,7 @@ class _List(Rounds):
 
     def item(self) -> Item:
         b = self.f.b
-        place = b.field(b.null(Ptr(self.of, Space.KERNEL)), self.member)
-        assert isinstance(place, ir.FieldAddr)
-        offset = b.field_info("byte_offset", place)
-        return Pointer(b.recast(b.binary("sub", b.load(self.now), offset), Ptr(self.of, Space.KERNEL)))
+        return Pointer(b.recast(b.binary("sub", b.load(self.now), self.offset), Ptr(self.of, Space.KERNEL)))
 
 
 def _list_of(f: Fn, node: ast.Call) -> Rounds:

@@ -295,7 +295,11 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
             around *= loop.rounds or _PLAIN
     most = numbers.most()
     limit = _PLAIN if numbers.constant else _PLAIN_OF_DATA
-    if most is not None and (most * around <= limit or (most <= 16 and numbers.constant)):
+    shifted = bool(numbers.size) and not isinstance(numbers.first, ir.Const)
+    followed = most is not None and (most * around <= limit or (most <= 16 and numbers.constant))
+    if (
+        followed and not shifted
+    ):  # what LLVM makes of an index that starts anywhere, the verifier can't follow
         return _Plain(f, node, numbers, most)
     if f.unit.ktypes.kfunc("bpf_iter_num_new") is None:
         return _Plain(f, node, numbers, most)
