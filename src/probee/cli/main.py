@@ -88,6 +88,10 @@ def _command(argv: list[str]) -> int:
         from .disasm import main as disasm
 
         return disasm(argv[1:])
+    if name == "conformance-plugin":
+        from .conformance import main as conformance
+
+        return conformance(argv[1:])
     if name == "verify-cases":
         from .verify_cases import main as verify_cases
 
