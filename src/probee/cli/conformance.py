@@ -22,8 +22,8 @@ _ENGINES = {
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="probee conformance-plugin",
-        description="Runs one program in the machine and prints r0 in hex. The program comes in hex on
-        standard " "input; r1 points to the memory and r2 is its length.",
+        description="Runs one program in the machine and prints r0 in hex. The program comes in hex on "
+        "standard input; r1 points to the memory and r2 is its length.",
     )
     parser.add_argument("memory", nargs="?", default="", metavar="MEMORY", help="bytes in hex")
     parser.add_argument("--program", metavar="HEX", help="the program, instead of standard input")
