@@ -8,7 +8,7 @@ u64 result;
 static long add(void *map, u32 *key, u64 *value, struct sum *sum)
 {
 	sum->total += *value;
-	return sum->limit-- == 0;
+	return sum->total > sum->limit;
 }
 
 static long square(u32 turn, struct sum *sum)
