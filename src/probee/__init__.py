@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .lang.decl import Global as Global
     from .lang.decl import Hash as Hash
     from .lang.decl import KernelStruct as KernelStruct
+    from .lang.decl import LpmTrie as LpmTrie
     from .lang.decl import LruHash as LruHash
     from .lang.decl import LruPerCpuHash as LruPerCpuHash
     from .lang.decl import NotAttached as NotAttached
@@ -47,6 +48,27 @@ if TYPE_CHECKING:
     from .lang.decl import tracepoint as tracepoint
     from .lang.decl import uprobe as uprobe
     from .lang.decl import uretprobe as uretprobe
+    from .lang.decl.nested import ArrayOfMaps as ArrayOfMaps
+    from .lang.decl.nested import HashOfMaps as HashOfMaps
+    from .lang.decl.queues import BloomFilter as BloomFilter
+    from .lang.decl.queues import PerfEventArray as PerfEventArray
+    from .lang.decl.queues import Queue as Queue
+    from .lang.decl.queues import Stack as Stack
+    from .lang.decl.queues import UserRingBuf as UserRingBuf
+    from .lang.decl.redirects import CgroupArray as CgroupArray
+    from .lang.decl.redirects import CpuMap as CpuMap
+    from .lang.decl.redirects import DevMap as DevMap
+    from .lang.decl.redirects import DevMapHash as DevMapHash
+    from .lang.decl.redirects import ReuseportArray as ReuseportArray
+    from .lang.decl.redirects import SockHash as SockHash
+    from .lang.decl.redirects import SockMap as SockMap
+    from .lang.decl.redirects import XskMap as XskMap
+    from .lang.decl.storages import CgroupStorage as CgroupStorage
+    from .lang.decl.storages import CgrpStorage as CgrpStorage
+    from .lang.decl.storages import InodeStorage as InodeStorage
+    from .lang.decl.storages import PerCpuCgroupStorage as PerCpuCgroupStorage
+    from .lang.decl.storages import SkStorage as SkStorage
+    from .lang.decl.storages import TaskStorage as TaskStorage
     from .session import Session as Session
     from .session import attach as attach
 
@@ -62,9 +84,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lang.decl": """
-        Array Bits Char Const Global Hash KernelStruct LruHash LruPerCpuHash NotAttached PerCpuArray
-        PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8 perf_event
-        raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
+        Array Bits Char Const Global Hash KernelStruct LpmTrie LruHash LruPerCpuHash NotAttached
+        PerCpuArray PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8
+        perf_event raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
+    "lang.decl.nested": "ArrayOfMaps HashOfMaps",
+    "lang.decl.queues": "BloomFilter PerfEventArray Queue Stack UserRingBuf",
+    "lang.decl.redirects": "CgroupArray CpuMap DevMap DevMapHash ReuseportArray SockHash SockMap XskMap",
+    "lang.decl.storages": """
+        CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
         bits bounded cast cgroup comm cpu css css_tasks current_task curtask dmabufs gid irq_off
         kernel_str kernel_type_exists kmem_caches kstack list_of nsecs pid preempt_off printf rand
@@ -74,7 +101,7 @@ _HOMES = {
         lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter sockops syscall
         tc tcx xdp""",
     "lang.kinds.tracing_decorators": """
-        fentry fexit fmod_ret freplace iter kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi
+        fentry fexit fmod_ret freplace iter iter_map kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi
         kretsyscall ksyscall lsm lsm_cgroup raw_tracepoint_writable uprobe_multi uprobe_session
         uretprobe_multi usdt""",
     "lang.kinds.verdicts": "CGROUP FLOW LWT NF SK TC XDP",

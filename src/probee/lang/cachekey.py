@@ -16,7 +16,18 @@ import os
 import sys
 
 from ..errors import CompileError
-from .decl import ArrayType, CharType, MapDecl, ProgramDecl, ScalarType, StructType, Var
+from .decl import (
+    ArrayType,
+    BitsType,
+    CharType,
+    EnumType,
+    MapDecl,
+    ProgramDecl,
+    PtrType,
+    ScalarType,
+    StructType,
+    Var,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,11 +119,16 @@ class Walk:
             return
         self._seen[id(obj)] = len(self._seen)
         self._keep.append(obj)
-        if isinstance(obj, (ScalarType, CharType)):
+        if isinstance(obj, (ScalarType, CharType, BitsType)):
             self.add(repr(obj))
         elif isinstance(obj, ArrayType):
             self.add("array", obj.n)
             self.value(obj.elem)
+        elif isinstance(obj, EnumType):
+            self.add("enum", repr(obj), *(f"{n}={m.value!r}" for n, m in obj.cls.__members__.items()))
+        elif isinstance(obj, PtrType):
+            self.add("pointer")
+            self.value(obj.to)
         elif isinstance(obj, StructType):
             self._struct(obj)
         elif isinstance(obj, (MapDecl, Var)):
@@ -120,6 +136,8 @@ class Walk:
         elif isinstance(obj, ProgramDecl):
             self.add("program", obj.kind, repr(obj.args), obj.name)
             self.value(obj.fn)
+            for name, target in obj.targets():
+                self.value(target, name)
         elif isinstance(obj, _Function):
             self.add("function", obj.__module__, obj.__qualname__)
             self._functions.append(obj)
@@ -138,7 +156,7 @@ class Walk:
             self.add(type(obj).__name__, obj.__name__)
         else:
             kind = type(obj)
-            self.add("object", kind.__module__, kind.__qualname__)
+            self.add("object", kind.__module__, kind.__qualname__, repr(obj) if hasattr(obj, "_ir_") else "")
             if hasattr(kind, "__members__"):  # a member of an enum
                 self.add(obj.name)
                 self.value(obj.value)
@@ -150,9 +168,10 @@ class Walk:
                 f"two different structs are named {cls.__name__}",
                 advice="rename one; in a notebook, run the cells that use the old one again",
             )
-        self.add("struct", cls.__name__, cls._size_, len(cls._fields_))
+        self.add("struct", cls.__name__, cls._size_, cls._align_, cls._union_, cls._core_, len(cls._fields_))
+        self.add(getattr(cls, "_key_", ""))  # of a header: where its bits are
         for f in cls._fields_:
-            self.add(f.name, f.offset)
+            self.add(f.name, f.offset, f.shift)
             self.value(f.type)
 
     def _declared(self, d: Decl, hint: str) -> None:
@@ -163,9 +182,16 @@ class Walk:
             self.value(d.type)
             self._default(d.default)
         else:
-            self.add(d.kind, d.max_entries, d.flags, d.pin)
+            self.add(d.kind, d.max_entries, d.flags, d.pin, d.numa_node, d.extra)
             self.value(d.key)
             self.value(d.value)
+            if d.inner is not None:
+                self.add("inner", type(d.inner).__name__, d.inner.max_entries, d.inner.flags, d.inner.extra)
+                self.value(d.inner.key)
+                self.value(d.inner.value)
+            for index, program in sorted(d.programs.items()):
+                self.add(index, program.name)
+                self.value(program)
 
     def _default(self, value: Any) -> None:
         """The default of a global: compared by value, whatever object holds it."""

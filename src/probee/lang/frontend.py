@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
+from .decl import ProgArray
 from .scope import Unit
 
 TYPE_CHECKING = False
@@ -27,14 +28,34 @@ def compile_module(
     module = ir.Module(license)
     unit = Unit(module, ktypes)
     todo = [p for declared in programs for p in declared.expand()]
-    names = [unit.unique(p.name) for p in todo]
-    done = [_program(unit, p, name, merge_syscalls) for p, name in zip(todo, names, strict=True)]
+    names = {id(p): unit.unique(p.name) for p in todo}
+    targets = _jumped_to(todo)
+    done = []
+    for p in todo:  # grows by programs that only a program array mentions
+        done.append(_program(unit, p, names[id(p)], merge_syscalls and id(p) not in targets))
+        for table, index, target in unit.jumps:
+            if id(target) not in names:
+                names[id(target)] = unit.unique(target.name)
+                todo.append(target)
+            table.programs[index] = names[id(target)]
     hooks.merge(module, done)
     return module
 
 
+def _jumped_to(programs: list[ProgramDecl]) -> set[int]:
+    """The programs that program arrays hold: each has to stay a program of its own."""
+    found: set[int] = set()
+    for space in {id(p.fn.__globals__): p.fn.__globals__ for p in programs}.values():
+        for value in list(space.values()):
+            if isinstance(value, ProgArray):
+                found |= {id(p) for p in value.programs.values()}
+    return found
+
+
 def _program(unit: Unit, p: ProgramDecl, name: str, merge_syscalls: bool) -> tuple[hooks.Hook, ir.Function]:
     hook = _hook(p, unit, merge_syscalls)
+    for variable, m in p.targets():
+        unit.map(m, variable)
     before = len(unit.module.functions)
     try:
         out = subprograms.program(unit, p, hook, name)

@@ -246,12 +246,16 @@ class Hook:
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         """Values for the Python parameters `names`, at the start of the function that `b` builds.
 
         `types` are the annotated ones. Raises CompileError if the hook has fewer parameters.
         """
         raise NotImplementedError
+
+    def takes(self, want: object) -> bool:
+        """May a parameter be annotated with this declared type?"""
+        return False
 
     def result(self, f: Fn, item: Item | None, node: ast.AST) -> ir.Value | None:
         """What the program gives the kernel where it returns `item`; None for 0."""
@@ -285,7 +289,7 @@ class TracepointHook(Hook):
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         self._check(names, 1, False, types, "the fields are attributes of one parameter, as in `args.pid`")
         return {name: Record(self.tp, params[0]) for name in names}
 
@@ -306,11 +310,11 @@ class RawHook(Hook):
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         advice = f"it gives ({', '.join(map(_c_name, self.types))})"
         self._check(names, len(self.types), False, types, advice)
         trusted = self.decl.kind == "tp_btf"
-        out: dict[str, ir.Value | ContextObject] = {}
+        out: dict[str, ir.Value | ContextObject | Item] = {}
         for i, (name, type) in enumerate(zip(names, self.types, strict=False)):
             slot = b.index(params[0], i)
             if isinstance(type, Ptr) and isinstance(type.to, Struct) and trusted:
@@ -352,7 +356,7 @@ class PerfEventHook(Hook):
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         self._check(names, 1, False, types, "the sample is one parameter, as in `ctx.addr`")
         return {name: Fixed("the sample of a perf event", params[0]) for name in names}
 
@@ -376,9 +380,22 @@ class UprobeHook(Hook):
         members = tuple(Member(name, U64, offset) for offset, name in places)
         return Ptr(Struct("pt_regs", registers["size"], members), Space.CONTEXT)
 
+    @property
+    def argument_registers(self) -> tuple[str, ...]:
+        return _ARGUMENTS[self.ktypes.arch]
+
+    @property
+    def result_register(self) -> str:
+        return _RESULT[self.ktypes.arch]
+
+    @property
+    def syscall_registers(self) -> tuple[str, ...]:
+        """Names of the caller's registers with a system call's arguments, in `struct pt_regs` of BTF."""
+        return _ENTER_REGISTERS.get(self.ktypes.arch, ())
+
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         arch = self.ktypes.arch
         if self.decl.kind == "uretprobe":
             registers: tuple[str, ...] = (_RESULT[arch],)
@@ -387,7 +404,7 @@ class UprobeHook(Hook):
             registers = _ARGUMENTS[arch]
             advice = f"{arch} passes {len(registers)} integer arguments in registers; others are on the stack"
         self._check(names, len(registers), True, types, advice)
-        out: dict[str, ir.Value | ContextObject] = {}
+        out: dict[str, ir.Value | ContextObject | Item] = {}
         for name, register in zip(names, registers, strict=False):
             at = b.field(params[0], register)
             assert at is not None
@@ -454,7 +471,7 @@ class SyscallHook(Hook):
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         self._check(names, 1, False, types, "the arguments are attributes of one parameter, as in `args.fd`")
         return {name: Syscall(self, params[0]) for name in names}
 

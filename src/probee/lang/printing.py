@@ -11,6 +11,7 @@ import ast
 from . import ir, text
 from .convert import number, refuse_maybe, resolve
 from .items import Item, Num, Pointer, Py, Ref
+from .kinds import output
 from .types import U64, Array, Int, Ptr, Space
 
 TYPE_CHECKING = False
@@ -118,11 +119,15 @@ class _Line:
 def call(f: Fn, node: ast.Call, name: str) -> Item:
     """`print(…)`, `bp.printf(…)`."""
     line = _Line(f)
-    separator = " "
+    separator, end = " ", "\n"
     for kw in node.keywords:
         value = f.expr(kw.value)
         if kw.arg == "sep" and isinstance(value, Py) and isinstance(value.obj, str):
             separator = value.obj
+        elif (
+            kw.arg == "end" and output.is_iterator(f) and isinstance(value, Py) and isinstance(value.obj, str)
+        ):
+            end = value.obj
         elif kw.arg in ("sep", "end"):
             f.fail(kw.value, f"{name}: {kw.arg} can't be set to this", "every print is a line of its own")
         else:
@@ -144,7 +149,7 @@ def call(f: Fn, node: ast.Call, name: str) -> Item:
             f.fail(arg, "`*` can't unpack here", "write the values one by one")
         else:
             line.value(f.expr(arg), "", arg)
-    _emit(f, line, node)
+    _emit(f, line, node, end)
     return Py(None)
 
 
@@ -171,7 +176,10 @@ def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
         line.value(item, spec, part.value)
 
 
-def _emit(f: Fn, line: _Line, node: ast.Call) -> None:
+def _emit(f: Fn, line: _Line, node: ast.Call, end: str = "\n") -> None:
+    if output.is_iterator(f):
+        output.emit(f, line.format + end, line.args, node)
+        return
     b = f.b
     data = line.format.encode()
     where = b.string(data)

@@ -419,6 +419,8 @@ def _attempt_program(
         if x.annotation is not None:
             want = assign.annotation(f, x.annotation)
             scalar = _scalar(want)
+            if scalar is None and hook.takes(want):
+                scalar = want
             if scalar is None:
                 f.fail(x.annotation, f"the type of {x.arg} comes from the hook", "drop the annotation")
             types[x.arg] = scalar
@@ -427,7 +429,9 @@ def _attempt_program(
         bound = hook.bind(f.b, params, names, types)
     for given in names:
         value = bound[given]
-        f.bind(given, wrap(f, value) if isinstance(value, ir.Value) else Context(value), src.node)
+        if not isinstance(value, Item):
+            value = wrap(f, value) if isinstance(value, ir.Value) else Context(value)
+        f.bind(given, value, src.node)
     body(f)
     for block, item, where in f.returns:
         f.b.at(block)

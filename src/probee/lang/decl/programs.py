@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .maps import MapDecl
 from .refuse import refuse
 
 TYPE_CHECKING = False
@@ -51,6 +52,13 @@ class ProgramDecl:
     def hook(self) -> str:
         """The hook in words: `tracepoint sched:sched_switch`."""
         return f"{self.kind} " + ":".join(str(a) for a in self.args if a != 0)
+
+    def targets(self) -> list[tuple[str, MapDecl]]:
+        """The maps that it is attached to, with the names of their variables."""
+        _, args, how = self.attachment or ("", (), {})
+        maps = [m for m in (*args, *how.values()) if isinstance(m, MapDecl)]
+        variables = self.fn.__globals__.items()
+        return [(next((n for n, v in variables if v is m), "map"), m) for m in maps]
 
     def expand(self) -> list[ProgramDecl]:
         """This program and those it is stacked on, innermost first."""

@@ -11,8 +11,19 @@ if TYPE_CHECKING:
 
 def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
     """The hook of a declaration whose kind is in this package."""
-    from . import network, table
+    from . import network, table, tracing
 
     if table.find(str(decl.args[0])) is not None:
         return network.NetHook(decl, ktypes)
-    raise AssertionError(decl.kind)
+    hooks: dict[str, type[Hook]] = {
+        "fentry": tracing.FunctionHook,
+        "fexit": tracing.FunctionHook,
+        "fmod_ret": tracing.FunctionHook,
+        "lsm": tracing.FunctionHook,
+        "lsm_cgroup": tracing.FunctionHook,
+        "iter": tracing.IterHook,
+        "raw_tracepoint_writable": tracing.WritableHook,
+        "syscall": tracing.SyscallHook,
+        "lirc_mode2": tracing.LircHook,
+    }
+    return hooks.get(decl.kind, tracing.KprobeHook)(decl, ktypes)

@@ -109,7 +109,7 @@ class NetHook(Hook):
 
     def bind(
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
-    ) -> dict[str, ir.Value | ContextObject]:
+    ) -> dict[str, ir.Value | ContextObject | Item]:
         self._check(names, 1, False, types, "its fields are attributes of one parameter")
         ctx = params[0]
         if not names:
