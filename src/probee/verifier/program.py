@@ -1,8 +1,9 @@
 """What the verifier is given: a program's instructions with its maps, type information and purpose.
 
-`Program.insns` are the slots as the kernel gets them. Map references (`lddw` with `src` 1, 2, 5 or 6) are told by
-`map_refs`: index of the instruction -> `MapInfo`; the verifier doesn't look at the descriptor in `imm`. Kernel
-functions (`call` with `src` 2) are told by `kfuncs`: index -> name, or by the BTF id in `imm` where the name is not given.
+`Program.insns` are the slots as the kernel gets them. Map references (`lddw` with `src` 1, 2, 5 or 6) are
+told by `map_refs`: index of the instruction -> `MapInfo`; the verifier doesn't look at the descriptor in
+`imm`. Kernel functions (`call` with `src` 2) are told by `kfuncs`: index -> name, or by the BTF id in `imm`
+where the name is not given.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ XDP_HAS_FRAGS = 32  # BPF_F_XDP_HAS_FRAGS
 class MapInfo:
     """A map as the verifier sees it. `type` is the number of `enum bpf_map_type`; sizes are in bytes.
 
-    `btf`, `key_type` and `value_type` tell the types of keys and values (0: not told). `inner` is the template of
-    maps of maps. `data` is the first value's bytes of a map that is frozen and read-only for programs, from which
-    loads give known numbers.
+    `btf`, `key_type` and `value_type` tell the types of keys and values (0: not told). `inner` is the
+    template of maps of maps. `data` is the first value's bytes of a map that is frozen and read-only
+    for programs, from which loads give known numbers.
     """
 
     __slots__ = (
@@ -81,10 +82,10 @@ class MapInfo:
 class Program:
     """One program with its subprograms appended, as `BPF_PROG_LOAD` takes it.
 
-    `prog_type` and `attach_type` are UAPI numbers. `target` is the name of the function, tracepoint, LSM hook or
-    iterator it attaches to (`attach_btf_id` is its id in the kernel's BTF; either may be given), for struct_ops
-    "struct.member". `func_info` is a list of (instruction, BTF id of the function in `btf`). `lines` is a
-    list of (instruction, file, line, column, source).
+    `prog_type` and `attach_type` are UAPI numbers. `target` is the name of the function, tracepoint,
+    LSM hook or iterator it attaches to (`attach_btf_id` is its id in the kernel's BTF; either may be
+    given), for struct_ops "struct.member". `func_info` is a list of (instruction, BTF id of the
+    function in `btf`). `lines` is a list of (instruction, file, line, column, source).
     """
 
     __slots__ = (

@@ -8,11 +8,12 @@ ACCEPT, REJECT, UNSUPPORTED = "accept", "reject", "unsupported"
 class Verdict:
     """The answer to "will Linux load this program?".
 
-    `verdict` is "accept", "reject" or "unsupported" (something in the program isn't modelled: `message` says what).
-    `message` has Linux's words and `index` the instruction it is about (-1: none). `path` is the way there from the
-    entry: (instruction, taken) of each conditional branch. `log` is text in the form of the kernel's own log, the last path
-    only, made when asked for. `insns_processed`, `total_states` and `peak_states` count as the kernel's statistics do;
-    `stack_depth` is each subprogram's stack in bytes. `probe_loads` are the loads through BTF pointers that may fault.
+    `verdict` is "accept", "reject" or "unsupported" (something in the program isn't modelled: `message`
+    says what). `message` has Linux's words and `index` the instruction it is about (-1: none). `path`
+    is the way there from the entry: (instruction, taken) of each conditional branch. `log` is text in
+    the form of the kernel's own log, the last path only, made when asked for. `insns_processed`,
+    `total_states` and `peak_states` count as the kernel's statistics do; `stack_depth` is each
+    subprogram's stack in bytes. `probe_loads` are the loads through BTF pointers that may fault.
     """
 
     __slots__ = (

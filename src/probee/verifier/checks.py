@@ -1,0 +1,116 @@
+"""What is checked of each instruction by itself, before anything else."""
+
+from __future__ import annotations
+
+from probee.isa.insn import (
+    ALU,
+    ALU64,
+    ATOMIC,
+    CALL,
+    EXIT,
+    JA,
+    JCOND,
+    JMP,
+    JMP32,
+    LD,
+    LD_IMM64,
+    LDX,
+    PSEUDO_FUNC,
+    ST,
+    STX,
+    X,
+)
+from probee.verifier.errors import Reject
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.isa.insn import Insn
+    from probee.verifier.program import Program
+
+MAX_INSNS = 1_000_000
+_MAP_SOURCES = (1, 2, 5, 6)
+_DIRECT = {2, 33, 31}  # maps whose values have an address: array, arena, and what Linux adds
+_MEM, _SX = 0x60, 0x80
+
+
+def known_opcode(opcode: int) -> bool:
+    """Whether there is an instruction with this opcode."""
+    kind, op = opcode & 7, opcode & 0xF0
+    mode, size = opcode & 0xE0, opcode & 0x18
+    if kind in (ALU, ALU64):
+        if op == 0x80:
+            return not opcode & X
+        if op == 0xD0:
+            return kind == ALU or not opcode & X
+        return op <= 0xC0
+    if kind == JMP:
+        if op in (CALL, EXIT, JA, JCOND):
+            return not opcode & X
+        return op <= 0xD0
+    if kind == JMP32:
+        return (op == JA and not opcode & X) or (0x10 <= op <= 0xD0 and op not in (CALL, EXIT))
+    if kind == LDX:
+        return mode == _MEM or (mode == _SX and size != 0x18)
+    if kind == ST:
+        return mode == _MEM
+    if kind == STX:
+        return mode == _MEM or mode == ATOMIC
+    return opcode == LD_IMM64 or (mode in (0x20, 0x40) and size != 0x18)
+
+
+def check_instructions(program: Program) -> None:
+    """Opcodes, wide immediates, references to maps.
+
+    Raises:
+        Reject: an instruction isn't one.
+    """
+    insns = program.insns
+    count = len(insns)
+    if not 0 < count <= MAX_INSNS:
+        raise Reject("")
+    index = 0
+    while index < count:
+        insn = insns[index]
+        if insn.opcode == LD_IMM64:
+            _wide(program, index, insn)
+            index += 2
+            continue
+        _check_load_store(insn, index)
+        if not known_opcode(insn.opcode):
+            raise Reject(f"unknown opcode {insn.opcode:02x}", index)
+        index += 1
+
+
+def _check_load_store(insn: Insn, index: int) -> None:
+    kind, mode = insn.opcode & 7, insn.opcode & 0xE0
+    if kind == LDX and ((mode not in (_MEM, _SX)) or insn.imm):
+        raise Reject("BPF_LDX uses reserved fields", index)
+
+
+def _wide(program: Program, index: int, insn: Insn) -> None:
+    insns = program.insns
+    if index + 1 >= len(insns):
+        raise Reject("invalid bpf_ld_imm64 insn", index)
+    second = insns[index + 1]
+    if second.opcode or second.dst or second.src or second.off:
+        raise Reject("invalid bpf_ld_imm64 insn", index)
+    if insn.src == 0 or insn.src in (3, PSEUDO_FUNC):
+        return
+    if insn.src not in _MAP_SOURCES or (insn.src in (1, 5) and second.imm):
+        raise Reject("unrecognized bpf_ld_imm64 insn", index)
+    info = program.map_refs.get(index)
+    if info is None:
+        raise Reject(f"fd {insn.imm} is not pointing to valid bpf_map", index)
+    if insn.src in (2, 6):
+        offset = second.imm & 0xFFFFFFFF
+        if offset >= 1 << 29:
+            raise Reject(f"direct value offset of {offset} is not allowed", index)
+        if info.type not in _DIRECT:
+            raise Reject("no direct value access support for this map type", index)
+        if info.type == 2 and info.max_entries != 1:
+            raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
+        if info.type == 2 and offset >= info.value_size:
+            raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
+
+
+__all__ = ["LD", "check_instructions", "known_opcode"]

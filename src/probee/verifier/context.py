@@ -1,0 +1,308 @@
+"""What a program may do by its purpose: one program's types, helpers, contexts and results on one kernel."""
+
+from __future__ import annotations
+
+from probee.btf.kinds import FUNC as BTF_FUNC
+from probee.btf.kinds import STRUCT
+from probee.isa.helpers import Prototype
+from probee.isa.helpers.programs import allowed, version
+from probee.isa.insn import CALL, JMP, LD_IMM64
+from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
+from probee.verifier import callbacks, fields
+from probee.verifier.alu import read
+from probee.verifier.errors import Reject, Unsupported
+from probee.verifier.precision import mark_precise
+from probee.verifier.program import SLEEPABLE, STRICT_ALIGNMENT, TEST_STATE_FREQ
+from probee.verifier.scalars import Num
+from probee.verifier.state import ALLOC, BASE, BTF_ID, MAP_VALUE, SCALAR, Reg, State, type_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.btf import Btf
+    from probee.isa.insn import Insn
+    from probee.verifier.calls import Arguments
+    from probee.verifier.flowgraph import Graph
+    from probee.verifier.program import MapInfo, Program
+    from probee.verifier.walk import Walk
+
+_NAMES = {number: name for name, (number, _) in PROG_TYPES.items()}
+_ATTACH = {number: name for name, (number, _) in ATTACH_TYPES.items()}
+_PACKET_READERS = {"lwt_in", "lwt_out", "lwt_seg6local", "sk_reuseport", "flow_dissector", "cgroup_skb"}
+_PACKET_WRITERS = {"sched_cls", "sched_act", "xdp", "lwt_xmit", "sk_skb", "sk_msg"}
+_HAS_ATTACH = {"cgroup_sock", "cgroup_sock_addr", "cgroup_skb", "cgroup_sockopt", "sk_lookup", "sk_reuseport"}
+
+
+class Context:
+    """One program on one kernel. `kernel` is a version, "6.18"."""
+
+    def __init__(self, program: Program, graph: Graph, kernel: str, kernel_btf: Btf | None) -> None:
+        self.program = program
+        self.graph = graph
+        self.kernel = kernel
+        self.version = version(kernel)
+        self.kernel_btf = kernel_btf
+        self.kind = _NAMES.get(program.prog_type, "")
+        self.attach = _ATTACH.get(program.attach_type, "")
+        if not program.attach_type and self.kind not in (
+            "cgroup_skb",
+            "tracing",
+            "lsm",
+            "cgroup_sock",
+        ):
+            self.attach = ""
+        self.sleepable = bool(program.flags & SLEEPABLE)
+        self.strict_alignment = bool(program.flags & STRICT_ALIGNMENT)
+        self.test_state_freq = bool(program.flags & TEST_STATE_FREQ)
+        self.arena = any(info.type == 33 for info in program.map_refs.values())
+        self.flow_keys_size = 56
+        self.cpus = _cpus()
+        self.called: set[int] = set()
+        self.loop_states: tuple[State, State] | None = None
+        self.functions: dict[int, int] = {}
+        self._records: dict[int, fields.Record] = {}
+        self._writes_packet = False
+        self.probe_loads: set[int] = set()
+        if program.func_info and program.btf is not None:
+            by_start = dict(program.func_info)
+            self.functions = {
+                number: by_start[sub.start]
+                for number, sub in enumerate(graph.subprogs)
+                if sub.start in by_start
+            }
+
+    def at_least(self, *numbers: int) -> bool:
+        return self.version >= numbers
+
+    # Functions of the program
+
+    def is_global(self, subprog: int) -> bool:
+        btf, id = self.program.btf, self.functions.get(subprog)
+        if btf is None or id is None:
+            return False
+        type = btf.type(id)
+        return type.kind == BTF_FUNC and type.linkage == 1
+
+    def name_of(self, subprog: int) -> str:
+        btf, id = self.program.btf, self.functions.get(subprog)
+        return btf.type(id).name if btf is not None and id is not None else ""
+
+    def might_sleep(self, subprog: int) -> bool:
+        from probee.verifier import functions
+
+        return functions.effects_of(self, subprog)[1]
+
+    def changes_packet(self, subprog: int) -> bool:
+        from probee.verifier import functions
+
+        return functions.effects_of(self, subprog)[0]
+
+    def check_static_call(self, w: Walk, callee: int) -> None:
+        """Static functions are walked with what they're given: nothing to check."""
+
+    def check_callback(self, w: Walk, callee: int) -> None:
+        """Callbacks are walked too."""
+
+    def check_global_call(self, w: Walk, callee: int) -> None:
+        from probee.verifier import functions
+
+        functions.check_call(w, callee)
+
+    def is_fastcall(self, insn: Insn) -> bool:
+        return False
+
+    # Helpers
+
+    def knows_helper(self, proto: Prototype) -> bool:
+        return version(proto.since) <= self.version
+
+    def may_call(self, proto: Prototype) -> bool:
+        ops = self.program.target.partition(".")[0] if self.kind == "struct_ops" else ""
+        return allowed(proto.name, self.kind, self.attach, kernel=self.kernel, struct_ops=ops)
+
+    def prototype(self, proto: Prototype) -> Prototype:
+        return proto.for_program(self.kind, self.attach, sleepable=self.sleepable)
+
+    def may_touch_packet(self, w: Walk, *, write: bool, proto: Prototype | None = None) -> bool:
+        kind = self.kind
+        if kind in _PACKET_READERS:
+            if write:
+                return False
+            kind = "sched_cls"
+        if kind in _PACKET_WRITERS:
+            return proto is None or proto.packet
+        if kind == "cgroup_sockopt":
+            return True
+        return False
+
+    def may_update_sockmap(self, name: str) -> bool:
+        if name == "map_delete_elem" and self.kind == "sock_ops":
+            return True
+        if name == "map_update_elem" and self.kind == "sock_ops":
+            return False
+        if self.kind == "tracing":
+            return self.attach == "trace_iter"
+        return self.kind in {
+            "socket_filter",
+            "sched_cls",
+            "sched_act",
+            "xdp",
+            "sk_reuseport",
+            "flow_dissector",
+            "sk_lookup",
+        }
+
+    # Records of special fields
+
+    def record(self, info: MapInfo) -> fields.Record:
+        record = info.record
+        if record is None:
+            record = info.record = fields.record_of(info.btf, info.value_type)
+        assert isinstance(record, fields.Record)
+        return record
+
+    def record_of(self, reg: Reg) -> fields.Record:
+        """The special fields of what the pointer points to."""
+        if reg.type == MAP_VALUE and reg.map is not None:
+            return self.record(reg.map)
+        if reg.type & BASE == BTF_ID and reg.type & ALLOC and reg.btf is not None:
+            known = self._records.get(reg.btf_id)
+            if known is None:
+                known = self._records[reg.btf_id] = fields.record_of(reg.btf, reg.btf_id)
+            return known
+        return fields.NOTHING
+
+    def kernel_type(self, name: str) -> tuple[Btf, int]:
+        """A struct of the kernel.
+
+        Raises:
+            Unsupported: the kernel's BTF isn't there or doesn't have it.
+        """
+        if self.kernel_btf is None:
+            raise Unsupported(f"the kernel's struct {name} without its BTF")
+        id = self.kernel_btf.find(name, STRUCT)
+        if id is None:
+            raise Unsupported(f"a struct {name} that the kernel's BTF hasn't got")
+        return self.kernel_btf, id
+
+    # Memory
+
+    @property
+    def ctx_is_memory(self) -> bool:
+        return self.kind == "syscall"
+
+    def ctx_access(
+        self, w: Walk, reg: Reg, off: int, size: int, *, write: bool, signed: bool
+    ) -> Reg | None:
+        from probee.verifier import contexts
+
+        return contexts.access(self, w, reg, off, size, write=write, signed=signed)
+
+    def sock_access(self, base: int, off: int, size: int) -> bool:
+        from probee.verifier import contexts
+
+        return contexts.sock_access(self, base, off, size)
+
+    def btf_access(
+        self, w: Walk, reg: Reg, number: int, off: int, size: int, *, write: bool, dst: int, value: int
+    ) -> Reg | None:
+        from probee.verifier import btf_pointers
+
+        return btf_pointers.access(w, reg, number, off, size, write=write, dst=dst, value=value)
+
+    def map_pointer_access(
+        self, w: Walk, reg: Reg, number: int, off: int, size: int, *, write: bool, dst: int
+    ) -> Reg | None:
+        from probee.verifier import btf_pointers
+
+        return btf_pointers.map_access(w, reg, number, off, size, write=write, dst=dst)
+
+    def check_btf_type(self, reg: Reg, number: int, wanted: str, *, strict: bool) -> None:
+        from probee.verifier import btf_pointers
+
+        btf, id = self.kernel_type(wanted)
+        if not btf_pointers.matches(reg, btf, id, strict=strict):
+            have = reg.btf.type(reg.btf_id).name if reg.btf is not None else "?"
+            raise Reject(f"R{number} is of type {have} but {wanted} is expected")
+
+    def trust_may_differ(self, index: int, before: int, now: int) -> bool:
+        """Loads through BTF pointers of one type, trusted on one path and not on another."""
+        insn = self.program.insns[index]
+        return insn.opcode & 7 == 1
+
+    def kptr_access(
+        self, w: Walk, reg: Reg, field: fields.Field, *, write: bool, value: int, imm: int | None
+    ) -> Reg | None:
+        from probee.verifier import kptrs
+
+        return kptrs.access(w, reg, field, write=write, value=value, imm=imm)
+
+    def kptr_match(self, w: Walk, field: fields.Field | None, reg: Reg, number: int) -> None:
+        from probee.verifier import kptrs
+
+        kptrs.check_match(w, field, reg, number)
+
+    def kptr_destination(self, w: Walk, number: int, reg: Reg, args: Arguments) -> None:
+        from probee.verifier import kptrs
+
+        kptrs.check_destination(w, number, reg, args)
+
+    def xchg_result(self, field: fields.Field | None, null: int) -> Reg:
+        from probee.verifier import kptrs
+
+        return kptrs.taken(self, field, null)
+
+    def percpu_result(self, w: Walk, args: Arguments, null: int, percpu: bool) -> Reg:
+        from probee.verifier import kptrs
+
+        return kptrs.percpu_result(self, args, null, percpu)
+
+    def in_tree_callback(self, w: Walk) -> bool:
+        insns = self.program.insns
+        for frame in w.state.frames[1:]:
+            if frame.in_callback:
+                call = insns[frame.callsite]
+                if call.opcode == JMP | CALL and call.src == 2:
+                    return True
+        return False
+
+    # Results
+
+    def retval_range(self) -> tuple[int, int] | None:
+        return None
+
+    def check_set_retval(self) -> None:
+        """Only LSM programs of void hooks mustn't; these can't be told from here."""
+
+    def check_get_func_ip(self) -> None:
+        if self.kind == "tracing" and self.attach not in ("trace_fentry", "trace_fexit", "modify_return"):
+            raise Reject("func bpf_get_func_ip#173 supported only for fentry/fexit/fsession/fmod_ret programs")
+
+    def check_return(self, w: Walk) -> None:
+        """The result at the program's (or a function's) end."""
+        from probee.verifier import results
+
+        results.check(self, w)
+
+    def scalar_result(self, w: Walk, number: int, low: int, high: int, where: str) -> None:
+        """R`number` is a number from `low` to `high`."""
+        reg = read(w.regs, number)
+        if reg.type != SCALAR:
+            raise Reject(f"{where} the register R{number} is not a known value ({type_name(reg.type)})")
+        mark_precise(w, number)
+        num: Num = reg.num
+        if not (low <= num.smin and num.smax <= high):
+            raise Reject(callbacks.out_of_range(num, where, low, high, f"R{number}"))
+
+
+def _cpus() -> int:
+    import os
+
+    try:
+        with open("/sys/devices/system/cpu/possible") as file:
+            last = file.read().strip().rpartition("-")[2].rpartition(",")[2]
+            return int(last) + 1
+    except (OSError, ValueError):
+        return os.cpu_count() or 1
+
+
+__all__ = ["LD_IMM64", "Context"]

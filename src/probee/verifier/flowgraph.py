@@ -1,0 +1,390 @@
+"""The shape of a program, found before the walk: subprograms, where jumps may go, points to compare states at,
+registers that matter at each instruction, and loops.
+"""
+
+from __future__ import annotations
+
+from probee.isa.insn import (
+    ALU,
+    ALU64,
+    ATOMIC,
+    CALL,
+    CMPXCHG,
+    EXIT,
+    FETCH,
+    JA,
+    JCOND,
+    JMP,
+    JMP32,
+    LD,
+    LD_IMM64,
+    LDX,
+    LOAD_ACQUIRE,
+    MOV,
+    PSEUDO_CALL,
+    PSEUDO_FUNC,
+    PSEUDO_KFUNC_CALL,
+    ST,
+    STORE_RELEASE,
+    STX,
+    XCHG,
+    X,
+)
+from probee.verifier.errors import Reject
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from probee.isa.insn import Insn
+
+SYNC_CALLBACKS = {164, 180, 181, 209}  # for_each_map_elem, find_vma, loop, user_ringbuf_drain
+TIMER_SET_CALLBACK = 170
+TAIL_CALL = 12
+
+
+class Subprogram:
+    """A function of the program: instructions `start` up to `end`."""
+
+    __slots__ = (
+        "end",
+        "has_ld_abs",
+        "has_tail_call",
+        "is_callback",
+        "is_exception_callback",
+        "start",
+        "tail_call_reachable",
+    )
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.end = 0
+        self.has_tail_call = False
+        self.has_ld_abs = False
+        self.is_callback = False
+        self.is_exception_callback = False
+        self.tail_call_reachable = False
+
+
+class Graph:
+    """What the analysis before the walk found. Sets hold instruction indexes."""
+
+    __slots__ = (
+        "calls_callback",
+        "checkpoints",
+        "count",
+        "insns",
+        "iter_next",
+        "jump_points",
+        "live",
+        "loop_of",
+        "may_gotos",
+        "prune_points",
+        "start_of",
+        "subprogs",
+    )
+
+    def __init__(self, insns: Sequence[Insn]) -> None:
+        self.insns = insns
+        self.count = len(insns)
+        self.subprogs: list[Subprogram] = []
+        self.start_of: dict[int, int] = {}
+        self.prune_points: set[int] = set()
+        self.jump_points: set[int] = set()
+        self.checkpoints: set[int] = set()
+        self.calls_callback: set[int] = set()
+        self.iter_next: set[int] = set()
+        self.may_gotos: set[int] = set()
+        self.live: list[int] = []
+        self.loop_of: list[int] = []
+
+    def subprog_at(self, index: int) -> int:
+        """The number of the subprogram that the instruction is in."""
+        for number, sub in enumerate(self.subprogs):
+            if sub.start <= index < sub.end:
+                return number
+        return -1
+
+
+def jump_target(insn: Insn, index: int) -> int:
+    """Where the jump at `index` goes. `gotol` keeps its distance in `imm`."""
+    return index + 1 + (insn.imm if insn.opcode == JMP32 | JA else insn.off)
+
+
+def find_subprograms(graph: Graph) -> None:
+    """Subprograms begin where calls and function references point to.
+
+    Raises:
+        Reject: a call leaves the program, or there are too many subprograms.
+    """
+    starts = {0}
+    for index, insn in enumerate(graph.insns):
+        call = insn.opcode == JMP | CALL and insn.src == PSEUDO_CALL
+        if call or (insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC):
+            to = index + insn.imm + 1
+            if not 0 <= to < graph.count:
+                raise Reject("call to invalid destination", index)
+            starts.add(to)
+            if len(starts) > 256:
+                raise Reject("too many subprograms", index)
+    ordered = sorted(starts)
+    graph.subprogs = [Subprogram(start) for start in ordered]
+    for sub, end in zip(graph.subprogs, [*ordered[1:], graph.count], strict=True):
+        sub.end = end
+    graph.start_of = {start: number for number, start in enumerate(ordered)}
+
+
+def check_subprograms(graph: Graph) -> None:
+    """Jumps stay in their subprogram, which ends in an exit or a jump.
+
+    Raises:
+        Reject: they don't.
+    """
+    for sub in graph.subprogs:
+        index = sub.start
+        for index in range(sub.start, sub.end):
+            insn = graph.insns[index]
+            kind, op = insn.opcode & 7, insn.opcode & 0xF0
+            if insn.opcode == JMP | CALL and insn.imm == TAIL_CALL and insn.src == 0:
+                sub.has_tail_call = True
+            if kind == LD and insn.opcode & 0xE0 in (0x20, 0x40):
+                sub.has_ld_abs = True
+            if kind in (JMP, JMP32) and op not in (CALL, EXIT):
+                to = jump_target(insn, index)
+                if not sub.start <= to < sub.end:
+                    raise Reject(f"jump out of range from insn {index} to {to}", index)
+        last = graph.insns[sub.end - 1].opcode
+        if last not in (JMP | EXIT, JMP | JA, JMP32 | JA):
+            raise Reject("last insn is not an exit or jmp", sub.end - 1)
+
+
+def check_flow(graph: Graph, is_iter_next: Callable[[int], bool], is_callback_kfunc: Callable[[int], str]) -> None:
+    """Every instruction is reached, none from within a wide immediate; marks the points to compare states at.
+
+    `is_callback_kfunc` says "sync", "async" or "" of a kernel function's call.
+
+    Raises:
+        Reject: an unreachable instruction, a jump into the middle of one.
+    """
+    insns, count = graph.insns, graph.count
+    prune, jumps = graph.prune_points, graph.jump_points
+    seen = [False] * count
+    stack = [sub.start for sub in graph.subprogs if sub.is_exception_callback] + [0]
+    while stack:
+        index = stack.pop()
+        if seen[index]:
+            continue
+        seen[index] = True
+        following = _visit(graph, index, is_iter_next, is_callback_kfunc)
+        for to, branch in following:
+            if not 0 <= to < count:
+                raise Reject(f"jump out of range from insn {index} to {to}", index)
+            if branch:
+                prune.add(to)
+                jumps.add(to)
+            if not seen[to]:
+                stack.append(to)
+    index = 0
+    while index < count:
+        if not seen[index]:
+            raise Reject(f"unreachable insn {index}", index)
+        if insns[index].opcode == LD_IMM64:
+            if index + 1 < count and seen[index + 1]:
+                raise Reject(f"jump into the middle of ldimm64 insn {index}", index)
+            index += 1
+        index += 1
+
+
+def _visit(
+    graph: Graph,
+    index: int,
+    is_iter_next: Callable[[int], bool],
+    is_callback_kfunc: Callable[[int], str],
+) -> list[tuple[int, bool]]:
+    """What may come after the instruction: (index, whether by a branch); the one to look at last comes first."""
+    insn = graph.insns[index]
+    prune, jumps = graph.prune_points, graph.jump_points
+    kind, op = insn.opcode & 7, insn.opcode & 0xF0
+    if insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC:
+        prune.update((index + 2, index))
+        jumps.add(index + 2)
+        return [(index + insn.imm + 1, True), (index + 2, False)]
+    if kind not in (JMP, JMP32) or op > JCOND:
+        return [(index + (2 if insn.opcode == LD_IMM64 else 1), False)]
+    if op == EXIT:
+        return []
+    if op == CALL:
+        if insn.src == PSEUDO_CALL:
+            prune.update((index + 1, index))
+            jumps.add(index + 1)
+            return [(index + insn.imm + 1, True), (index + 1, False)]
+        callback = ""
+        if insn.src == 0:
+            if insn.imm in SYNC_CALLBACKS:
+                callback = "sync"
+            elif insn.imm == TIMER_SET_CALLBACK:
+                callback = "async"
+        elif insn.src == PSEUDO_KFUNC_CALL:
+            callback = is_callback_kfunc(index)
+            if is_iter_next(index):
+                prune.add(index)
+                graph.checkpoints.add(index)
+                graph.iter_next.add(index)
+        if callback == "async":
+            prune.add(index)
+        elif callback == "sync":
+            graph.calls_callback.add(index)
+            graph.checkpoints.add(index)
+            prune.add(index)
+            jumps.add(index)
+        prune.add(index + 1)
+        jumps.add(index + 1)
+        return [(index + 1, False)]
+    if op == JA:
+        to = jump_target(insn, index)
+        prune.add(to)
+        jumps.add(to)
+        return [(to, False)]
+    prune.add(index)
+    if op == JCOND:
+        graph.checkpoints.add(index)
+        graph.may_gotos.add(index)
+    return [(jump_target(insn, index), True), (index + 1, False)]
+
+
+def successors(graph: Graph, index: int) -> tuple[int, ...]:
+    """Where control goes inside the subprogram; calls go on behind themselves."""
+    insn = graph.insns[index]
+    kind, op = insn.opcode & 7, insn.opcode & 0xF0
+    if insn.opcode == LD_IMM64:
+        return (index + 2,)
+    if kind not in (JMP, JMP32) or op == CALL:
+        return (index + 1,) if index + 1 < graph.count else ()
+    if op == EXIT:
+        return ()
+    if op == JA:
+        return (jump_target(insn, index),)
+    return (index + 1, jump_target(insn, index))
+
+
+_ARGS, _CALLER_SAVED = 0x3E, 0x3F
+
+
+def uses_and_sets(
+    insn: Insn, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]
+) -> tuple[int, int]:
+    """(bits of the registers an instruction reads, bits of those it writes)."""
+    kind, op = insn.opcode & 7, insn.opcode & 0xF0
+    dst, src = 1 << insn.dst, 1 << insn.src
+    if kind in (ALU, ALU64):
+        if op == 0xD0 or op == 0x80:
+            return dst, dst
+        if op == MOV:
+            return (src if insn.opcode & X else 0), dst
+        return dst | (src if insn.opcode & X else 0), dst
+    if kind == LD:
+        mode = insn.opcode & 0xE0
+        if mode == 0x20:
+            return 1 << 6, _CALLER_SAVED
+        if mode == 0x40:
+            return 1 << 6 | src, _CALLER_SAVED
+        return 0, dst if mode == 0 else 0
+    if kind == LDX:
+        return src, dst
+    if kind == ST:
+        return dst, 0
+    if kind == STX:
+        if insn.opcode & 0xE0 == ATOMIC:
+            if insn.imm == CMPXCHG:
+                return dst | src | 1, 1
+            if insn.imm == LOAD_ACQUIRE:
+                return src, dst
+            if insn.imm == STORE_RELEASE:
+                return dst | src, 0
+            return dst | src, src if insn.imm & FETCH or insn.imm == XCHG else 0
+        return dst | src, 0
+    if op == EXIT:
+        return 1, 0
+    if op == CALL:
+        used = call_args(insn)
+        return used, 1 if fastcall(insn) else _CALLER_SAVED
+    if op in (JA, JCOND):
+        return 0, 0
+    return dst | (src if insn.opcode & X else 0), 0
+
+
+def find_live(
+    graph: Graph, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]
+) -> None:
+    """`graph.live`: bits of the registers whose value is read later, before each instruction."""
+    count = graph.count
+    flows = [uses_and_sets(insn, call_args, fastcall) for insn in graph.insns]
+    after = [successors(graph, index) for index in range(count)]
+    live = [0] * count
+    changed = True
+    while changed:
+        changed = False
+        for index in range(count - 1, -1, -1):
+            out = 0
+            for to in after[index]:
+                if to < count:
+                    out |= live[to]
+            use, define = flows[index]
+            new = out & ~define | use
+            if new != live[index]:
+                live[index] = new
+                changed = True
+    graph.live = live
+
+
+def find_loops(graph: Graph) -> None:
+    """`graph.loop_of`: the number of the loop (strongly connected component) of each instruction, 0 for none."""
+    count = graph.count
+    order = [0] * count
+    low = [0] * count
+    on_stack = [False] * count
+    component = [0] * count
+    stack: list[int] = []
+    clock = loops = 0
+    for root in range(count):
+        if order[root]:
+            continue
+        work = [(root, 0)]
+        while work:
+            index, edge = work.pop()
+            if edge == 0:
+                clock += 1
+                order[index] = low[index] = clock
+                stack.append(index)
+                on_stack[index] = True
+            after = successors(graph, index)
+            advanced = False
+            for at in range(edge, len(after)):
+                to = after[at]
+                if to >= count:
+                    continue
+                if not order[to]:
+                    work.append((index, at + 1))
+                    work.append((to, 0))
+                    advanced = True
+                    break
+                if on_stack[to]:
+                    low[index] = min(low[index], order[to])
+            if advanced:
+                continue
+            if low[index] == order[index]:
+                members = []
+                while True:
+                    member = stack.pop()
+                    on_stack[member] = False
+                    members.append(member)
+                    if member == index:
+                        break
+                if len(members) > 1 or index in successors(graph, index):
+                    loops += 1
+                    for member in members:
+                        component[member] = loops
+            if work:
+                caller = work[-1][0]
+                low[caller] = min(low[caller], low[index])
+    graph.loop_of = component

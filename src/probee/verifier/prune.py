@@ -1,0 +1,503 @@
+"""Whether a state was already walked through, in this form or a wider one.
+
+States are remembered at the points the flow analysis marked. A state whose path is finished covers another if everything it
+relied on holds there too; one still being walked means a loop, which is either shown to come round or refused.
+"""
+
+from __future__ import annotations
+
+from probee.verifier import tnum
+from probee.verifier.errors import Reject
+from probee.verifier.precision import Masks, trace
+from probee.verifier.scalars import Num
+from probee.verifier.state import (
+    ADD_CONST,
+    ALL_MISC,
+    ARENA,
+    BASE,
+    BUF,
+    DYN,
+    EMPTY_SLOT,
+    INVALID,
+    IRQ,
+    ITER,
+    MAP_KEY,
+    MAP_VALUE,
+    MEM,
+    MISC,
+    NOT_INIT,
+    PACKET,
+    PACKET_META,
+    SCALAR,
+    SPILL,
+    STACK,
+    TP_BUFFER,
+    UNKNOWN_REG,
+    ZERO,
+    Frame,
+    Reg,
+    Slot,
+    State,
+    scalar,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.verifier.walk import Walk
+
+NOT_EXACT, EXACT, RANGE = 0, 1, 2
+ACTIVE, DRAINED = 1, 2
+_RANGED = {MAP_KEY, MAP_VALUE, MEM, BUF, TP_BUFFER}
+
+
+class Visit:
+    """A loop being walked: the state it was entered by, and the states that came round to earlier ones."""
+
+    __slots__ = ("backedges", "entry")
+
+    def __init__(self) -> None:
+        self.entry: State | None = None
+        self.backedges: list[State] = []
+
+
+class Ids:
+    """Which id of the old state answers to which of the new one."""
+
+    __slots__ = ("back", "map", "temporary")
+
+    def __init__(self, temporary: int) -> None:
+        self.map: dict[int, int] = {}
+        self.back: dict[int, int] = {}
+        self.temporary = temporary
+
+    def same(self, old: int, new: int) -> bool:
+        if not old or not new:
+            return old == new
+        known = self.map.get(old)
+        if known is not None:
+            return known == new
+        if new in self.back:
+            return False
+        self.map[old] = new
+        self.back[new] = old
+        return True
+
+    def same_scalar(self, old: int, new: int) -> bool:
+        if not old:
+            return True
+        if not new:
+            self.temporary += 1
+            new = self.temporary
+        if not self.same(old, new):
+            return False
+        if old & ADD_CONST:
+            return self.same(old & ~ADD_CONST, new & ~ADD_CONST)
+        return True
+
+
+def covers(old: Num, new: Num) -> bool:
+    """Every value the new number may have is one of the old one's."""
+    if old is new:
+        return True
+    return (
+        old.umin <= new.umin
+        and old.umax >= new.umax
+        and old.smin <= new.smin
+        and old.smax >= new.smax
+        and old.u32min <= new.u32min
+        and old.u32max >= new.u32max
+        and old.s32min <= new.s32min
+        and old.s32max >= new.s32max
+        and tnum.contains((old.value, old.mask), (new.value, new.mask))
+    )
+
+
+def _same_fields(old: Reg, new: Reg) -> bool:
+    return (
+        old.type == new.type
+        and old.off == new.off
+        and old.range == new.range
+        and old.size == new.size
+        and old.map is new.map
+        and old.uid == new.uid
+        and old.btf is new.btf
+        and old.btf_id == new.btf_id
+        and old.detail == new.detail
+    )
+
+
+def _exact(old: Reg, new: Reg, ids: Ids) -> bool:
+    return (
+        old.num is new.num
+        and _same_fields(old, new)
+        and ids.same(old.id, new.id)
+        and ids.same(old.ref, new.ref)
+    )
+
+
+def reg_safe(old: Reg, new: Reg, precise: int, ids: Ids, exact: int) -> bool:
+    """Whether `new` may stand where `old` was found safe."""
+    if exact == EXACT:
+        return _exact(old, new, ids) and (old.type != STACK or old.frame == new.frame)
+    type = old.type
+    if type == NOT_INIT and (exact == NOT_EXACT or new.type == NOT_INIT):
+        return True
+    if type != new.type:
+        return False
+    if type == SCALAR:
+        if not precise and exact == NOT_EXACT:
+            return True
+        if old.id & ADD_CONST:
+            if not new.id & ADD_CONST or old.off != new.off:
+                return False
+        elif old.id and new.id & ADD_CONST:
+            return False
+        return ids.same_scalar(old.id, new.id) and covers(old.num, new.num)
+    base = type & BASE
+    if base in _RANGED:
+        return (
+            _same_fields(old, new)
+            and covers(old.num, new.num)
+            and ids.same(old.id, new.id)
+            and ids.same(old.ref, new.ref)
+        )
+    if base in (PACKET, PACKET_META):
+        if old.range < 0 or new.range < 0:
+            if old.range != new.range:
+                return False
+        elif old.range > new.range:
+            return False
+        return old.off == new.off and ids.same(old.id, new.id) and covers(old.num, new.num)
+    if base == ARENA:
+        return True
+    return _exact(old, new, ids) and (base != STACK or old.frame == new.frame)
+
+
+def _as_scalar(slot: Slot) -> Reg | None:
+    kinds = slot.kinds
+    if kinds == b"\1\1\1\1\1\1\1\1":
+        return slot.reg if slot.reg.type == SCALAR else None
+    if kinds == ALL_MISC or all(kind in (MISC, INVALID) for kind in kinds):
+        return UNKNOWN_REG
+    return None
+
+
+def _stack_safe(old: Frame, new: Frame, ids: Ids, exact: int) -> bool:
+    for spi, slot in old.stack.items():
+        other = new.stack.get(spi, EMPTY_SLOT)
+        kinds, others = slot.kinds, other.kinds
+        if exact != NOT_EXACT and kinds != others:
+            return False
+        if slot is other and not slot.reg.id and not slot.reg.ref and kinds[0] < DYN:
+            continue
+        if all(kind in (INVALID, MISC) for kind in kinds):
+            # Only a spilled number of the new state could still be tied to others: Linux compares those too.
+            if any(kind != INVALID for kind in kinds):
+                mine, theirs = _as_scalar(slot), _as_scalar(other)
+                if mine and theirs and exact and not reg_safe(mine, theirs, 0, ids, exact):
+                    return False
+            continue
+        precise = old.precise_slots >> spi & 1
+        mine, theirs = _as_scalar(slot), _as_scalar(other)
+        if mine is not None and theirs is not None:
+            if not reg_safe(mine, theirs, precise, ids, exact):
+                return False
+            continue
+        for kind, theirs_kind in zip(kinds, others, strict=True):
+            if kind in (INVALID, MISC) or kind == theirs_kind:
+                continue
+            return False
+        first = kinds[0]
+        if first == SPILL:
+            if not reg_safe(slot.reg, other.reg, precise, ids, exact):
+                return False
+        elif first == DYN:
+            a, b = slot.reg, other.reg
+            if a.detail is None or b.detail is None or a.detail[:2] != b.detail[:2]:
+                return False
+            if not ids.same(a.ref, b.ref):
+                return False
+        elif first == ITER:
+            a, b = slot.reg, other.reg
+            if a.detail is None or b.detail is None or a.type != b.type or a.detail[:2] != b.detail[:2]:
+                return False
+            if not ids.same(a.ref, b.ref):
+                return False
+        elif first == IRQ:
+            if slot.reg.detail != other.reg.detail or not ids.same(slot.reg.ref, other.reg.ref):
+                return False
+    return True
+
+
+def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
+    """Whether `new` is covered by `old`."""
+    if len(old.frames) != len(new.frames) or old.in_sleepable != new.in_sleepable:
+        return False
+    ids = Ids(w.next_id)
+    if (
+        len(old.held) != len(new.held)
+        or old.locks != new.locks
+        or old.preempt != new.preempt
+        or old.rcu != new.rcu
+        or not ids.same(old.irq_id, new.irq_id)
+        or not ids.same(old.lock_id, new.lock_id)
+        or old.lock_what is not new.lock_what
+    ):
+        return False
+    for a, b in zip(old.held, new.held, strict=True):
+        if a[0] != b[0] or not ids.same(a[1], b[1]) or a[3] is not b[3]:
+            return False
+    live_of = w.graph.live
+    top = len(old.frames) - 1
+    for number, frame in enumerate(old.frames):
+        other = new.frames[number]
+        if frame.callsite != other.callsite or frame.callback_depth > other.callback_depth:
+            return False
+        live = live_of[new.insn if number == top else old.frames[number + 1].callsite]
+        regs, others = frame.regs, other.regs
+        precise = frame.precise
+        for at in range(10):
+            if live >> at & 1:
+                a, b_ = regs[at], others[at]
+                if a is b_ and not a.id and not a.ref:
+                    continue
+                if not reg_safe(a, b_, precise >> at & 1, ids, exact):
+                    return False
+        if not _stack_safe(frame, other, ids, exact):
+            return False
+    return True
+
+
+def loop_key(w: Walk, state: State) -> tuple[tuple[int, ...], int] | None:
+    """The loop that the state is in: the calls that lead to it and its number."""
+    calls: list[int] = []
+    top = len(state.frames) - 1
+    for number in range(top + 1):
+        index = state.insn if number == top else state.frames[number + 1].callsite
+        loop = w.graph.loop_of[index]
+        if loop:
+            return tuple(calls), loop
+        calls.append(index)
+    return None
+
+
+def _unfinished(w: Walk, state: State) -> bool:
+    key = loop_key(w, state)
+    if key is None:
+        return False
+    visit = w.visits.get(key)
+    return visit is not None and bool(visit.backedges)
+
+
+def path_ended(w: Walk) -> None:
+    """The current path is done: states all of whose paths are done have their final marks."""
+    state = w.state.parent
+    while state is not None:
+        state.branches -= 1
+        if state.branches:
+            return
+        _leave_loop(w, state)
+        state = state.parent
+
+
+def _leave_loop(w: Walk, state: State) -> None:
+    key = loop_key(w, state)
+    if key is None:
+        return
+    visit = w.visits.get(key)
+    if visit is None or visit.entry is not state:
+        return
+    visit.entry = None
+    changed = True
+    rounds = 0
+    while changed and visit.backedges:
+        changed = False
+        rounds += 1
+        for edge in visit.backedges:
+            if edge.equal_to is not None and propagate(w, edge.equal_to, edge):
+                changed = True
+        if rounds > 64:
+            for edge in visit.backedges:
+                parent: State | None = edge.parent
+                while parent is not None:
+                    for frame in parent.frames:
+                        frame.precise = 0x3FF
+                        for spi in frame.stack:
+                            frame.precise_slots |= 1 << spi
+                    parent = parent.parent
+            break
+    visit.backedges = []
+
+
+def propagate(w: Walk, old: State, new: State) -> bool:
+    """What counted in `old` counts on the path of `new` as well. Whether any mark was new."""
+    masks = Masks(len(old.frames) - 1)
+    for number, frame in enumerate(old.frames):
+        if frame.precise:
+            bits = 0
+            for at in range(10):
+                if frame.precise >> at & 1 and frame.regs[at].type == SCALAR:
+                    bits |= 1 << at
+            masks.regs[number] = bits
+        if frame.precise_slots:
+            bits = 0
+            for spi, slot in frame.stack.items():
+                if frame.precise_slots >> spi & 1 and slot.kinds[0] == SPILL and slot.reg.type == SCALAR:
+                    bits |= 1 << spi
+            masks.slots[number] = bits
+    return trace(w, new, new.insn, masks)
+
+
+def _may_loop(old: State, new: State) -> bool:
+    """A quick look whether the innermost frames' registers are all the same."""
+    if len(old.frames) != len(new.frames):
+        return False
+    for a, b in zip(old.frames[-1].regs, new.frames[-1].regs, strict=True):
+        if a is not b and not (
+            a.num is b.num and a.id == b.id and a.ref == b.ref and _same_fields(a, b)
+        ):
+            return False
+    return True
+
+
+def _iterators_moved(old: State, new: State) -> bool:
+    """Whether an iterator that still runs is at another round."""
+    for a, b in zip(old.frames, new.frames, strict=True):
+        for spi, slot in a.stack.items():
+            if slot.kinds[0] == ITER and slot.reg.detail is not None:
+                other = b.stack.get(spi)
+                if other is None or other.reg.detail is None:
+                    continue
+                if other.reg.detail[1] == ACTIVE and slot.reg.detail[2] != other.reg.detail[2]:
+                    return True
+    return False
+
+
+def visited(w: Walk, index: int) -> bool:
+    """Whether what comes from the current state on is already known to be safe; else it may be remembered.
+
+    Raises:
+        Reject: the program is in an endless loop.
+    """
+    graph = w.graph
+    state = w.state
+    checkpoint = index in graph.checkpoints
+    force = w.context.test_state_freq or checkpoint or len(state.history) > 40
+    add = force or (w.jumps_since() >= 2 and w.processed - 1 - w.last_processed >= 8)
+    key = (index, state.frames[-1].callsite)
+    remembered = w.explored.get(key)
+    if remembered is None:
+        remembered = w.explored[key] = []
+    frame = state.frames[-1]
+    for old in reversed(remembered):
+        hit = loop = False
+        if old.branches:
+            old_frame = old.frames[-1]
+            if old_frame.in_async and old_frame.async_count != frame.async_count:
+                pass
+            elif index in graph.iter_next:
+                if states_equal(w, old, state, RANGE) and _iterator_active(state):
+                    hit = loop = True
+            elif (
+                index in graph.may_gotos
+                and old.may_goto_depth != state.may_goto_depth
+                and states_equal(w, old, state, RANGE)
+            ):
+                hit = loop = True
+            elif index in graph.calls_callback:
+                if states_equal(w, old, state, RANGE):
+                    hit = loop = True
+            elif (
+                _may_loop(old, state)
+                and states_equal(w, old, state, EXACT)
+                and not _iterators_moved(old, state)
+                and old.may_goto_depth == state.may_goto_depth
+                and old.callback_unroll == state.callback_unroll
+            ):
+                w.context.loop_states = (state, old)
+                raise Reject(f"infinite loop detected at insn {index}", index)
+            if not hit:
+                if not force and w.jumps_since() < 20 and w.processed - 1 - w.last_processed < 100:
+                    add = False
+        else:
+            loop = _unfinished(w, old)
+            hit = states_equal(w, old, state, RANGE if loop else NOT_EXACT)
+        if hit:
+            old.hits += 1
+            if index in graph.jump_points:
+                w.note(0)
+            propagate(w, old, state)
+            if loop:
+                edge = state.copy()
+                edge.insn = index
+                edge.equal_to = old
+                visit_key = loop_key(w, old)
+                if visit_key is not None:
+                    w.visits.setdefault(visit_key, Visit()).backedges.append(edge)
+            return True
+        if add:
+            old.misses += 1
+        patience = 64 if checkpoint and old.branches else 3
+        if old.misses > old.hits * patience + patience:
+            remembered[:] = [item for item in remembered if item is not old]
+    if not add:
+        return False
+    w.total_states += 1
+    w.last_jumps = w.jumps
+    w.last_processed = w.processed - 1
+    new = state.copy()
+    new.insn = index
+    new.branches = 1
+    new.depth = state.depth + 1
+    visit_key = loop_key(w, new)
+    if visit_key is not None:
+        visit = w.visits.setdefault(visit_key, Visit())
+        if visit.entry is None:
+            visit.entry = new
+    remembered.append(new)
+    w.peak_states = max(w.peak_states, len(remembered))
+    state.parent = new
+    state.first_insn = index
+    state.depth = new.depth
+    state.history = []
+    return False
+
+
+def _iterator_active(state: State) -> bool:
+    frame = state.frames[-1]
+    reg = frame.regs[1]
+    if reg.type != STACK:
+        return True
+    slot = state.frames[reg.frame].stack.get((-(reg.off + reg.num.smin) - 1) // 8)
+    return slot is not None and slot.reg.detail is not None and slot.reg.detail[1] == ACTIVE
+
+
+def widen(w: Walk, old: State, new: State) -> None:
+    """Forgets numbers that changed since the last round of a loop and that nothing asked for."""
+    ids = Ids(w.next_id)
+    for number in range(len(old.frames) - 1, -1, -1):
+        before, after = old.frames[number], new.frames[number]
+        for at in range(11):
+            a, b = before.regs[at], after.regs[at]
+            if a.type == SCALAR == b.type and not before.precise >> at & 1 and not _exact(a, b, ids):
+                after.regs[at] = UNKNOWN_REG
+        for spi, slot in before.stack.items():
+            other = after.stack.get(spi)
+            if other is None or slot.kinds[0] != SPILL or other.kinds[0] != SPILL:
+                continue
+            a, b = slot.reg, other.reg
+            if a.type == SCALAR == b.type and not before.precise_slots >> spi & 1 and not _exact(a, b, ids):
+                after.stack[spi] = Slot(other.kinds, UNKNOWN_REG)
+
+
+def previous_entry(state: State | None, index: int, current: State) -> State | None:
+    """The state of the path at its last visit of the instruction with the same calls."""
+    sites = [frame.callsite for frame in current.frames]
+    while state is not None:
+        if state.insn == index and [frame.callsite for frame in state.frames] == sites:
+            return state
+        state = state.parent
+    return None
+
+
+__all__ = ["ZERO", "Visit", "path_ended", "scalar", "states_equal", "visited"]
