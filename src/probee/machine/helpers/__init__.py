@@ -1,0 +1,1 @@
+"""Helpers as the machine has them, one module for each family; `services` is what they stand on."""
