@@ -170,3 +170,16 @@ def builder(ktypes: KernelTypes, tmp_path: Path, **always: Any) -> Iterator[Call
             return Run(stack.enter_context(load(read_object(data), values=values)), module)
 
         yield build
+
+
+def fire(run: Run) -> None:
+    """Attach the program to its hook and make a system call."""
+    import os
+
+    with run.collection.programs["program"].attach():
+        os.getppid()
+
+
+def records(ring: Any) -> list[Any]:
+    """What is in a ring buffer now."""
+    return list(ring.poll(0))

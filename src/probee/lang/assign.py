@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from . import decl, expr, ir, mapops, text
+from . import decl, expr, ir, mapkinds, mapops, text
 from .convert import describe, far, integer, number, refuse_maybe, store
 from .flow import merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
@@ -151,7 +151,7 @@ def annotated(f: Fn, node: ast.AnnAssign) -> None:
     item = f.expr(node.value)
     if isinstance(what, Int):
         have = f.vars.get(name)
-        if have is not None and not (isinstance(have, IntVar) and have.slot.of == what):
+        if have is not None and not (isinstance(have, IntVar) and have.type == what):
             f.fail(node, f"{name} has another type already", "annotate its first assignment")
         f.annotated.add(name)
         f.bind(name, Num(number(f, item, node.value)), node, what)
@@ -313,7 +313,7 @@ def _field_place(f: Fn, target: ast.Attribute) -> Place:
 
 
 def _element_place(f: Fn, target: ast.Subscript) -> Place:
-    base = f.expr(target.value)
+    base = mapkinds.as_map(f, f.expr(target.value), target)
     if isinstance(target.slice, ast.Slice):
         f.fail(target.slice, "slices are not supported", "assign one element, or in a loop")
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
@@ -358,7 +358,7 @@ def _writable(f: Fn, ref: Ref, node: ast.AST) -> None:
 def delete(f: Fn, node: ast.Delete) -> None:
     for target in node.targets:
         if isinstance(target, ast.Subscript):
-            base = f.expr(target.value)
+            base = mapkinds.as_map(f, f.expr(target.value), target)
             if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
                 mapops.delete(f, base.obj, f.expr(target.slice), target)
                 continue

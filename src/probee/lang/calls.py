@@ -6,7 +6,7 @@ import ast
 import sys
 from types import FunctionType, ModuleType
 
-from . import builtins, decl, expr, ir, mapops, printing, subprograms, text
+from . import builtins, callbacks, decl, expr, ir, mapkinds, mapops, printing, subprograms, text
 from .convert import (
     common,
     constant,
@@ -18,8 +18,9 @@ from .convert import (
     store,
     truth,
 )
+from .decl.storages import Storage
 from .hooks import current_task
-from .items import Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
 
@@ -33,6 +34,8 @@ def call(f: Fn, node: ast.Call) -> Item:
     callee = f.expr(node.func)
     if isinstance(callee, Method):
         return _method(f, callee, node)
+    if isinstance(callee, Closure):
+        return subprograms.call_inner(f, callee, node)
     if not isinstance(callee, Py):
         f.fail(node, f"{describe(callee)} can't be called")
     return call_object(f, callee.obj, node)
@@ -555,6 +558,8 @@ def _helper(f: Fn, helper: builtins.Helper, node: ast.Call) -> Item:
     if name in _REFUSED_HELPERS:
         f.fail(node, f"bp.{name} is not called directly", _REFUSED_HELPERS[name])
     items = arguments(f, node, f"{name}(…)", 0, 5)
+    if name in ("loop", "for_each_map_elem"):
+        return _call_back(f, name, items, node)
     values = [
         _helper_argument(f, item, arg, i) for i, (item, arg) in enumerate(zip(items, node.args, strict=True))
     ]
@@ -565,6 +570,17 @@ def _helper(f: Fn, helper: builtins.Helper, node: ast.Call) -> Item:
         ptr = f.b.helper(name, *values, type=Ptr(value, Space.MAP, True))
         return Ref(ptr, maybe=f"bp.{name}(…)", shared=mapops.shared(items[0].obj))
     return Num(f.b.helper(name, *values, type=U64 if name in _UNSIGNED else I64))
+
+
+def _call_back(f: Fn, name: str, items: list[Item], node: ast.Call) -> Item:
+    form = "loop(n, function)" if name == "loop" else "for_each_map_elem(map, function)"
+    if len(items) != 2:
+        f.fail(node, f"bp.{name} takes two arguments here", f"write bp.{form}")
+    if name == "loop":
+        return callbacks.loop(f, items[0], items[1], node)
+    if not isinstance(items[0], Py) or not isinstance(items[0].obj, decl.MapDecl):
+        f.fail(node.args[0], f"a map is needed here, and this is {describe(items[0])}", f"write bp.{form}")
+    return callbacks.for_each(f, items[0].obj, items[1], node)
 
 
 def _helper_argument(f: Fn, item: Item, node: ast.expr, i: int) -> ir.Value:
@@ -618,16 +634,18 @@ def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
 
 
 def _map_method(f: Fn, m: decl.MapDecl, name: str, node: ast.Call) -> Item:
-    ring = isinstance(m, decl.RingBuf)
-    if ring != (name in mapops.RING_METHODS):
-        known = mapops.RING_METHODS if ring else mapops.METHODS
-        f.fail(node, f"{describe_object(m)} has no {name} in a program", f"it has {', '.join(known)}")
-    if name == "reserve":
-        f.fail(node, "reserve() stands in a `with`", f"write `with {m.name}.reserve() as e:`")
-    if name == "output":
-        items = arguments(f, node, f"{m.name}.output(record[, flags])", 1, 2)
-        return mapops.output(f, m, items[0], items[1] if len(items) > 1 else None, node)
+    own = mapkinds.methods(m)
+    if own is not None:
+        if name not in own:
+            f.fail(node, f"{describe_object(m)} has no {name} in a program", f"it has {', '.join(own)}")
+        return mapkinds.call(f, m, name, node)
     mapops.needs_entries(f, m, node)
+    if name not in mapops.METHODS:
+        f.fail(
+            node, f"{describe_object(m)} has no {name} in a program", f"it has {', '.join(mapops.METHODS)}"
+        )
+    if name == "get" and node.keywords and node.keywords[0].arg in ("create", "cpu"):
+        return _get_from(f, m, node)
     if name in ("get", "pop"):
         items = arguments(f, node, f"{m.name}.{name}(key[, default])", 1, 2)
         default = items[1] if len(items) > 1 else None
@@ -639,6 +657,26 @@ def _map_method(f: Fn, m: decl.MapDecl, name: str, node: ast.Call) -> Item:
         return mapops.delete(f, m, items[0], node)
     items = arguments(f, node, f"{m.name}.update(key, value[, flags])", 2, 3)
     return mapops.update(f, m, items[0], items[1], items[2] if len(items) > 2 else None, node)
+
+
+def _get_from(f: Fn, m: decl.MapDecl, node: ast.Call) -> Item:
+    """`storage.get(object, create=True)`, `per_cpu.get(key, cpu=n)`."""
+    word, value = node.keywords[0].arg, node.keywords[0].value
+    if len(node.keywords) != 1 or len(node.args) != 1 or word not in ("create", "cpu"):
+        f.fail(node, f"{m.name}.get takes a key, and create= or cpu= by name", f"write {m.name}.get(key)")
+    key = f.expr(node.args[0])
+    if word == "create":
+        made = constant(f.expr(value))
+        if not isinstance(m, Storage):
+            f.fail(
+                node, f"{describe_object(m)} has no get(…, create=…)", f"write {m.name}[key] = value first"
+            )
+        if made is None:
+            f.fail(value, "create is True or False, known at compile time")
+        return mapops.get_made(f, m, key, bool(made), node)
+    if not m.per_cpu:
+        f.fail(node, f"{describe_object(m)} has one value for all CPUs", f"write {m.name}.get(key)")
+    return mapops.get_of_cpu(f, m, key, number(f, f.expr(value), value), node)
 
 
 _PYTHON: dict[Any, Callable[[Fn, ast.Call], Item]] = {

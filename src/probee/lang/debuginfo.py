@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from . import ir
-from .types import VOID, Array, Chars, EnumInt, Int, Member, Ptr, Struct, Type
+from .types import U32, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Struct, Type
 
 _BASIC = {
     (1, False): ("_Bool", "DW_ATE_boolean"),
@@ -24,6 +24,7 @@ _BASIC = {
 }
 
 RING_BUFFERS = (27, 31)  # BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_USER_RINGBUF (linux/bpf.h)
+PERF = 4  # BPF_MAP_TYPE_PERF_EVENT_ARRAY
 
 
 def quote(data: bytes) -> str:
@@ -259,7 +260,7 @@ class DebugInfo:
         `type`'s array, of which libbpf reads only the length.
         """
         int_ = self.type(Int(32, True))
-        record = m.value if m.kind in RING_BUFFERS and isinstance(m.value, Struct) else None
+        record = m.value if m.kind in (*RING_BUFFERS, PERF) and isinstance(m.value, Struct) else None
         first = (
             self.array(self.type(record), record.size * 8, m.kind) if record else self.array(int_, 32, m.kind)
         )
@@ -271,9 +272,13 @@ class DebugInfo:
         if m.key is not None:
             fields.append(("key", self.type(m.key)))
         if m.value is not None and m.kind not in RING_BUFFERS:
-            fields.append(("value", self.type(m.value)))
+            fields.append(("value", self.type(U32 if m.kind == PERF else m.value)))
         if m.pinning:
             fields.append(("pinning", self.array(int_, 32, m.pinning)))
+        if m.numa_node is not None:
+            fields.append(("numa_node", self.array(int_, 32, m.numa_node)))
+        if m.extra:
+            fields.append(("map_extra", self.array(int_, 32, m.extra)))
         ref = self._reserve()
         members = [
             self.node(
@@ -282,6 +287,15 @@ class DebugInfo:
             )
             for i, (name, t) in enumerate(fields)
         ]
+        if m.inner is not None or m.programs:
+            inside = self._function_type() if m.inner is None else self.map_type(m.inner)[0]
+            values = self.array(self.pointer(inside), 64, 0)
+            members.append(
+                self.node(
+                    f'!DIDerivedType(tag: DW_TAG_member, name: "values", scope: {ref}, file: {self.file}, '
+                    f"baseType: {values}, offset: {64 * len(fields)})"
+                )
+            )
         elements = self.node("!{" + ", ".join(members) + "}")
         self._fill(
             ref,
@@ -289,6 +303,11 @@ class DebugInfo:
             f"size: {64 * len(fields)}, elements: {elements})",
         )
         return ref, len(fields)
+
+    def _function_type(self) -> str:
+        """`int (void *)`: what programs are."""
+        types = self.node(f"!{{{self.type(Int(32, True))}, {self.pointer('null')}}}")
+        return self.node(f"!DISubroutineType(types: {types})")
 
     # -- the end
 

@@ -8,7 +8,7 @@ import operator
 import types as python_types
 
 from ..errors import CompileError
-from . import calls, cond, decl, diag, ir, mapops, text
+from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, text
 from .convert import (
     MIN,
     UMAX,
@@ -21,6 +21,7 @@ from .convert import (
     resolve,
     var_value,
 )
+from .decl.queues import BloomFilter
 from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
 from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
@@ -79,7 +80,6 @@ _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
 SWAPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
-    ast.Lambda: ("a lambda can't run in the kernel", "write a function with `def` and call it"),
     ast.ListComp: ("there are no lists in the kernel", "write a `for` loop, or keep the values in a map"),
     ast.SetComp: ("there are no sets in the kernel", "write a `for` loop, or keep the values in a Hash map"),
     ast.DictComp: (
@@ -141,7 +141,7 @@ def _constant(f: Fn, node: ast.Constant) -> Item:
 
 
 def _name(f: Fn, node: ast.Name) -> Item:
-    if node.id in f.local_names:
+    if node.id in f.local_names or node.id in f.outer_names:
         return f.read_local(node.id, node)
     return Py(f.lookup(node.id, node))
 
@@ -155,6 +155,7 @@ def _attribute(f: Fn, node: ast.Attribute) -> Item:
 
 def attribute(f: Fn, base: Item, name: str, node: ast.expr) -> Item:
     """`base.name`."""
+    base = mapkinds.as_map(f, base, node)
     if isinstance(base, Py):
         return _python_attribute(f, base.obj, name, node)
     if isinstance(base, Context):
@@ -262,11 +263,12 @@ _STATIC = (python_types.ModuleType, type, enum.Enum)
 
 def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
     if isinstance(obj, decl.MapDecl):
-        if name in mapops.METHODS or name in mapops.RING_METHODS:
+        own = mapkinds.methods(obj)
+        if name in mapops.METHODS or name in mapkinds.NAMES:
             return Method(Py(obj), name)
         if name == "max_entries":
             return Py(obj.max_entries)
-        known = mapops.RING_METHODS if isinstance(obj, decl.RingBuf) else mapops.METHODS
+        known = mapops.METHODS if own is None else own
         advice = diag.nearest(name, sorted(known)) or f"in a program it has {', '.join(sorted(known))}"
         f.fail(node, f"{describe_object(obj)} has no {name!r} in a program", advice)
     if isinstance(obj, decl.Var):
@@ -304,7 +306,7 @@ def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
 
 
 def _subscript(f: Fn, node: ast.Subscript) -> Item:
-    base = evaluate(f, node.value)
+    base = mapkinds.as_map(f, evaluate(f, node.value), node)
     if isinstance(node.slice, ast.Slice):
         f.fail(node.slice, *_REFUSED[ast.Slice])
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
@@ -604,6 +606,9 @@ def _compare_pointers(f: Fn, op: str, left: Item, right: Item, node: ast.AST) ->
 def contains(f: Fn, needle: Item, hay: Item, node: ast.AST) -> ir.Value:
     """`needle in hay`: a map's key, or one of some values."""
     b = f.b
+    hay = mapkinds.as_map(f, hay, node)
+    if isinstance(hay, Py) and isinstance(hay.obj, BloomFilter):
+        return mapkinds.holds(f, hay.obj, needle, node)
     if isinstance(hay, Py) and isinstance(hay.obj, decl.MapDecl):
         index = constant(needle)
         if isinstance(hay.obj, mapops.ARRAYS) and index is not None:
@@ -686,4 +691,5 @@ _HANDLERS: dict[type[ast.expr], Callable[[Fn, Any], Item]] = {
     ast.NamedExpr: _walrus,
     ast.Tuple: _tuple,
     ast.Call: _call,
+    ast.Lambda: callbacks.of_lambda,
 }

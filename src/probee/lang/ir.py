@@ -452,9 +452,24 @@ class Function:
 
 
 class Map:
-    """A map as `.maps` describes it. `kind` is the UAPI number; key or value is None if the type has none."""
+    """A map as `.maps` describes it. `kind` is the UAPI number; key or value is None if the type has none.
 
-    __slots__ = ("flags", "key", "kind", "max_entries", "name", "pinning", "value")
+    `inner` is what the maps in a map of maps are like, `programs` what a program array holds: names by index.
+    """
+
+    __slots__ = (
+        "extra",
+        "flags",
+        "inner",
+        "key",
+        "kind",
+        "max_entries",
+        "name",
+        "numa_node",
+        "pinning",
+        "programs",
+        "value",
+    )
 
     def __init__(
         self,
@@ -473,6 +488,10 @@ class Map:
         self.max_entries = max_entries
         self.flags = flags
         self.pinning = pinning
+        self.numa_node: int | None = None
+        self.extra = 0
+        self.inner: Map | None = None
+        self.programs: dict[int, str] = {}
 
 
 class GlobalVar:

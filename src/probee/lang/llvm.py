@@ -117,7 +117,15 @@ class _ModuleText:
         for m in module.maps:
             t, n = self.debug.map_type(m)
             ref = self.debug.variable(m.name, t)
-            kind = f'dso_local global [{n} x ptr] zeroinitializer, section ".maps", align 8'
+            body = f"[{n} x ptr] zeroinitializer"
+            if m.programs:
+                count = max(m.programs) + 1
+                slots = [f"ptr @{m.programs[i]}" if i in m.programs else "ptr null" for i in range(count)]
+                body = (
+                    f"{{ [{n} x ptr], [{count} x ptr] }} "
+                    f"{{ [{n} x ptr] zeroinitializer, [{count} x ptr] [{', '.join(slots)}] }}"
+                )
+            kind = f'dso_local global {body}, section ".maps", align 8'
             self.lines.append(f"@{m.name} = {kind}, !dbg {ref}")
         for var in module.globals:
             self._global(var)

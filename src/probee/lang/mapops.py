@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from . import decl, expr, ir
+from . import decl, expr, ir, mapkinds
 from .convert import integer, literal, memory, number, refuse_maybe, store
+from .decl.storages import Storage
 from .flow import merge
 from .items import Entry, Item, Num, Opt, Py, Ref
 from .scope import Fn, Site, is_none
@@ -21,26 +22,29 @@ METHODS = {
     "delete": "delete(key)",
     "update": "update(key, value[, flags])",
 }
-RING_METHODS = {"reserve": "reserve()", "output": "output(record[, flags])"}
 
 ANY, NOEXIST = 0, 1  # flags of map_update_elem: BPF_ANY, BPF_NOEXIST
 ARRAYS = (decl.Array, decl.PerCpuArray)
 
 
+def handle(f: Fn, m: decl.MapDecl) -> ir.Value:
+    """The map itself, as helpers take it."""
+    if m.handle is not None:
+        found: ir.Value = m.handle
+        return found
+    return ir.MapRef(f.unit.map(m))
+
+
 def needs_entries(f: Fn, m: decl.MapDecl, node: ast.AST) -> None:
     """Refuse maps whose entries programs can't reach by key."""
-    if m.kind in (27, 7, 3):
-        what = {27: "a ring buffer", 7: "a stack trace map", 3: "a program array"}[m.kind]
-        use = {
-            27: f"write `with {m.name}.reserve() as e:` or {m.name}.output(record)",
-            7: f"bp.kstack({m.name}) and bp.ustack({m.name}) fill it; read it from Python",
-            3: f"bp.tail_call({m.name}, index) jumps to its programs",
-        }[m.kind]
-        f.fail(node, f"{m.name} is {what}, which has no entries to read or write here", use)
+    if mapkinds.methods(m) is not None:
+        f.fail(node, *mapkinds.no_entries(m))
 
 
 def key_place(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> ir.Value:
     """The address of the key. A slot that already holds the same local or constant is used again."""
+    if isinstance(m, Storage):
+        return mapkinds.owner(f, m, key, node)
     kind = f.unit.map(m).key
     assert kind is not None
     if isinstance(kind, Int):
@@ -72,14 +76,16 @@ def lookup(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> ir.Value:
 
 
 def _lookup(f: Fn, m: decl.MapDecl, place: ir.Value) -> ir.Value:
+    if isinstance(m, Storage):
+        return mapkinds.storage_get(f, m, place, create=False)
     value = f.unit.map(m).value
     assert value is not None
-    return f.b.helper("map_lookup_elem", ir.MapRef(f.unit.map(m)), place, type=Ptr(value, Space.MAP, True))
+    return f.b.helper("map_lookup_elem", handle(f, m), place, type=Ptr(value, Space.MAP, True))
 
 
 def _update(f: Fn, m: decl.MapDecl, key: ir.Value, value: ir.Value, flags: ir.Value | int) -> ir.Value:
     amount = f.b.const(flags) if isinstance(flags, int) else flags
-    return f.b.helper("map_update_elem", ir.MapRef(f.unit.map(m)), key, value, amount)
+    return f.b.helper("map_update_elem", handle(f, m), key, value, amount)
 
 
 def shared(m: decl.MapDecl) -> bool:
@@ -99,6 +105,8 @@ def subscript(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> Item:
     """`m[k]`: the number, 0 when there is none; of other values an entry that is read when it is used."""
     needs_entries(f, m, node)
     value = value_type(f, m)
+    if m.inner is not None:
+        return mapkinds.found_inside(f, m, lookup(f, m, key, node), f"{m.name}[…]")
     if isinstance(value, Int):
         return Num(_read_or(f, lookup(f, m, key, node), f.b.const(0, _wide(value)), lambda p: f.b.read(p)))
     return Entry(m, key, value)
@@ -193,14 +201,45 @@ def pop(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST) 
     return _get(f, m, key, default, node, delete=True)
 
 
+def get_made(f: Fn, m: Storage, key: Item, create: bool, node: ast.AST) -> Item:
+    """`storage.get(object, create=True)`: None only if there is no memory, or the object is going."""
+    needs_entries(f, m, node)
+    found = mapkinds.storage_get(f, m, key_place(f, m, key, node), create=create)
+    return _found(f, m, found, None, None, node)
+
+
+def get_of_cpu(f: Fn, m: decl.MapDecl, key: Item, cpu: ir.Value, node: ast.AST) -> Item:
+    """`per_cpu.get(key, cpu=n)`: the value of another CPU."""
+    value = Ptr(value_type(f, m), Space.MAP, True)
+    place = key_place(f, m, key, node)
+    found = f.b.helper("map_lookup_percpu_elem", handle(f, m), place, cpu, type=value)
+    return _found(f, m, found, None, None, node)
+
+
 def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST, *, delete: bool) -> Item:
     needs_entries(f, m, node)
+    place = key_place(f, m, key, node)
+    return _found(f, m, _lookup(f, m, place), default, place if delete else None, node)
+
+
+def _found(
+    f: Fn,
+    m: decl.MapDecl,
+    found: ir.Value,
+    default: Item | None,
+    place: ir.Value | None,
+    node: ast.AST,
+) -> Item:
+    """What an entry that may be NULL gives; with a `place`, the key's, it is deleted."""
     b = f.b
     value = value_type(f, m)
+    delete = place is not None
     word = "pop" if delete else "get"
     name = f"{m.name}.{word}(…)"
-    place = key_place(f, m, key, node)
-    found = _lookup(f, m, place)
+    if m.inner is not None:
+        if delete or default is not None:
+            f.fail(node, f"{m.name} holds maps: a program can only look them up", f"write {m.name}.get(key)")
+        return mapkinds.found_inside(f, m, found, name)
     if default is not None and not isinstance(value, Int):
         f.fail(
             node,
@@ -245,8 +284,8 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
         b.copy_into(slot, found)
     if default is None:
         b.store(present, b.const(1, BOOL))
-    if delete:
-        b.helper("map_delete_elem", ir.MapRef(f.unit.map(m)), place)
+    if place is not None:
+        _delete(f, m, place)
     b.jump(end)
     b.at(end)
     item: Item
@@ -264,12 +303,13 @@ def _get(f: Fn, m: decl.MapDecl, key: Item, default: Item | None, node: ast.AST,
 def set_item(f: Fn, m: decl.MapDecl, key: Item, item: Item, node: ast.AST) -> None:
     """`m[k] = v`."""
     needs_entries(f, m, node)
+    no_maps(f, m, node)
     b = f.b
     value = value_type(f, m)
-    if isinstance(m, ARRAYS):
+    if isinstance(m, (*ARRAYS, Storage)):
         if isinstance(value, Int):  # a number first: it may look up another map
             item = Num(integer(f, item, value, node))
-        found = lookup(f, m, key, node)
+        found = find_or_make(f, m, key, node)
         hit, end = b.new_block("hit"), b.new_block("end")
         before = f.live.copy()
         b.branch(b.truth(found), hit, end)
@@ -286,6 +326,9 @@ def set_item(f: Fn, m: decl.MapDecl, key: Item, item: Item, node: ast.AST) -> No
 def update(f: Fn, m: decl.MapDecl, key: Item, item: Item, flags: Item | None, node: ast.AST) -> Item:
     """`m.update(k, v, flags)`: the helper's result, 0 or a negative error."""
     needs_entries(f, m, node)
+    no_maps(f, m, node)
+    if isinstance(m, Storage):
+        f.fail(node, f"{m.name} has no update(): entries belong to objects", f"write {m.name}[object] = v")
     amount = number(f, flags, node) if flags is not None else f.b.const(ANY)
     place = memory(f, item, value_type(f, m), node, "value")
     return Num(_update(f, m, key_place(f, m, key, node), place, amount))
@@ -296,13 +339,29 @@ def delete(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> Item:
     needs_entries(f, m, node)
     if isinstance(m, ARRAYS):
         f.fail(node, f"{m.name} is an array: its entries can't be deleted", f"write `{m.name}[i] = 0`")
-    return Num(f.b.helper("map_delete_elem", ir.MapRef(f.unit.map(m)), key_place(f, m, key, node)))
+    no_maps(f, m, node)
+    return Num(_delete(f, m, key_place(f, m, key, node)))
+
+
+def _delete(f: Fn, m: decl.MapDecl, place: ir.Value) -> ir.Value:
+    if isinstance(m, Storage):
+        return mapkinds.storage_delete(f, m, place)
+    return f.b.helper("map_delete_elem", handle(f, m), place)
+
+
+def no_maps(f: Fn, m: decl.MapDecl, node: ast.AST) -> None:
+    if m.inner is not None:
+        f.fail(
+            node, f"{m.name} holds maps: a program can only look them up", "put maps in and out from Python"
+        )
 
 
 def find_or_make(f: Fn, m: decl.MapDecl, key: Item, node: ast.AST) -> ir.Value:
     """The address of the value; a zero entry is inserted first if there is none. NULL: the map is full."""
     b = f.b
     place = key_place(f, m, key, node)
+    if isinstance(m, Storage):
+        return mapkinds.storage_get(f, m, place, create=True)
     found = _lookup(f, m, place)
     if isinstance(m, ARRAYS):
         return found
@@ -431,14 +490,20 @@ def output(f: Fn, m: decl.MapDecl, item: Item, flags: Item | None, node: ast.AST
     record = value_type(f, m)
     place = memory(f, item, record, node, "record")
     amount = number(f, flags, node) if flags is not None else literal(f, 0, node)
-    result = b.helper("ringbuf_output", ir.MapRef(f.unit.map(m)), place, b.const(record.size), amount)
+    result = b.helper("ringbuf_output", handle(f, m), place, b.const(record.size), amount)
+    count_failure(f, m, result)
+    return Num(result)
+
+
+def count_failure(f: Fn, m: decl.MapDecl, result: ir.Value) -> None:
+    """Count a record as dropped if the helper's result is an error."""
+    b = f.b
     full, end = b.new_block("full"), b.new_block("end")
     b.branch(b.compare("<", result, b.const(0)), full, end)
     b.at(full)
     count_drop(f, m)
     b.jump(end)
     b.at(end)
-    return Num(result)
 
 
 def reserve(f: Fn, m: decl.MapDecl, full: ir.Block, body: ir.Block) -> ir.Value:
@@ -447,7 +512,7 @@ def reserve(f: Fn, m: decl.MapDecl, full: ir.Block, body: ir.Block) -> ir.Value:
     record = value_type(f, m)
     place = b.helper(
         "ringbuf_reserve",
-        ir.MapRef(f.unit.map(m)),
+        handle(f, m),
         b.const(record.size),
         b.const(0),
         type=Ptr(record, Space.RECORD, True),

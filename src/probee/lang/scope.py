@@ -17,8 +17,8 @@ from . import bounds, decl, diag, ir, source
 from .bounds import Interval
 from .builder import Builder
 from .flow import Flow, Fresh, merge, zeroing
-from .items import Context, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Type
+from .items import Closure, Context, Item, Num, Opt, Pointer, Py, Ref, TextCall
+from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ class Var:
 class IntVar(Var):
     __slots__ = ("slot",)
 
-    def __init__(self, name: str, slot: ir.Local) -> None:
+    def __init__(self, name: str, slot: ir.Value) -> None:
         super().__init__(name)
         self.slot = slot
 
     @property
     def type(self) -> Int:
-        assert isinstance(self.slot.of, Int)
-        return self.slot.of
+        kind = pointee(self.slot)
+        assert isinstance(kind, Int)
+        return kind
 
 
 class PtrVar(Var):
@@ -57,7 +58,7 @@ class PtrVar(Var):
 
     __slots__ = ("pointer", "shared", "slot")
 
-    def __init__(self, name: str, slot: ir.Local, pointer: bool, shared: bool) -> None:
+    def __init__(self, name: str, slot: ir.Value, pointer: bool, shared: bool) -> None:
         super().__init__(name)
         self.slot = slot
         self.pointer = pointer
@@ -69,7 +70,7 @@ class TextVar(Var):
 
     __slots__ = ("slot",)
 
-    def __init__(self, name: str, slot: ir.Local) -> None:
+    def __init__(self, name: str, slot: ir.Value) -> None:
         super().__init__(name)
         self.slot = slot
 
@@ -79,7 +80,7 @@ class OptVar(Var):
 
     __slots__ = ("inner", "present")
 
-    def __init__(self, name: str, present: ir.Local, inner: Var) -> None:
+    def __init__(self, name: str, present: ir.Value, inner: Var) -> None:
         super().__init__(name)
         self.present = present
         self.inner = inner
@@ -93,6 +94,11 @@ class PyVar(Var):
     def __init__(self, name: str, item: Item) -> None:
         super().__init__(name)
         self.item = item
+
+
+def pointee(slot: ir.Value) -> Type:
+    assert isinstance(slot.type, Ptr)
+    return slot.type.to
 
 
 class Loop:
@@ -149,6 +155,8 @@ class Unit:
         self.module = module
         self.ktypes = ktypes
         self.maps: dict[int, ir.Map] = {}
+        self.inners: dict[int, ir.Map] = {}
+        self.jumps: list[tuple[ir.Map, int, decl.ProgramDecl]] = []  # what program arrays hold
         self.vars: dict[int, ir.GlobalVar] = {}
         self.dropped: dict[int, ir.GlobalVar] = {}
         self.subprograms: dict[Any, Any] = {}
@@ -169,15 +177,31 @@ class Unit:
         """The IR map of a declaration."""
         known = self.maps.get(id(m))
         if known is None:
+            if m.handle is not None:
+                return self.inner(m)
             name = self.unique(m.name or name)
             if not m.name:
                 m.name = name
-            key = decl.ir_type(m.key) if m.key is not None else None
-            value = decl.ir_type(m.value) if m.value is not None else None
-            known = ir.Map(name, m.kind, key, value, m.max_entries, m.flags, int(bool(m.pin)))
-            self.maps[id(m)] = known
-            self.keep.append(m)
+            known = self.maps[id(m)] = self._map(m, name)
+            if m.inner is not None:
+                known.inner = self.inner(m.inner)
+            self.jumps.extend((known, i, p) for i, p in m.programs.items())
             self.module.maps.append(known)
+        return known
+
+    def inner(self, m: decl.MapDecl) -> ir.Map:
+        """What the maps inside another are like: no map of the object."""
+        known = self.inners.get(id(m))
+        if known is None:
+            known = self.inners[id(m)] = self._map(m, m.name or "inner")
+        return known
+
+    def _map(self, m: decl.MapDecl, name: str) -> ir.Map:
+        key = decl.ir_type(m.key) if m.key is not None else None
+        value = decl.ir_type(m.value) if m.value is not None else None
+        known = ir.Map(name, m.kind, key, value, m.max_entries, m.flags, int(bool(m.pin)))
+        known.numa_node, known.extra = m.numa_node, m.extra
+        self.keep.append(m)
         return known
 
     def var(self, v: decl.Var, name: str = "") -> ir.GlobalVar:
@@ -228,11 +252,15 @@ class Fn:
             n.id for n in ast.walk(src.node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
         }
         self.local_names = {*code.co_varnames, *code.co_cellvars}
+        self.outer_names: set[str] = set()  # locals of the function around this one
+        self.cells = frozenset(code.co_cellvars)
+        self.frame: ir.Local | None = None  # what functions inside this one use of its locals
         self.loops: list[Loop] = []
         self.doubtful = doubtful or set()  # locals that a loop may set to None, though they are not before it
         self.given_back: list[tuple[frozenset[object], str, ast.AST]] = []  # references that are returned
         self.aliases: list[tuple[str, frozenset[object], ast.AST]] = []  # locals and what they refer to
         self.cleanups: list[Callable[[], None]] = []
+        self.records: list[tuple[decl.MapDecl, ir.Local]] = []  # reserved ones, and whether to discard them
         self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
         self.fresh: list[Fresh] = []
         self.annotated: set[str] = set()  # locals whose type is written down
@@ -539,21 +567,38 @@ class Fn:
         """The values that a number can have."""
         return bounds.interval(item.v, self.intervals)
 
+    def slot(self, name: str, type: Type) -> ir.Value:
+        """Memory for a local: a register in the end, unless functions inside this one use it too."""
+        if name not in self.cells:
+            return self.b.local(name, type)
+        if self.frame is None:
+            self.frame = self.b.local("what inner functions use", Struct("captured", 0, ()))
+        struct = self.frame.of
+        at = (struct.size + 7) // 8 * 8
+        struct.size = at + (type.size + 7) // 8 * 8
+        place = ir.Offset(self.frame, ir.Const(I64, at), Ptr(type, Space.STACK))
+        place.loc = self.b.loc
+        self.out.blocks[0].ops.insert(0, place)
+        return place
+
+    def share(self, names: set[str]) -> None:
+        """Functions inside this one use these locals."""
+        self.shared_names |= names
+
     def new_var(self, name: str, item: Item, node: ast.AST, type: Int | None = None) -> Var:
-        b = self.b
         if type is not None:
-            return IntVar(name, b.local(name, type))
+            return IntVar(name, self.slot(name, type))
         if isinstance(item, Num):
             kind = item.v.type
-            return IntVar(name, b.local(name, I64 if kind == BOOL else kind))
+            return IntVar(name, self.slot(name, I64 if kind == BOOL else kind))
         if isinstance(item, Opt):
-            return OptVar(name, b.local(f"{name} is there", BOOL), self.new_var(name, item.item, node))
+            return OptVar(name, self.slot(name, BOOL), self.new_var(name, item.item, node))
         if isinstance(item, Pointer):
-            return PtrVar(name, b.local(name, item.v.type), True, False)
+            return PtrVar(name, self.slot(name, item.v.type), True, False)
         if isinstance(item, Ref):
             if isinstance(item.type, Chars) and not item.maybe and item.type.n:
-                return TextVar(name, b.local(name, item.type))
-            return PtrVar(name, b.local(name, item.ptr.type), False, item.shared)
+                return TextVar(name, self.slot(name, item.type))
+            return PtrVar(name, self.slot(name, item.ptr.type), False, item.shared)
         if isinstance(item, TextCall):
             if not item.size:
                 self.fail(
@@ -561,8 +606,8 @@ class Fn:
                     f"the size of {name} is not known: strings in memory have no limit",
                     f"give it one: `{name} = Char[64](bp.{item.name}(…))`",
                 )
-            return TextVar(name, b.local(name, Chars(item.size)))
-        if isinstance(item, (Py, Context)):
+            return TextVar(name, self.slot(name, Chars(item.size)))
+        if isinstance(item, (Py, Context, Closure)):
             if is_none(item):
                 self.fail(node, f"{name} starts as None, so its kind is not known", "assign its value first")
             return PyVar(name, item)
@@ -581,11 +626,11 @@ class Fn:
             if is_none(item) or (
                 isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value == 0
             ):
-                b.store(var.slot, ir.Const(var.slot.of, 0))
+                b.store(var.slot, ir.Const(pointee(var.slot), 0))
                 return
             ptr = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
             if ptr is not None and isinstance(item, Pointer) == var.pointer:
-                had, got = var.slot.of, ptr.type
+                had, got = pointee(var.slot), ptr.type
                 assert isinstance(had, Ptr)
                 assert isinstance(got, Ptr)
                 if had.to == got.to and had.space is got.space:
@@ -645,10 +690,11 @@ def what(var: Var) -> str:
     if isinstance(var, IntVar):
         return "a number"
     if isinstance(var, TextVar):
-        return f"text ({var.slot.of!r})"
+        return f"text ({pointee(var.slot)!r})"
     if isinstance(var, PtrVar):
-        assert isinstance(var.slot.of, Ptr)
-        return f"{'a pointer' if var.pointer else 'a reference'} to {var.slot.of.to!r}"
+        kind = pointee(var.slot)
+        assert isinstance(kind, Ptr)
+        return f"{'a pointer' if var.pointer else 'a reference'} to {kind.to!r}"
     if isinstance(var, OptVar):
         return f"{what(var.inner)} or None"
     return "something else"
@@ -660,7 +706,7 @@ def is_none(item: Item) -> bool:
 
 def natural(t: Type) -> int:
     """The alignment of a type of the language."""
-    from .types import Array, Struct
+    from .types import Array
 
     if isinstance(t, (Int, Ptr)):
         return t.size

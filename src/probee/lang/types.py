@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Space(Enum):
     """Where a pointer points."""
@@ -227,6 +231,24 @@ class Struct(Type):
 
     def __repr__(self) -> str:
         return f"{'union' if self.union else 'struct'} {self.name or '(anonymous)'}"
+
+
+class InnerMap(Type):
+    """A map found in a map of maps; `map` is the declaration of what those are like."""
+
+    __slots__ = ("map",)
+
+    def __init__(self, map: Any) -> None:
+        self.map = map
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InnerMap) and self.map is other.map
+
+    def __hash__(self) -> int:
+        return hash(("InnerMap", id(self.map)))
+
+    def __repr__(self) -> str:
+        return f"{type(self.map).__name__} map"
 
 
 class Ptr(Type):

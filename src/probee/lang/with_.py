@@ -14,7 +14,7 @@ from .convert import describe
 from .flow import Flow, merge
 from .items import Item, Method, Py, Ref
 from .scope import Fn, Site
-from .types import I64
+from .types import BOOL, I64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _nest(f: Fn, node: ast.With, items: list[ast.withitem]) -> None:
         f.block(node.body)
         return
     b, head = f.b, items[0]
+    records = len(f.records)
     held = acquire(f, head.context_expr)
     name = _name(f, head, held)
     known = name in f.vars
@@ -81,6 +82,7 @@ def _nest(f: Fn, node: ast.With, items: list[ast.withitem]) -> None:
     f.cleanups.pop()
     if f.flow is not None:
         release()
+    del f.records[records:]
     if held.failed is not None:
         _skipped(f, node, held, name)
     if name:
@@ -157,8 +159,25 @@ def _reserve(f: Fn, of: Item, call: ast.Call) -> Held:
     fresh = f.make(record, padding=False)
     made = Site(rb.name or "record", [])
 
+    unwanted: ir.Local | None = None
+    if any(isinstance(n, ast.Attribute) and n.attr == "discard" for n in ast.walk(f.source.node)):
+        unwanted = b.local("discard", BOOL)
+        b.store(unwanted, b.const(0, BOOL))
+        f.records.append((rb, unwanted))
+
     def submit() -> None:
         f.live.finish(fresh)
+        if unwanted is not None:
+            drop, keep, end = (b.new_block(n) for n in ("discard", "submit", "end"))
+            b.branch(b.load(unwanted), drop, keep)
+            b.at(drop)
+            mapops.submit(f, record, discard=True)
+            b.jump(end)
+            b.at(keep)
+            mapops.submit(f, record)
+            b.jump(end)
+            b.at(end)
+            return
         mapops.submit(f, record)
 
     return Held(

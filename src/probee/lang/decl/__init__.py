@@ -2,13 +2,15 @@
 
 These are plain objects that the compiler reads. Everything here also works in CPython without a kernel:
 integers wrap, structs hold values, so the same function can run as Python in a test. Every program imports
-this package at every start, so it imports nothing but `sys` and `struct`.
+this package at every start, so it imports nothing but `sys` and `struct`. Map types that few programs use are
+in modules of their own: `queues`, `storages`, `redirects`, `nested`.
 """
 
 from __future__ import annotations
 
 from .maps import Array as Array
 from .maps import Hash as Hash
+from .maps import LpmTrie as LpmTrie
 from .maps import LruHash as LruHash
 from .maps import LruPerCpuHash as LruPerCpuHash
 from .maps import MapDecl as MapDecl

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Any, TypeVar
 
+    from .programs import ProgramDecl
     from .types import DeclType
 
     M = TypeVar("M", bound="MapDecl")
+
+
+NO_PREALLOC, NUMA_NODE = 1, 4  # BPF_F_* of linux/bpf.h
 
 
 class _MapMeta(type):
@@ -44,18 +48,37 @@ class MapDecl(metaclass=_MapMeta):
     """A declared map. In a program it is the map; after `bp.attach()` the live one, as a Python mapping.
 
     `kind` is the UAPI map type (linux/bpf.h, enum bpf_map_type); `key` and `value` are declared types or
-    None; `flags` are BPF_F_*; with `pin` the map is kept by name under /sys/fs/bpf. Use of the live map
-    before a session holds it raises NotAttached.
+    None; `flags` are BPF_F_*; with `pin` the map is kept by name under /sys/fs/bpf; `numa_node` is where its
+    memory comes from. Use of the live map before a session holds it raises NotAttached.
+
+    `extra` is the kernel's `map_extra`, `inner` what the maps in a map of maps are like, `programs` what a
+    program array holds from the start.
     """
 
-    __slots__ = ("_live", "flags", "key", "max_entries", "name", "pin", "value")
+    __slots__ = (
+        "_live",
+        "extra",
+        "flags",
+        "handle",
+        "inner",
+        "key",
+        "max_entries",
+        "name",
+        "numa_node",
+        "pin",
+        "programs",
+        "value",
+    )
     kind: int
     per_cpu = False
+    sized = True
     _takes: tuple[str, ...] = ("key", "value")
     _example = ""
+    _flags = 0
 
     key: DeclType | None
     value: DeclType | None
+    inner: MapDecl | None
 
     def __init__(
         self,
@@ -64,23 +87,37 @@ class MapDecl(metaclass=_MapMeta):
         flags: int = 0,
         name: str = "",
         pin: bool = False,
+        numa_node: int | None = None,
         _of: tuple[Any, ...] = (),
     ) -> None:
         what = type(self).__name__
         if len(_of) != len(self._takes):
             raise refuse(f"{what} needs its types", self._example)
-        if not isinstance(max_entries, int) or isinstance(max_entries, bool) or not 0 < max_entries < 1 << 32:
+        good = isinstance(max_entries, int) and not isinstance(max_entries, bool)
+        if not good or not (0 < max_entries < 1 << 32 or not (self.sized or max_entries)):
             raise refuse(
                 f"{what}: the size is a number from 1 to 2**32-1, not {max_entries!r}", self._example
             )
         if name and not (name.isidentifier() and name.isascii()):
             raise refuse(f"{what}: a map's name is an identifier, not {name!r}")
+        if numa_node is not None and (not isinstance(numa_node, int) or not 0 <= numa_node < 1 << 31):
+            raise refuse(f"{what}: numa_node is a node's number, not {numa_node!r}")
         self.max_entries = max_entries
-        self.flags = flags
+        self.flags = flags | self._flags | (NUMA_NODE if numa_node is not None else 0)
         self.name = name
         self.pin = pin
+        self.numa_node = numa_node
+        self.extra = 0
+        self.inner = None
+        self.handle: Any = None  # in the compiler: the address of a map inside a map
+        self.programs: dict[int, ProgramDecl] = {}
         self._live: Any = None
-        self._types(tuple(normalise(t, f"{what}[{word}]") for t, word in zip(_of, self._takes, strict=True)))
+        self._declare(_of)
+
+    def _declare(self, of: tuple[Any, ...]) -> None:
+        """What stood in the brackets."""
+        what = type(self).__name__
+        self._types(tuple(normalise(t, f"{what}[{word}]") for t, word in zip(of, self._takes, strict=True)))
 
     def _types(self, of: tuple[DeclType, ...]) -> None:
         self.key, self.value = of
@@ -185,6 +222,28 @@ class PerCpuArray(MapDecl):
         self.key, self.value = u32, of[0]
 
 
+class LpmTrie(MapDecl):
+    """BPF_MAP_TYPE_LPM_TRIE (Linux 4.11): the entry with the longest prefix that fits.
+
+    The key is a struct that begins with `prefixlen: u32`, the number of bits that count of what follows.
+    """
+
+    __slots__ = ()
+    kind = 11
+    _flags = NO_PREALLOC
+    _example = "write for example LpmTrie[Prefix, u64](1024)"
+
+    def _types(self, of: tuple[DeclType, ...]) -> None:
+        key = of[0]
+        first = key._fields_[0] if isinstance(key, StructType) else None
+        if first is None or first.type is not u32 or len(key._fields_) < 2:  # type: ignore[union-attr]
+            raise refuse(
+                f"LpmTrie: the key is a struct that begins with a u32, the length of the prefix, not {key!r}",
+                "write for example class Prefix(bp.Struct): prefixlen: u32; address: u8[4]",
+            )
+        self.key, self.value = of
+
+
 class RingBuf(MapDecl):
     """BPF_MAP_TYPE_RINGBUF (Linux 5.8): a stream of records, `RingBuf[Exec](256 * 1024)`.
 
@@ -229,7 +288,11 @@ class StackTrace(MapDecl):
 
 
 class ProgArray(MapDecl):
-    """BPF_MAP_TYPE_PROG_ARRAY: programs to tail-call by index."""
+    """BPF_MAP_TYPE_PROG_ARRAY: programs to tail-call by index.
+
+    `jumps[1] = function` before the session puts a program of the module there when it is loaded; later,
+    `jumps[1] = session.programs["function"]` does.
+    """
 
     __slots__ = ()
     kind = 3
@@ -238,3 +301,18 @@ class ProgArray(MapDecl):
 
     def _types(self, of: tuple[DeclType, ...]) -> None:
         self.key = self.value = u32
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        from .programs import ProgramDecl
+
+        if not isinstance(value, ProgramDecl):
+            super().__setitem__(key, value)
+            return
+        if self._live is not None:
+            raise refuse(
+                f"{self.name}[{key}]: functions are assigned before the session",
+                f'write {self.name}[{key}] = session.programs["{value.name}"]',
+            )
+        if not isinstance(key, int) or not 0 <= key < self.max_entries:
+            raise refuse(f"{self.name or 'ProgArray'}[{key!r}]: the index is 0 to {self.max_entries - 1}")
+        self.programs[key] = value
