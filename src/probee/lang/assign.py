@@ -175,7 +175,7 @@ def augmented(f: Fn, node: ast.AugAssign) -> None:
         expr.binary(f, op, Num(f.b.const(1)), Num(f.b.const(1)), node)
     if isinstance(node.target, ast.Name):
         name = node.target.id
-        if name not in f.local_names:
+        if name not in f.local_names and name not in f.outer_names:
             f.fail(node, f"{name} is not a local")
         old = f.read_local(name, node.target)
         if isinstance(old, Py) and isinstance(old.obj, (decl.Var, decl.MapDecl)):

@@ -21,6 +21,8 @@ from .convert import (
 from .decl.storages import Storage
 from .hooks import current_task
 from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .packets import checksum
+from .packets.wire import HeaderStruct
 from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
 
@@ -264,6 +266,8 @@ def _extreme(op: str, name: str) -> Callable[[Fn, ast.Call], Item]:
 def _len(f: Fn, node: ast.Call) -> Item:
     (item,) = arguments(f, node, "len(x)", 1, 1)
     item = resolve(f, item, node)
+    if isinstance(item, Context):
+        return item.obj.length(f, node)
     if isinstance(item, Py) and isinstance(item.obj, (str, bytes, tuple, list, dict, set, frozenset, range)):
         return Py(len(item.obj))
     refuse_maybe(f, item, node)
@@ -618,6 +622,8 @@ def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
     of, name = callee.of, callee.name
     if isinstance(of, Context):
         return of.obj.call(f, name, node)
+    if isinstance(of, Ref) and isinstance(of.type, HeaderStruct):
+        return checksum.call(f, of, name, node)
     if isinstance(of, Py) and isinstance(of.obj, decl.MapDecl):
         return _map_method(f, of.obj, name, node)
     if name == "startswith":

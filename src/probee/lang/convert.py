@@ -8,7 +8,7 @@ import types as python_types
 
 from . import builtins, decl, ir
 from .builder import PROBED
-from .items import Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
+from .items import Closure, Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
 from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
 
@@ -42,6 +42,8 @@ def describe(item: Item) -> str:
         return "a tuple"
     if isinstance(item, Method):
         return f"the method {item.name}"
+    if isinstance(item, Closure):
+        return "a lambda" if item.name == "<lambda>" else f"the function {item.name}"
     assert isinstance(item, Py)
     return describe_object(item.obj)
 

@@ -23,6 +23,7 @@ from .convert import (
 )
 from .decl.queues import BloomFilter
 from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .packets.wire import METHODS, HeaderStruct
 from .scope import Fn, is_none
 from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
 
@@ -171,6 +172,8 @@ def attribute(f: Fn, base: Item, name: str, node: ast.expr) -> Item:
     if isinstance(base, Ref) and isinstance(base.type, Chars):
         return Method(base, name)
     if isinstance(base, TextCall):
+        return Method(base, name)
+    if isinstance(base, Ref) and isinstance(base.type, HeaderStruct) and name in METHODS:
         return Method(base, name)
     if isinstance(base, (Ref, Pointer)):
         return field(f, base, name, node)

@@ -12,6 +12,8 @@ from .types import Ptr, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ast
+    from types import CodeType
     from typing import Any
 
     from .flow import Fresh
@@ -157,6 +159,20 @@ class Group(Item):
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
+
+
+class Closure(Item):
+    """A function defined inside a program: its code, and its syntax."""
+
+    __slots__ = ("code", "node")
+
+    def __init__(self, code: CodeType, node: ast.FunctionDef) -> None:
+        self.code = code
+        self.node = node
+
+    @property
+    def name(self) -> str:
+        return self.node.name
 
 
 class Method(Item):

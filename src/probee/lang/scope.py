@@ -574,6 +574,7 @@ class Fn:
         if self.frame is None:
             self.frame = self.b.local("what inner functions use", Struct("captured", 0, ()))
         struct = self.frame.of
+        assert isinstance(struct, Struct)
         at = (struct.size + 7) // 8 * 8
         struct.size = at + (type.size + 7) // 8 * 8
         place = ir.Offset(self.frame, ir.Const(I64, at), Ptr(type, Space.STACK))
@@ -680,6 +681,8 @@ class Fn:
 
 
 def same(a: Item, b: Item) -> bool:
+    if a is b:
+        return True
     if isinstance(a, Py) and isinstance(b, Py):
         return a.obj is b.obj or (type(a.obj) is type(b.obj) and isinstance(a.obj, str) and a.obj == b.obj)
     return isinstance(a, Context) and isinstance(b, Context) and a.obj is b.obj

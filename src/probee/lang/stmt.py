@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from . import assign, cond, decl, ir, loops, match, with_
+from . import assign, callbacks, cond, decl, ir, loops, match, with_
 from .flow import Flow
 from .items import Item, Num, Py
 from .scope import Fn, is_none
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
-    ast.FunctionDef: (
-        "a function can't be defined inside a program",
-        "define it in the module, and call it from here",
-    ),
     ast.AsyncFunctionDef: ("`async` has no meaning in the kernel", "define a plain function in the module"),
     ast.ClassDef: ("a class can't be defined inside a program", "declare structs in the module"),
     ast.Try: ("there are no exceptions in the kernel", "test for the case with `if`"),
@@ -34,10 +30,6 @@ _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.Global: (
         "`global` can't be used: Python's globals are not in the kernel",
         "declare `total = bp.Global[u64](0)` in the module and use total.value",
-    ),
-    ast.Nonlocal: (
-        "`nonlocal` can't be used: Python's variables are not in the kernel",
-        "declare a bp.Global in the module and use its .value",
     ),
     ast.Import: ("a program can't import", "import at the top of the module"),
     ast.ImportFrom: ("a program can't import", "import at the top of the module"),
@@ -147,6 +139,16 @@ def _expr(f: Fn, node: ast.Expr) -> None:
         f.fail(node, "this value is not used", hint)
 
 
+def _nonlocal(f: Fn, node: ast.Nonlocal) -> None:
+    for name in node.names:
+        if name not in f.outer_names:
+            f.fail(
+                node,
+                "`nonlocal` is for functions inside programs: Python's own variables are not in the kernel",
+                "declare a bp.Global in the module and use its .value",
+            )
+
+
 def _pass(f: Fn, node: ast.Pass) -> None:
     pass
 
@@ -167,4 +169,6 @@ _HANDLERS: dict[type[ast.stmt], Callable[[Fn, Any], None]] = {
     ast.Assert: _assert,
     ast.Expr: _expr,
     ast.Pass: _pass,
+    ast.FunctionDef: callbacks.define,
+    ast.Nonlocal: _nonlocal,
 }

@@ -7,11 +7,11 @@ argument (a map, a text, a struct class) is part of the combination and is not p
 from __future__ import annotations
 
 import ast
-from types import FunctionType
+from types import CellType, FunctionType
 
 from . import assign, decl, ir, source, text
 from .convert import common, constant, describe, number, refuse_maybe, resolve, wrap
-from .items import Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
+from .items import Closure, Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Again, Fn, PyVar, Unit, is_none
 from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
 
@@ -123,15 +123,80 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
             f.unit.compiling.pop()
         f.unit.subprograms[key] = sub
     values = [v for _, a in prepared for v in a.values]
+    return _called(f, sub, values, prepared, fn.__name__, node)
+
+
+def call_inner(f: Fn, closure: Closure, node: ast.Call) -> Item:
+    """A call of a function defined inside this one."""
+    from . import callbacks
+
+    if len(f.unit.compiling) > 32 or any(k[0] is closure.code for k in f.unit.compiling):
+        f.fail(node, f"{closure.name} calls itself, and there is no recursion in the kernel", "write a loop")
+    src = source.Source(closure.node, f.source.file, f.source.lines)
+    defaults = closure.node.args.defaults
+    if defaults or any(d is not None for d in closure.node.args.kw_defaults):
+        f.fail(closure.node, "a function inside a program has no defaults", "pass all its arguments")
+    shell = FunctionType(
+        closure.code, {}, closure.name, None, tuple(CellType() for _ in closure.code.co_freevars)
+    )
+    given = _match(f, shell, src, node)
+    prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
+    annotations = {p.arg: p.annotation for p in ast.walk(closure.node.args) if isinstance(p, ast.arg)}
+    symbol = f.unit.unique("inner" if closure.name == "<lambda>" else closure.name, "__")
+    held: list[Fn] = []
+
+    def attempt(doubtful: set[str]) -> Subprogram:
+        out = ir.Function(symbol, [], VOID, file=src.file, line=src.node.lineno)
+        g = callbacks.inner(f, closure, out)
+        g.doubtful = doubtful
+        for name, arg in prepared:
+            _parameter(f, g, name, arg, annotations.get(name), node)
+        if g.outer_names:
+            out.params.append(ir.Param(len(out.params), "captured", Ptr(VOID, Space.STACK)))
+            callbacks.capture(f, g, out.params[-1], node)
+        if f.ctx is not None:
+            g.ctx = ir.Param(len(out.params), "ctx", f.ctx.type)
+        body(g)
+        if g.uses_ctx:
+            assert isinstance(g.ctx, ir.Param)
+            out.params.append(g.ctx)
+        held[:] = [g]
+        return Subprogram(out, g.uses_ctx, _returns(g))
+
+    f.unit.compiling.append((closure.code,))
+    try:
+        sub = again(attempt)
+    finally:
+        f.unit.compiling.pop()
+    f.unit.module.functions.append(sub.out)
+    values = [v for _, a in prepared for v in a.values]
+    if held[0].outer_names:
+        values.append(f.frame if f.frame is not None else ir.Const(Ptr(VOID, Space.STACK), 0))
+    return _called(f, sub, values, prepared, closure.name, node, held[0])
+
+
+def _called(
+    f: Fn,
+    sub: Subprogram,
+    values: list[ir.Value],
+    prepared: list[tuple[str, _Argument]],
+    name: str,
+    node: ast.Call,
+    inner: Fn | None = None,
+) -> Item:
     if sub.uses_ctx:
-        values.append(context(f, node, fn.__name__))
+        values.append(context(f, node, name))
     if len(values) > LIMIT:
         f.fail(
             node,
-            f"{fn.__name__} takes {len(values)} values at run time, and BPF passes at most {LIMIT}",
+            f"{name} takes {len(values)} values at run time, and BPF passes at most {LIMIT}",
             "pass a struct",
         )
     result = f.b.call(sub.out, *values)
+    if inner is not None:
+        from .callbacks import after
+
+        after(f, inner)
     item: Item = sub.ret(result)
     if isinstance(item, Ref):
         item.origin = frozenset().union(*(a.item.origin for _, a in prepared if isinstance(a.item, Ref)))
