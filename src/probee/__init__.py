@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .lang.decl.storages import PerCpuCgroupStorage as PerCpuCgroupStorage
     from .lang.decl.storages import SkStorage as SkStorage
     from .lang.decl.storages import TaskStorage as TaskStorage
+    from .machine_target import Machine as Machine
     from .session import Session as Session
     from .session import attach as attach
 
@@ -111,6 +112,7 @@ _HOMES = {
         TCP TCPOption UDP VLAN VXLAN""",
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",
+    "machine_target": "Machine",
     "session": "Session attach",
     "errors": """
         AttachError CompileError LoadError MapError ObjectError PermissionDenied ProbeeError Unsupported
@@ -126,6 +128,7 @@ _ROOMS = (
     "isa",
     "kernel",
     "lang",
+    "machine",
     "obj",
     "session",
     "symbols",

@@ -36,6 +36,7 @@ _DROPPED = "__dropped_"  # the compiler's counter of records that found a ring b
 # Called with each session once it is attached, and once it has closed. The command line listens.
 on_attach: list[Callable[[Session], object]] = []
 on_close: list[Callable[[Session], object]] = []
+default_target = "kernel"  # of `attach`; `probee run --machine` changes it
 
 
 def attach(
@@ -43,6 +44,7 @@ def attach(
     merge_syscalls: bool = True,
     cache: bool = True,
     catch_interrupt: bool | None = None,
+    target: str = "",
 ) -> Session:
     """Load and attach programs: all of the calling module, or those given.
 
@@ -50,7 +52,8 @@ def attach(
     Python files (imported; what stands under `if __name__ == "__main__"` does not run) and of BPF objects
     (`.o`). `merge_syscalls` makes one program of all `syscalls:` tracepoints, which costs less and detaches
     at once. `cache=False` compiles anew. `catch_interrupt`: Ctrl-C ends the `with` block without an
-    exception; by default so if the calling module is `__main__`.
+    exception; by default so if the calling module is `__main__`. `target` is "kernel", or "machine" for a
+    user-space machine (a `bp.Machine`, which needs no privileges and sees only the events it is given).
 
     Raises `CompileError`, `VerifierError`, `LoadError`, `PermissionDenied`, `AttachError` or `Unsupported`;
     then nothing stays attached.
@@ -58,6 +61,13 @@ def attach(
     caller = sys._getframe(1).f_globals
     if catch_interrupt is None:
         catch_interrupt = caller.get("__name__") == "__main__"
+    target = target or default_target
+    if target == "machine":
+        from .machine_target import attach as attach_machine
+
+        return attach_machine(what, caller, merge_syscalls, cache)  # type: ignore[return-value]
+    if target != "kernel":
+        raise ProbeeError(f"there is no target {target!r}; there are kernel and machine")
     programs, objects = _gather(what, caller)
     _check_privilege()
     session = Session(catch_interrupt)

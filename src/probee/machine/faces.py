@@ -58,11 +58,12 @@ class MachinePerfEventArray(PerfEventArray):
         return [data for _, data in self.output.take(limit)]
 
 
-def face(spec: MapSpec, m: Map, calls: MapCalls, codecs: Codecs | None, more: Callable[[], bool]) -> Any:
-    """The Python map for a machine's map."""
+def face(
+    spec: MapSpec, m: Map, fd: int, calls: MapCalls, codecs: Codecs | None, more: Callable[[], bool]
+) -> Any:
+    """The Python map for a machine's map with the descriptor `fd`."""
     spec = spec.copy()
     spec.max_entries = m.max_entries
-    fd = calls.add(m)
     facts = _facts(spec, codecs)
     kernel: Any = calls
     if m.type == RINGBUF:

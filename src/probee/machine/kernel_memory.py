@@ -190,11 +190,27 @@ class Kernel:
         t = self.btf.type(id)
         if t.kind not in COMPOSITES:
             raise KernelError(f"{t.kind_name} {t.name} is no struct")
+        for name, value in fields.items():
+            extra = max(extra, self._behind(t, name, value))
         region = self.alloc(t.size + extra, t.name or "struct", writable=writable)
         made = self.objects[region.address] = Object(self, region.address, id)
         for name, value in fields.items():
             made[name] = value
         return made
+
+    def _behind(self, t: BtfType, name: str, value: Any) -> int:
+        """How many bytes a value for a flexible array takes behind its struct."""
+        f = self.fields(t.id).get(name)
+        inner = self.btf.type(self.btf.strip(f.type)) if f is not None else None
+        if (
+            f is None
+            or inner is None
+            or inner.kind != ARRAY
+            or inner.array[2]
+            or not hasattr(value, "__len__")
+        ):
+            return 0
+        return max(0, f.bit // 8 + len(value) * self.btf.size_of(inner.array[0]) - t.size)
 
     def alloc(self, size: int, name: str = "", *, writable: bool = False, align: int = 8) -> Region:
         """Kernel memory without a type."""

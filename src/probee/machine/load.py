@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from ..btf.kinds import FUNC, VAR
 from ..btf.values import Codecs
 from ..errors import LoadError, MapError
 from ..kernel.globals import Globals
@@ -138,7 +137,9 @@ class Loader:
             if not spec.autocreate:
                 continue
             made = self.collection.inner[name] = self._create(spec)
-            live = face(spec, made, self.machine.calls, self.collection.codecs, self.machine.advance)
+            services = self.machine.services
+            fd = services.add_map(made)
+            live = face(spec, made, fd, services.syscalls, self.collection.codecs, self.machine.advance)
             self.collection.maps[name] = live
             content = initial.get(name)
             if spec.struct_ops is not None:
@@ -153,7 +154,7 @@ class Loader:
                 self.collection.maps[name].count_drops(lambda c=counter: self.collection.globals[c])
 
     def _create(self, spec: MapSpec) -> Map:
-        home = self.machine.home
+        home = self.machine.services.home
         inner = self._create(spec.inner) if spec.inner is not None else None
         if spec.struct_ops is not None:
             spec = spec.copy()
@@ -203,7 +204,7 @@ class Loader:
                 continue
             for index, member in spec.slots:
                 if member in inside:
-                    fd = self.machine.calls.register(
+                    fd = self.machine.services.syscalls.register(
                         "map" if spec.map_type in _MAPS_OF_MAPS else "prog", inside[member]
                     )
                     holder.sys_update(struct.pack("<I", index), struct.pack("<i", fd))
@@ -223,8 +224,8 @@ class Loader:
     def _variable(self, name: str, typed: bool) -> int | None:
         return self.machine.variable(name, typed)
 
-    def _kfunc(self, name: str) -> int | None:
-        return self.machine.kfunc_number(name)
+    def _kfunc(self, name: str, weak: bool) -> int | None:
+        return self.machine.kfunc_number(name, weak)
 
     def _jump_table(self, linked: LinkedProgram, number: int) -> int:
         key = (linked.name, number)
@@ -256,20 +257,10 @@ class Loader:
         program = Program(self.machine, spec, linked, made)
         program.poisoned = poisoned
         program.maps = self.collection.maps
-        self.machine.add_code(made, program)
+        self.machine.services.codes.append(made)
+        if self.spec.btf is not None:
+            self.machine.services.types_of[made.base] = self.spec.btf
         self.collection.programs[spec.name] = program
 
 
-def kfunc_id(btf: Any, name: str) -> int | None:
-    """The BTF id of a kernel function."""
-    found: int | None = btf.find(name, FUNC)
-    return found
-
-
-def variable_type(btf: Any, name: str) -> int | None:
-    """The type of a kernel variable, None if the BTF does not have it."""
-    id = btf.find(name, VAR)
-    return None if id is None else int(btf.type(id).type)
-
-
-__all__ = ["Collection", "Loader", "Program", "kfunc_id", "variable_type"]
+__all__ = ["Collection", "Loader", "Program"]

@@ -29,13 +29,13 @@ class Symbols:
         map: Callable[[str], int | None],
         value: Callable[[str], int | None],
         variable: Callable[[str, bool], int | None],
-        kfunc: Callable[[str], int | None],
+        kfunc: Callable[[str, bool], int | None],
         jump_table: Callable[[LinkedProgram, int], int],
     ) -> None:
         self.map = map  # the handle of a map
         self.value = value  # the address of a data map's value
         self.variable = variable  # of a kernel variable; whether its type is known
-        self.kfunc = kfunc  # the number of a kernel function
+        self.kfunc = kfunc  # the number of a kernel function, which may be weak
         self.jump_table = jump_table
 
 
@@ -97,12 +97,7 @@ class Relocation:
         self, linked: LinkedProgram, index: int, kind: int, name: str, poisoned: dict[int, str]
     ) -> None:
         extern = self.spec.externs[name]
-        number = self.symbols.kfunc(extern.essential_name)
-        if number is None and not extern.weak:
-            raise LoadError(
-                f"{self.spec.name} calls the kernel function {extern.essential_name}, which the machine "
-                "has not; give one with machine.helper(name, function)"
-            )
+        number = self.symbols.kfunc(extern.essential_name, extern.weak)
         if kind == kinds.KFUNC_ADDR:
             _put(linked, index, 0 if number is None else 0xFFFF_FFFF_8000_0000 + number)
             return

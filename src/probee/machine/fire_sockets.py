@@ -1,0 +1,376 @@
+"""Hooks of cgroups and sockets: addresses, socket options, sysctl, devices, sock_ops, sk_msg, sk_lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from ..errors import ProbeeError
+from .builders import AF_INET, AF_INET6, PROTOCOLS, SOCK_TYPES, Builders, ip4_be, ip6_words, port_be
+from .contexts.base import Context, struct
+from .contexts.packet import packet_bytes
+from .fire_packets import Packets
+from .kernel_memory import Object
+from .load import Program
+from .results import SK, Result
+
+# Program types (linux/bpf.h).
+CGROUP_SOCK, SOCK_OPS, CGROUP_DEVICE, SK_MSG, CGROUP_SOCK_ADDR, LIRC = 9, 13, 15, 16, 18, 20
+SK_REUSEPORT, CGROUP_SYSCTL, CGROUP_SOCKOPT, SK_LOOKUP = 21, 23, 25, 30
+_EPERM = 1
+
+Build = Callable[[Program, tuple[Any, ...], dict[str, Any]], Result]
+
+
+class AddressResult(Result):
+    """A run on an address: `address` and `port` are what the program left of them."""
+
+    address = ""
+    port = 0
+
+
+class Sockets(Packets, Builders):
+    """What `Machine` has of these."""
+
+    def _socket_types(self) -> dict[int, Build]:
+        return {
+            CGROUP_SOCK: self._cgroup_sock,
+            SOCK_OPS: self._plain_struct("bpf_sock_ops"),
+            CGROUP_DEVICE: self._device,
+            SK_MSG: self._sk_msg,
+            CGROUP_SOCK_ADDR: self._sock_addr,
+            LIRC: self._lirc,
+            SK_REUSEPORT: self._reuseport,
+            CGROUP_SYSCTL: self._sysctl,
+            CGROUP_SOCKOPT: self._sockopt,
+            SK_LOOKUP: self._sk_lookup,
+        }
+
+    def _hook(self, kind: str, program: Any) -> Program:
+        """The program given, or the only one of a kind of section."""
+        if isinstance(program, Program):
+            return program
+        if program is not None:
+            name = getattr(program, "name", program)
+            if name not in self.programs:
+                raise ProbeeError(f"there is no program {name!r}; there are {', '.join(self.programs)}")
+            return self.programs[name]
+        found = [p for p in self.programs.values() if p.kind == kind]
+        if len(found) != 1:
+            have = ", ".join(p.name for p in found) or "none"
+            raise ProbeeError(f"which {kind} program? there are {have}")
+        return found[0]
+
+    # ---- sockets as programs see them
+
+    def uapi_sock(self, sock: Any) -> Object:
+        """The `bpf_sock` that programs see of a socket of the kernel (`machine.sock(…)`)."""
+        if isinstance(sock, Object) and self.kernel.btf.type(sock._type).name == "bpf_sock":
+            return sock
+        common = sock["__sk_common"]
+        fields: dict[str, Any] = {
+            "family": common.skc_family,
+            "type": sock.sk_type,
+            "protocol": sock.sk_protocol,
+            "state": common.skc_state,
+            "src_port": common.skc_num,
+            "dst_port": common.skc_dport,
+            "mark": sock.sk_mark,
+            "bound_dev_if": max(0, common.skc_bound_dev_if),
+        }
+        if common.skc_family == AF_INET6:
+            for mine, theirs in (("src_ip6", "skc_v6_rcv_saddr"), ("dst_ip6", "skc_v6_daddr")):
+                fields[mine] = list(common[theirs]["in6_u.u6_addr32"])
+        else:
+            fields["src_ip4"], fields["dst_ip4"] = common.skc_rcv_saddr, common.skc_daddr
+        made: Object = self.kernel.new("bpf_sock", **fields)
+        self.kernel.allow_writes(made)
+        self.sockets[int(made)] = sock
+        return made
+
+    def _some_sock(self, fields: dict[str, Any], protocol: str = "tcp") -> Object:
+        given = fields.pop("sock", None)
+        return self.uapi_sock(given if given is not None else self.sock(protocol))
+
+    def _finish_struct(self, program: Program, context: Context, kind: type[Result] = Result) -> Any:
+        try:
+            result = kind(program.name, self.run(program, context))
+            result.facts = context.facts
+            result.context = self._fields_of(context.fields)
+        finally:
+            context.free(self.memory)
+        return result
+
+    def _plain_struct(self, name: str) -> Build:
+        def build(program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+            sock = self._some_sock(fields)
+            defaults = {"family": sock.family, "local_ip4": sock.src_ip4, "remote_ip4": sock.dst_ip4}
+            defaults |= {"local_port": sock.src_port, "remote_port": sock.dst_port << 16, "is_fullsock": 1}
+            context = struct(self.kernel, name, {**defaults, **fields, "sk": int(sock)})
+            context.sock = sock
+            result: Result = self._finish_struct(program, context)
+            return result
+
+        return build
+
+    def sock_ops(self, op: int, program: Any = None, **fields: Any) -> Result:
+        """A TCP event: `op` is BPF_SOCK_OPS_…; fields are those of `bpf_sock_ops`, and `sock`.
+
+        The result's `context` has what the program left: `reply`, `bpf_sock_ops_cb_flags`.
+        """
+        return self._plain_struct("bpf_sock_ops")(self._hook("sockops", program), (), {"op": op, **fields})
+
+    # ---- addresses
+
+    def _sock_addr(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> AddressResult:
+        address, port = (*args, *[None] * 2)[:2]
+        address = (
+            fields.pop("address", "::1" if program.kind.endswith("6") else "127.0.0.1")
+            if address is None
+            else address
+        )
+        port = fields.pop("port", 0) if port is None else port
+        protocol = fields.pop("protocol", "udp" if "msg" in program.kind else "tcp")
+        source = fields.pop("source", "")
+        sock = self._some_sock(fields, protocol)
+        ipv6 = ip_address(address).version == 6
+        given: dict[str, Any] = {
+            "user_family": AF_INET6 if ipv6 else AF_INET,
+            "family": AF_INET6 if ipv6 else AF_INET,
+            "user_port": port_be(port),
+            "type": SOCK_TYPES[protocol],
+            "protocol": PROTOCOLS[protocol],
+            "sk": int(sock),
+        }
+        given["user_ip6" if ipv6 else "user_ip4"] = ip6_words(address) if ipv6 else ip4_be(address)
+        if source:
+            given["msg_src_ip6" if ipv6 else "msg_src_ip4"] = ip6_words(source) if ipv6 else ip4_be(source)
+        context = struct(self.kernel, "bpf_sock_addr", {**given, **fields})
+        context.sock = sock
+        result: AddressResult = self._finish_struct(program, context, AddressResult)
+        result.deny(0 if result.retval & 1 else _EPERM)
+        left = result.context
+        if ipv6:
+            words = b"".join(word.to_bytes(4, "little") for word in left["user_ip6"])
+            result.address = str(IPv6Address(words))
+        else:
+            result.address = str(IPv4Address(left["user_ip4"].to_bytes(4, "little")))
+        result.port = int.from_bytes((left["user_port"] & 0xFFFF).to_bytes(2, "little"), "big")
+        return result
+
+    def _address(
+        self, verb: str, address: str, port: int, program: Any, fields: dict[str, Any]
+    ) -> AddressResult:
+        kind = f"cgroup/{verb}{ip_address(address).version}"
+        return self._sock_addr(self._hook(kind, program), (address, port), fields)
+
+    def connect(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
+        """connect(2) under `cgroup/connect4` or `connect6`: `decision`, and the `address` and `port` it left.
+
+        Fields: `protocol` ("tcp", "udp"), `sock` (of `machine.sock(…)`), others of `bpf_sock_addr`.
+        """
+        return self._address("connect", address, port, program, fields)
+
+    def bind(self, address: str, port: int = 0, program: Any = None, **fields: Any) -> AddressResult:
+        """bind(2) under `cgroup/bind4` or `bind6`."""
+        return self._address("bind", address, port, program, fields)
+
+    def sendmsg(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
+        """sendmsg(2) of UDP under `cgroup/sendmsg4` or `sendmsg6`; `source` is the address it sends from."""
+        return self._address("sendmsg", address, port, program, fields)
+
+    def recvmsg(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
+        """recvmsg(2) of UDP under `cgroup/recvmsg4` or `recvmsg6`."""
+        return self._address("recvmsg", address, port, program, fields)
+
+    def getpeername(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
+        """getpeername(2)."""
+        return self._address("getpeername", address, port, program, fields)
+
+    def getsockname(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
+        """getsockname(2)."""
+        return self._address("getsockname", address, port, program, fields)
+
+    # ---- other hooks of cgroups
+
+    def _cgroup_sock(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        protocol = fields.pop("protocol", "tcp")
+        sock = fields.pop("sock", None)
+        whole = sock if sock is not None else self.sock(protocol, local=("0.0.0.0", 0))
+        made = self.uapi_sock(whole)
+        for name, value in fields.items():
+            made[name] = value
+        region = self.memory.find(int(made))
+        assert region is not None
+        context = Context(region, 0, made)
+        context.sock = made
+        result: Result = self._finish_struct(program, context)
+        result.deny(0 if result.retval & 1 else _EPERM)
+        return result
+
+    def sock_create(self, program: Any = None, **fields: Any) -> Result:
+        """socket(2) under `cgroup/sock_create`; fields: `protocol` ("tcp"), `sock`, others of `bpf_sock`."""
+        found = [p for p in self.programs.values() if p.kind in ("cgroup/sock_create", "cgroup/sock")]
+        chosen = (
+            found[0] if program is None and len(found) == 1 else self._hook("cgroup/sock_create", program)
+        )
+        return self._cgroup_sock(chosen, (), fields)
+
+    def _device(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        kinds = {"block": 1, "char": 2}
+        access = {"mknod": 1, "read": 2, "write": 4}
+        kind, wanted = fields.pop("type", "char"), fields.pop("access", "read")
+        bits = (
+            sum(access[word] for word in wanted.replace(",", " ").split())
+            if isinstance(wanted, str)
+            else wanted
+        )
+        number = kinds[kind] if isinstance(kind, str) else kind
+        given = {"access_type": bits << 16 | number, **fields}
+        result: Result = self._finish_struct(program, struct(self.kernel, "bpf_cgroup_dev_ctx", given))
+        result.deny(0 if result.retval & 1 else _EPERM)
+        return result
+
+    def device(
+        self, major: int, minor: int, program: Any = None, *, type: str = "char", access: str = "read"
+    ) -> Result:
+        """A device being opened under `cgroup/dev`.
+
+        `type` is "char" or "block", `access` "mknod", "read", "write" or several of these.
+        """
+        fields = {"major": major, "minor": minor, "type": type, "access": access}
+        return self._device(self._hook("cgroup/dev", program), (), fields)
+
+    def _sysctl(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        name, value = fields.pop("name", "kernel/hostname"), fields.pop("value", "")
+        new = fields.pop("new", None)
+        given = {"write": int(new is not None), **fields}
+        context = struct(self.kernel, "bpf_sysctl", given)
+        context.facts["sysctl"] = {"name": name, "value": value, "new": new}
+        result: Result = self._finish_struct(program, context)
+        result.deny(0 if result.retval & 1 else _EPERM)
+        return result
+
+    def sysctl(self, name: str, value: str = "", program: Any = None, *, new: str | None = None) -> Result:
+        """A sysctl, as `net/ipv4/tcp_mem`, being read, or written if `new` is given."""
+        fields = {"name": name, "value": value, "new": new}
+        return self._sysctl(self._hook("cgroup/sysctl", program), (), fields)
+
+    def _sockopt(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        value = fields.pop("value", b"\0\0\0\0")
+        value = value.to_bytes(4, "little", signed=value < 0) if isinstance(value, int) else bytes(value)
+        sock = self._some_sock(fields)
+        region = self.memory.alloc(max(8, len(value)), "packet", name="optval")
+        region.data[: len(value)] = value
+        given = {"optlen": len(value), **fields, "sk": int(sock)}
+        context = struct(self.kernel, "bpf_sockopt", given)
+        assert context.fields is not None
+        context.fields.optval, context.fields.optval_end = region.address, region.address + len(value)
+        context.sock = sock
+        context.extra.append(region)
+        try:
+            result = Result(program.name, self.run(program, context))
+            result.facts = context.facts
+            result.context = self._fields_of(context.fields)
+            size = max(0, min(result.context["optlen"], len(value)))
+            result.output = bytes(region.data[:size])
+        finally:
+            context.free(self.memory)
+        result.deny(0 if result.retval & 1 else _EPERM)
+        return result
+
+    def setsockopt(self, level: int, name: int, value: Any = 0, program: Any = None, **fields: Any) -> Result:
+        """setsockopt(2) under `cgroup/setsockopt`; the result's `output` is what the kernel goes on with."""
+        fields = {"level": level, "optname": name, "value": value, **fields}
+        return self._sockopt(self._hook("cgroup/setsockopt", program), (), fields)
+
+    def getsockopt(
+        self, level: int, name: int, value: Any = 0, program: Any = None, *, retval: int = 0, **fields: Any
+    ) -> Result:
+        """getsockopt(2) under `cgroup/getsockopt`: `value` and `retval` are what the kernel answered."""
+        fields = {"level": level, "optname": name, "value": value, "retval": retval, **fields}
+        return self._sockopt(self._hook("cgroup/getsockopt", program), (), fields)
+
+    # ---- sockets that pass data on
+
+    def _sk_msg(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        from .contexts.packet import Packet
+
+        data = packet_bytes(fields.pop("data", None) if not args else args[0])
+        sock = self._some_sock(fields)
+        packet = Packet(self.memory, data)
+        given = {"family": sock.family, "size": len(data), "sk": int(sock)}
+        given |= {"local_port": sock.src_port, "remote_port": sock.dst_port << 16, **fields}
+        context = struct(self.kernel, "sk_msg_md", given)
+        assert context.fields is not None
+        context.fields.data, context.fields.data_end = packet.data, packet.data_end
+        context.packet, context.sock = packet, sock
+        try:
+            result = Result(program.name, self.run(program, context))
+            result.verdict = SK[result.retval] if result.retval in (0, 1) else str(result.retval)
+            result.facts, result.output = context.facts, packet.payload
+        finally:
+            context.free(self.memory)
+        return result
+
+    def sk_msg(self, data: bytes, program: Any = None, **fields: Any) -> Result:
+        """Data that a socket sends through an sk_msg program: `verdict`, `output`, `facts["redirect"]`."""
+        return self._sk_msg(self._hook("sk_msg", program), (data,), fields)
+
+    def _sk_lookup(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        local, remote = fields.pop("local", ("127.0.0.1", 0)), fields.pop("remote", ("127.0.0.1", 0))
+        protocol = fields.pop("protocol", "tcp")
+        ipv6 = ip_address(local[0]).version == 6
+        given: dict[str, Any] = {
+            "family": AF_INET6 if ipv6 else AF_INET,
+            "protocol": PROTOCOLS[protocol],
+            "local_port": local[1],
+            "remote_port": port_be(remote[1]),
+            "ingress_ifindex": 1,
+        }
+        for name, (address, _) in (("local", local), ("remote", remote)):
+            given[f"{name}_ip6" if ipv6 else f"{name}_ip4"] = ip6_words(address) if ipv6 else ip4_be(address)
+        context = struct(self.kernel, "bpf_sk_lookup", {**given, **fields})
+        result: Result = self._finish_struct(program, context)
+        result.verdict = SK[result.retval] if result.retval in (0, 1) else str(result.retval)
+        return result
+
+    def sk_lookup(
+        self, local: tuple[str, int], remote: tuple[str, int], program: Any = None, **fields: Any
+    ) -> Result:
+        """The search for the socket of a new connection: `verdict`, `facts["socket"]` if one was assigned."""
+        fields = {"local": local, "remote": remote, **fields}
+        return self._sk_lookup(self._hook("sk_lookup", program), (), fields)
+
+    def _reuseport(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        from .contexts.packet import Packet
+
+        data = packet_bytes(fields.pop("packet", b"") if not args else args[0])
+        sock = self._some_sock(fields)
+        packet = Packet(self.memory, data)
+        given = {"len": len(data), "ip_protocol": 6, "eth_protocol": 8, **fields, "sk": int(sock)}
+        context = struct(self.kernel, "sk_reuseport_md", given)
+        assert context.fields is not None
+        context.fields.data, context.fields.data_end = packet.data, packet.data_end
+        context.packet, context.sock = packet, sock
+        result: Result = self._finish_struct(program, context)
+        result.verdict = SK[result.retval] if result.retval in (0, 1) else str(result.retval)
+        return result
+
+    def sk_reuseport(self, packet: bytes = b"", program: Any = None, **fields: Any) -> Result:
+        """The choice of a socket among those of one port; the packet begins with the TCP or UDP header."""
+        found = [p for p in self.programs.values() if p.type == SK_REUSEPORT]
+        chosen = found[0] if program is None and len(found) == 1 else self._hook("sk_reuseport", program)
+        return self._reuseport(chosen, (packet,), fields)
+
+    def _lirc(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        sample = args[0] if args else fields.get("sample", 0)
+        region = self.memory.alloc(8, "ctx", writable=False, name="sample")
+        region.data[:4] = (sample & 0xFFFF_FFFF).to_bytes(4, "little")
+        result: Result = self._finish_struct(program, Context(region))
+        return result
+
+    def lirc(self, sample: int, program: Any = None) -> Result:
+        """A sample of an infrared receiver, as `LIRC_MODE2_…` codes it."""
+        return self._lirc(self._hook("lirc_mode2", program), (sample,), {})
