@@ -6,7 +6,7 @@ import ast
 import sys
 from types import FunctionType, ModuleType
 
-from . import builtins, callbacks, decl, expr, ir, mapkinds, mapops, printing, subprograms, text
+from . import builtins, callbacks, decl, expr, ir, mapkinds, mapops, printing, strings, subprograms, text
 from .convert import (
     common,
     constant,
@@ -80,7 +80,6 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
 
 _PYTHON_REFUSED: dict[Any, str] = {
     float: "the kernel has no floating point: scale to an integer",
-    str: "text can't be made in the kernel: send the value in a record and format it in Python",
     list: "use a struct with an array field, or an Array map",
     dict: "use a Hash map declared in the module",
     set: "use a Hash map declared in the module",
@@ -98,7 +97,6 @@ _PYTHON_REFUSED: dict[Any, str] = {
     type: "types are known when the program is compiled",
     getattr: "write the attribute with a dot",
     setattr: "write the attribute with a dot",
-    hex: 'print(f"{x:x}") prints it so',
     repr: 'send the value in a record, or print(f"{x}")',
     format: 'print(f"{x}") formats numbers and text',
     sorted: "sort in Python",
@@ -334,6 +332,15 @@ def _ord(f: Fn, node: ast.Call) -> Item:
 
 def _print(f: Fn, node: ast.Call) -> Item:
     return printing.call(f, node, "print")
+
+
+def _shown(spec: str, form: str) -> Callable[[Fn, ast.Call], Item]:
+    def handler(f: Fn, node: ast.Call) -> Item:
+        (item,) = arguments(f, node, form, 1, 1)
+        item = resolve(f, item, node)
+        return item if text.is_text(item) else strings.shown(f, item, spec, node.args[0])
+
+    return handler
 
 
 def _hasattr(f: Fn, node: ast.Call) -> Item:
@@ -626,16 +633,14 @@ def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
         return checksum.call(f, of, name, node)
     if isinstance(of, Py) and isinstance(of.obj, decl.MapDecl):
         return _map_method(f, of.obj, name, node)
-    if name == "startswith":
-        (item,) = arguments(f, node, "startswith(text)", 1, 1)
-        if not isinstance(item, Py) or not isinstance(item.obj, (str, bytes)):
-            f.fail(node, "startswith takes a literal")
-        where = text.direct(f, of, node, "text")
-        return Num(text.starts_with(f, where, text.encode(f, item.obj, node), whole=False))
+    if name in strings.METHODS:
+        form, handler = strings.METHODS[name]
+        (item,) = arguments(f, node, form, 1, 1)
+        return handler(f, of, resolve(f, item, node), node)
     f.fail(
         node,
         f"text has no method {name} in a program",
-        'it can be assigned, compared with == and !=, measured with len(), and has .startswith("…")',
+        "it can be compared, joined, sliced, measured with len(), and has startswith, endswith and find",
     )
 
 
@@ -696,6 +701,8 @@ _PYTHON: dict[Any, Callable[[Fn, ast.Call], Item]] = {
     range: _range,
     print: _print,
     hasattr: _hasattr,
+    str: _shown("", "str(x)"),
+    hex: _shown("#x", "hex(x)"),
 }
 
 _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {

@@ -8,7 +8,7 @@ import operator
 import types as python_types
 
 from ..errors import CompileError
-from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, text
+from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, strings, text
 from .convert import (
     MIN,
     UMAX,
@@ -97,16 +97,12 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.Await: ("a program can't await", "it runs to its end when its hook fires"),
     ast.Yield: ("a program can't yield", "send values with a ring buffer: `with rb.reserve() as e:`"),
     ast.YieldFrom: ("a program can't yield", "send values with a ring buffer: `with rb.reserve() as e:`"),
-    ast.JoinedStr: (
-        "an f-string stands only in print() and bp.printf()",
-        "send the values in a record and format them in Python",
-    ),
     ast.Starred: ("`*` can't unpack here", "write the values one by one"),
     **dict.fromkeys(
         [getattr(ast, name) for name in ("TemplateStr",) if hasattr(ast, name)],
         ("template strings are not supported", "print() takes an f-string"),
     ),
-    ast.Slice: ("slices are not supported", "index one element, or copy in a loop"),
+    ast.Slice: ("a slice stands in brackets only", ""),
 }
 
 
@@ -311,7 +307,7 @@ def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
 def _subscript(f: Fn, node: ast.Subscript) -> Item:
     base = mapkinds.as_map(f, evaluate(f, node.value), node)
     if isinstance(node.slice, ast.Slice):
-        f.fail(node.slice, *_REFUSED[ast.Slice])
+        return strings.cut(f, base, node.slice)
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
         return mapops.subscript(f, base.obj, key_item(f, node.slice), node)
     index = evaluate(f, node.slice)
@@ -471,6 +467,8 @@ def binary(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> Item:
         assert isinstance(left, Py)
         assert isinstance(right, Py)
         return Py(left.obj + right.obj)
+    if op == "+" and (strings.is_text(left) or strings.is_text(right)):
+        return strings.join(f, left, right, node)
     if is_text_like(left) and not isinstance(left, Pointer):
         advice = 'format it in Python, or in print(f"…")' if op in "+%" else ""
         f.fail(node, f"text can't be computed with `{op}`", advice)
@@ -580,11 +578,11 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
         and not (isinstance(left, Pointer) and not rt)
         and not (isinstance(right, Pointer) and not lt)
     ):
-        if op not in ("==", "!="):
-            f.fail(node, f"text can't be compared with `{op}`", "texts know == and != only")
         for side, ok in ((left, lt), (right, rt)):
             if not ok:
                 f.fail(node, f"text can't be compared with {describe(side)}")
+        if op not in ("==", "!="):
+            return b.compare(op, strings.order(f, left, right, node), b.const(0))
         same = text.equal(f, left, right, node)
         return same if op == "==" else b.not_(same)
     if isinstance(left, (Pointer, Ref)) or isinstance(right, (Pointer, Ref)):
@@ -635,7 +633,7 @@ def contains(f: Fn, needle: Item, hay: Item, node: ast.AST) -> ir.Value:
         unordered = isinstance(hay.obj, (set, frozenset))
         values = [Py(v) for v in (sorted(hay.obj, key=repr) if unordered else hay.obj)]
     elif is_text_like(hay):
-        f.fail(node, "text can't be searched in the kernel", "compare it with ==, or use .startswith()")
+        return strings.contains(f, needle, hay, node)
     else:
         f.fail(node, f"`in` needs a map or a tuple of values, and this is {describe(hay)}")
     return b.any_of([compare(f, "==", needle, v, node) for v in values])

@@ -122,6 +122,10 @@ class ContextObject:
         """A method's call."""
         raise NotImplementedError
 
+    def length(self, f: Fn, node: ast.AST) -> Item:
+        """`len(…)` of it."""
+        f.fail(node, f"{self.what} has no length")
+
 
 class Record(ContextObject):
     """The record of a tracepoint, at the context pointer."""

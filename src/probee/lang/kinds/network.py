@@ -80,6 +80,13 @@ class NetContext(ContextObject):
 
         return methods.names(self.kind)
 
+    def length(self, f: Fn, node: ast.AST) -> Item:
+        if not self.kind.packet:
+            return super().length(f, node)
+        from ..packets import methods
+
+        return methods.length(f, self)
+
     def call(self, f: Fn, name: str, node: ast.Call) -> Item:
         from ..packets import methods
 

@@ -120,7 +120,8 @@ class HeaderType(StructType):
         return cls  # type: ignore[no-any-return]
 
     def _ir_(cls) -> types.Type:
-        from ..types import Member, NetInt, Struct
+        from ..types import Member, NetInt
+        from .wire import HeaderStruct
 
         known: types.Struct | None = cls.__dict__.get("_ir_type_")
         if known is None:
@@ -133,7 +134,7 @@ class HeaderType(StructType):
                     members.append(Member(f.name, net, at * 8))
                 else:
                     members.append(Member(f.name, _wire_type(f.type._ir_(), cls._little_), f.offset * 8))
-            known = Struct(cls.__name__, cls._size_, tuple(members), align=1)
+            known = HeaderStruct(cls, tuple(members))
             type.__setattr__(cls, "_ir_type_", known)
         return known
 
