@@ -266,13 +266,13 @@ def _named(prog_type: int | str, attach_type: int | str, kernel: str, *, write: 
 
 # ---- struct __sk_buff
 
-_SOCKET_PART = "family remote_ip4 local_ip4 remote_ip6 local_ip6 remote_port local_port"
+_ADDRESSES = "family remote_ip4 local_ip4 remote_ip6 local_ip6 remote_port local_port"
 _HIDDEN = {
-    "socket_filter": f"tc_classid data data_meta data_end tstamp wire_len hwtstamp tstamp_type {_SOCKET_PART}",
+    "socket_filter": f"tc_classid data data_meta data_end wire_len tstamp hwtstamp tstamp_type {_ADDRESSES}",
     "cgroup_skb": "tc_classid data_meta wire_len tstamp_type",
-    "lwt": f"tc_classid data_meta tstamp wire_len hwtstamp tstamp_type {_SOCKET_PART}",
+    "lwt": f"tc_classid data_meta tstamp wire_len hwtstamp tstamp_type {_ADDRESSES}",
     "sk_skb": "tc_classid data_meta tstamp wire_len hwtstamp mark tstamp_type",
-    "sched_cls": _SOCKET_PART,
+    "sched_cls": _ADDRESSES,
 }
 _WRITABLE = {
     "socket_filter": "cb",
