@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probee.btf.kinds import FUNC as BTF_FUNC
 from probee.btf.kinds import STRUCT
-from probee.isa.helpers import Prototype
+from probee.isa.helpers import BY_ID, Prototype
 from probee.isa.helpers.programs import allowed, version
 from probee.isa.insn import CALL, JMP, LD_IMM64
 from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from probee.isa.insn import Insn
     from probee.verifier.calls import Arguments
     from probee.verifier.flowgraph import Graph
+    from probee.verifier.functions import Parameter
     from probee.verifier.program import MapInfo, Program
     from probee.verifier.walk import Walk
 
@@ -59,14 +60,22 @@ class Context:
         self.called: set[int] = set()
         self.loop_states: tuple[State, State] | None = None
         self.functions: dict[int, int] = {}
+        self.parameters: dict[int, list[Parameter]] = {}
+        self.effects: dict[int, tuple[bool, bool]] = {}
+        self.exception_callback = -1
+        self.async_callbacks: set[int] = set()
         self._records: dict[int, fields.Record] = {}
         self._writes_packet = False
         self.probe_loads: set[int] = set()
+
+    def learn_functions(self) -> None:
+        """Which function of the program's types each subprogram is."""
+        program = self.program
         if program.func_info and program.btf is not None:
             by_start = dict(program.func_info)
             self.functions = {
                 number: by_start[sub.start]
-                for number, sub in enumerate(graph.subprogs)
+                for number, sub in enumerate(self.graph.subprogs)
                 if sub.start in by_start
             }
 
@@ -150,6 +159,49 @@ class Context:
             "flow_dissector",
             "sk_lookup",
         }
+
+    # Kernel functions
+
+    def is_iter_next(self, index: int) -> bool:
+        from probee.verifier import kfuncs
+
+        return kfuncs.is_iter_next(self, index)
+
+    def callback_kfunc(self, index: int) -> str:
+        from probee.verifier import kfuncs
+
+        return kfuncs.callback_kind(self, index)
+
+    def is_throw(self, index: int) -> bool:
+        from probee.verifier import kfuncs
+
+        return kfuncs.name_of(self, index) == "bpf_throw"
+
+    def kfunc_effects(self, index: int) -> tuple[bool, bool]:
+        from probee.verifier import kfuncs
+
+        return kfuncs.effects(self, index)
+
+    def kfunc_under_lock(self, index: int) -> bool:
+        from probee.verifier import kfuncs
+
+        return kfuncs.allowed_under_lock(self, index)
+
+    def call_registers(self, insn: Insn) -> int:
+        """Bits of the registers that a call reads."""
+        if insn.src == 0:
+            proto = BY_ID.get(insn.imm)
+            if proto is not None:
+                return (1 << len(self.prototype(proto).args) + 1) - 2
+        return 0x3E
+
+    def checks_recursion(self) -> bool:
+        """Whether the kernel keeps the program from running inside itself (so that its stack may be private)."""
+        if self.kind == "tracing":
+            return self.attach != "trace_iter"
+        if self.kind == "lsm":
+            return self.attach != "lsm_cgroup"
+        return False
 
     # Records of special fields
 

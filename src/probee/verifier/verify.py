@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from probee.verifier.verdict import UNSUPPORTED, Verdict
+import platform
+
+from probee.verifier import checks, flowgraph, functions
+from probee.verifier.context import Context
+from probee.verifier.errors import Reject, Stop
+from probee.verifier.flowgraph import Graph
+from probee.verifier.steps import prepare
+from probee.verifier.verdict import ACCEPT, REJECT, UNSUPPORTED, Verdict
+from probee.verifier.walk import Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from probee.btf import Btf
     from probee.verifier.program import Program
+
+NEWEST = "6.18"
 
 
 def verify(
@@ -17,8 +27,51 @@ def verify(
 
     Args:
         program: instructions, maps, types, purpose.
-        kernel: the Linux version whose rules count ("5.10", "6.1", "6.12", "6.18"), "live" for the running one.
+        kernel: the Linux version whose rules count ("5.10", "6.1", "6.12", "6.18"); "live" for the running
+            one.
         kernel_btf: the kernel's BTF where the program needs it (kernel functions, typed arguments).
         log_level: 1 or 2 for `Verdict.log` in the form of the kernel's log.
     """
-    return Verdict(UNSUPPORTED, "the walk is not there yet")
+    graph = Graph(program.insns)
+    walk: Walk | None = None
+    try:
+        context = Context(program, graph, _version(kernel), kernel_btf)
+        checks.check_instructions(program)
+        flowgraph.find_subprograms(graph)
+        context.learn_functions()
+        functions.check_declared(context)
+        flowgraph.check_subprograms(graph)
+        walk = Walk(context, graph)
+        if log_level:
+            from probee.verifier.log import Log
+
+            walk.log = Log(walk, log_level)
+        prepare(walk)
+        functions.walk_all(walk)
+        verdict = Verdict(ACCEPT)
+    except Stop as stop:
+        index = stop.index if stop.index >= 0 or walk is None else walk.index
+        *before, last = stop.message.split("\n")
+        verdict = Verdict(REJECT if isinstance(stop, Reject) else UNSUPPORTED, last, index)
+        if walk is not None and walk.log is not None:
+            walk.log.verdict(stop.message)
+        del before
+    if walk is not None:
+        verdict.insns_processed = walk.processed
+        verdict.total_states = walk.total_states
+        verdict.peak_states = walk.peak_states
+        verdict.stack_depth = walk.stack_depth
+        verdict.probe_loads = frozenset(walk.context.probe_loads)
+        verdict.path = walk.path()
+        if walk.log is not None:
+            verdict.log = walk.log.text()
+    return verdict
+
+
+def _version(kernel: str) -> str:
+    if kernel != "live":
+        return kernel
+    release = platform.release().split("-")[0].split(".")
+    if len(release) >= 2 and release[0].isdigit() and release[1].isdigit():
+        return f"{release[0]}.{release[1]}"
+    return NEWEST

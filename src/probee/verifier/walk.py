@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from probee.verifier.context import Context
     from probee.verifier.flowgraph import Graph
+    from probee.verifier.log import Log
 
 MAX_PROCESSED = 1_000_000
 MAX_PENDING = 8192
-Step = "Callable[[], int]"
 
 # What a step gives instead of the next instruction.
 ENDED, SWITCHED = -1, -2
@@ -40,9 +40,10 @@ ON_STACK, DST_STACK, SRC_STACK = 1, 2, 4
 class Pending:
     """A path put aside: its state and where it goes on."""
 
-    __slots__ = ("index", "previous", "state")
+    __slots__ = ("index", "logged", "previous", "state")
 
-    def __init__(self, state: State, index: int, previous: int) -> None:
+    def __init__(self, state: State, index: int, previous: int, logged: int = 0) -> None:
+        self.logged = logged
         self.state = state
         self.index = index
         self.previous = previous
@@ -73,7 +74,7 @@ class Walk:
         self.next_base = 0
         self.fresh_entry = False
         self.stack_depth = [0] * len(graph.subprogs)
-        self.trace: Callable[[Walk, int], None] | None = None
+        self.log: Log | None = None
         self.facts: dict[int, set[str]] = {}
         self.visits: dict[tuple[tuple[int, ...], int], prune.Visit] = {}
         self.seen_branches: dict[int, int] = {}
@@ -104,7 +105,7 @@ class Walk:
         if parent is not None:
             parent.branches += 1
         state.branches = 0
-        self.pending.append(Pending(state, index, previous))
+        self.pending.append(Pending(state, index, previous, self.log.length if self.log is not None else 0))
         if len(self.pending) > MAX_PENDING:
             raise Reject(f"The sequence of {len(self.pending)} jumps is too complex.")
         return state
@@ -147,13 +148,13 @@ class Walk:
                 state.insn = index
                 if prune.visited(self, index):
                     following = ENDED
-                    if self.trace is not None:
-                        self.trace(self, -1)
+                    if self.log is not None:
+                        self.log.safe(previous, index)
             if following != ENDED:
                 if index in jump_points:
                     self.note(0)
-                if self.trace is not None:
-                    self.trace(self, index)
+                if self.log is not None:
+                    self.log.step(previous, index)
                 seen[index] = 1
                 following = steps[index]()
             if following >= 0:
@@ -169,8 +170,21 @@ class Walk:
             item = self.pending.pop()
             self.use(item.state)
             index, previous = item.index, item.previous
-            if self.trace is not None:
-                self.trace(self, -2)
+            if self.log is not None:
+                self.log.resume(item)
+
+    def enter_function(self, subprog: int) -> None:
+        """Begins the walk of a function by itself."""
+        if self.log is not None:
+            self.log.begin(subprog)
+
+    def read_slots(self, frame: int, mask: int) -> None:
+        """The instruction reads these stack slots of a frame."""
+
+    def path(self) -> list[tuple[int, bool]]:
+        """The branches on the way to where the walk stopped."""
+        found: list[tuple[int, bool]] = []
+        return found
 
     # Registers and slots
 
