@@ -71,7 +71,7 @@ def _warm(cpu: Cpu, code: Code) -> bool:
     from .native import mode_of, native_of
 
     try:
-        native_of(code, mode_of(cpu, code, "jit-verified"))
+        native_of(code, mode_of(cpu, code, "jit-verified"), cpu.env)
     except Unsupported:
         return False
     return True

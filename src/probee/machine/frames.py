@@ -11,34 +11,59 @@ from .env import FRAME_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .code import Function
+    from .maps import Layout
     from .ops import Op
 
 _CALLS = frozenset({"helper", "local", "kfunc", "callx", "packet"})
 _ENDS = frozenset({"exit", "ja", "gotox"})
 _MEMORY = frozenset({"load", "store", "acquire", "release", "atomic"})
 
-Offsets = dict[int, int]  # register -> its distance from the frame's end, where it points into the frame
+_FRAME, _CONSTANT = "frame", "constant"
+_LOOKUP = 1  # the number of bpf_map_lookup_elem
+
+# What a register is known to hold: a place in the frame, by its distance from the end, or a number.
+Known = dict[int, tuple[str, int]]
 
 
 class Frames:
     """`private`: only loads and stores at known places of the frame are made. `used`: r10 is read at all.
-    `cleared`: how many bytes at the frame's end have to be zero when the function starts.
+    `cleared`: how many bytes at the frame's end have to be zero when the function starts. `lookups`: the
+    slots of look-ups in maps whose layout is known. `calls`: whether other functions or Python are called.
     """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, layouts: Mapping[int, Layout] | None = None) -> None:
         self.function = function
+        self.lookups: dict[int, Layout] = {}
         self.used = False
         self.private = True
-        self._at: dict[int, Offsets] = {}
+        self._at: dict[int, Known] = {}
         self._live: dict[int, frozenset[int]] = {}
         self._flow()
+        for slot, op in function.ops.items():
+            kind, number = self._at.get(slot, {}).get(1, ("", 0))
+            if op.kind == "helper" and op.imm == _LOOKUP and kind == _CONSTANT and layouts:
+                layout = layouts.get(number)
+                if layout is not None:
+                    self.lookups[slot] = layout
+        self.calls = any(
+            op.kind in _CALLS and not self.key_in_frame(slot) for slot, op in function.ops.items()
+        )
         self._liveness()
         self._judge()
 
     def offset(self, slot: int, register: int) -> int | None:
         """Where in the frame a register points before an instruction: 0 is its end; None if not known."""
-        return self._at.get(slot, {}).get(register)
+        kind, number = self._at.get(slot, {}).get(register, ("", 0))
+        return number if kind == _FRAME else None
+
+    def key_in_frame(self, slot: int) -> bool:
+        """Whether an instruction is a look-up, in a map of known layout, of a key in the stack frame."""
+        layout = self.lookups.get(slot)
+        place = self.offset(slot, 2)
+        return layout is not None and place is not None and -FRAME_SIZE <= place <= -layout.key_size
 
     def live_at(self, slot: int) -> frozenset[int]:
         """The registers whose values matter from an instruction on."""
@@ -59,7 +84,7 @@ class Frames:
     def _flow(self) -> None:
         ops = self.function.ops
         waiting = [self.function.start]
-        self._at[self.function.start] = {10: 0}
+        self._at[self.function.start] = {10: (_FRAME, 0)}
         while waiting:
             slot = waiting.pop()
             after = _after(ops[slot], self._at[slot])
@@ -96,8 +121,11 @@ class Frames:
     def _judge(self) -> None:
         lowest, reading = 0, False
         for slot, op in self.function.ops.items():
-            at = self._at.get(slot, {})
+            at = {r: off for r, (kind, off) in self._at.get(slot, {}).items() if kind == _FRAME}
             needed = reads(op)
+            if self.key_in_frame(slot):
+                needed = {2}
+                lowest, reading = min(lowest, at[2]), True
             if 10 in needed:
                 self.used = True
             inside = {r for r in needed if r in at}
@@ -112,39 +140,43 @@ class Frames:
                 inside.discard(base)
                 if op.kind in ("store", "atomic", "release") and op.src in at:
                     self.private = False
-            elif op.kind == "alu" and op.wide and self._keeps(op, at):
+            elif self.key_in_frame(slot) or (op.kind == "alu" and op.wide and self._keeps(op)):
                 inside.clear()
             if inside and not (op.kind == "alu" and op.op == "mov" and op.wide):
                 self.private = False
             # A frame's address that gets lost where two ways meet may be used later, unseen.
             for target in self.successors(op):
-                after = _after(op, at)
-                lost = {r for r in after if self._at[target].get(r) != after[r]}
+                after = _after(op, self._at.get(slot, {}))
+                there = self._at[target]
+                lost = {r for r, value in after.items() if value[0] == _FRAME and there.get(r) != value}
                 if lost & self._live[target]:
                     self.private = False
         if not self.private:
             lowest, reading = -FRAME_SIZE, self.used
         self.cleared = -lowest if reading else 0
 
-    def _keeps(self, op: Op, at: Offsets) -> bool:
-        """Whether the result is a known place in the frame again, and nothing else is."""
+    def _keeps(self, op: Op) -> bool:
+        """Whether a place in the frame, changed like this, is a known place again."""
         return op.src < 0 and op.op in ("add", "sub")
 
 
-def _after(op: Op, at: Offsets) -> Offsets:
+def _after(op: Op, at: Known) -> Known:
     changed = writes(op)
     if not changed:
         return at
-    after = {r: off for r, off in at.items() if r not in changed}
-    if op.kind == "alu" and op.wide:
+    after = {r: value for r, value in at.items() if r not in changed}
+    if op.kind == "lddw":
+        after[op.dst] = (_CONSTANT, op.imm)
+    elif op.kind == "alu" and op.wide:
         if op.op == "mov" and op.src >= 0 and op.src in at:
             after[op.dst] = at[op.src]
         elif op.op in ("add", "sub") and op.src < 0 and op.dst in at:
             imm = op.imm - (1 << 64) if op.imm >> 63 else op.imm
-            offset = at[op.dst] + (imm if op.op == "add" else -imm)
+            kind, offset = at[op.dst]
+            offset += imm if op.op == "add" else -imm
             # Where a loop moves a pointer, its place is not known: there is an end to the search.
-            if -FRAME_SIZE <= offset <= FRAME_SIZE:
-                after[op.dst] = offset
+            if kind == _FRAME and -FRAME_SIZE <= offset <= FRAME_SIZE:
+                after[op.dst] = (kind, offset)
     return after
 
 

@@ -16,6 +16,7 @@ RETURN = 10  # r0 of the whole run; in between, not 0 says that this function is
 ARGS = 11  # five words: what a call of Python's is given
 REGISTERS = 16  # eleven words, those still needed at the fault
 ENTRY = 27  # five words: r1 to r5 at the start
-WORDS = 32
+NUMBER = 32  # of the CPU
+WORDS = 33
 
 STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX = 1, 2, 3, 4

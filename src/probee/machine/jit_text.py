@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .env import FRAME_SIZE, FRAME_STRIDE, MAY_GOTO_LIMIT
 from .frames import Frames
+from .jit_maps import lookup
 from .jit_state import (
     ADDRESS,
     ARGS,
@@ -32,7 +33,10 @@ from .memory import BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .code import Code, Function
+    from .maps import Layout
     from .ops import Op
 
 _TYPES = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
@@ -117,8 +121,10 @@ ask:
 """
 
 
-def module_text(code: Code, *, checked: bool, budget: bool) -> str:
-    """The module of a program. `checked` tests every access; `budget` counts instructions."""
+def module_text(code: Code, *, checked: bool, budget: bool, layouts: Mapping[int, Layout]) -> str:
+    """The module of a program. `checked` tests every access; `budget` counts instructions. `layouts` are
+    those of maps, by their addresses.
+    """
     soft = any(op.kind == "cast" for op in code.ops.values())  # pages of an arena may be absent
     parts = []
     if checked or soft or code.probe_loads:
@@ -129,10 +135,9 @@ def module_text(code: Code, *, checked: bool, budget: bool) -> str:
         by_address |= called
     for function in code.functions:
         start = function.start
-        text = _FunctionText(
-            code, function, checked=checked or soft, budget=budget, direct=start not in called
-        )
-        parts.append(text.text())
+        writer = _FunctionText(code, function, layouts, direct=start not in called)
+        writer.checked, writer.budget = checked or soft, budget
+        parts.append(writer.text())
         if start in called and start in by_address:
             parts.append(_entry(start))
     parts.append(_TAIL)
@@ -178,21 +183,22 @@ out:
 
 
 class _FunctionText:
-    def __init__(self, code: Code, function: Function, *, checked: bool, budget: bool, direct: bool) -> None:
+    checked = True
+    budget = True
+
+    def __init__(
+        self, code: Code, function: Function, layouts: Mapping[int, Layout], *, direct: bool
+    ) -> None:
         self.direct = direct  # called by Python only: takes its arguments from the state
         self.code = code
         self.function = function
-        self.checked = checked
-        self.budget = budget
-        self.frames = Frames(function)
+        self.frames = Frames(function, layouts)
         self.lines: list[str] = []
         self.serial = 0
         self.ret_stopped = "ret i64 1" if direct else "ret {i64, i64} {i64 0, i64 1}"
         self.leaders = set(function.leaders)
-        kinds = {op.kind for op in function.ops.values()}
-        self.has_calls = bool(kinds & _CALLS)
+        self.has_calls = self.frames.calls
         self.private = self.frames.private
-        self.has_shadow = checked or bool(code.probe_loads)
 
     # Text
 
@@ -263,7 +269,7 @@ class _FunctionText:
             self.put(f"store i64 {self.field_value(BUDGET)}, ptr %left")
         at = self.field(MEM)
         self.put(f"%mem = load ptr, ptr {at}, !invariant.load !0")
-        if self.has_shadow:
+        if self.checked or self.code.probe_loads:
             at = self.field(SHADOW)
             self.put(f"%shadow = load ptr, ptr {at}, !invariant.load !0")
             at = self.field(SIZE)
@@ -652,7 +658,7 @@ class _FunctionText:
     # Calls
 
     def _before_call(self, op: Op) -> None:
-        if self.budget:
+        if self.budget and not self.frames.key_in_frame(op.pc):
             left = self.new("load i64, ptr %left")
             over = self.new(f"icmp slt i64 {left}, 0")
             more, on = self.label("more"), self.label("on")
@@ -666,6 +672,9 @@ class _FunctionText:
     def _after_call(self, value: str) -> None:
         if self.budget:
             self.put(f"store i64 {self.field_value(BUDGET)}, ptr %left")
+        self._result(value)
+
+    def _result(self, value: str) -> None:
         self.set(0, value)
         for n in range(1, 6):
             self.set(n, "0")
@@ -682,8 +691,38 @@ class _FunctionText:
         self._after_call(self.new(f"extractvalue {{i64, i64}} {pair}, 0"))
 
     def _call_out(self, op: Op) -> None:
-        """Call Python: the slot says what; r1 to r5 (or what else it needs) are in the state."""
         self._before_call(op)
+        layout = self.frames.lookups.get(op.pc)
+        if layout is not None:
+            self._lookup(op, layout)
+            return
+        self._call_python(op)
+
+    def _lookup(self, op: Op, layout: Layout) -> None:
+        """A look-up that native code does; Python does it where the key may not be read."""
+        place = self.frames.offset(op.pc, 2)
+        if self.frames.key_in_frame(op.pc):
+            key = self.new(f"getelementptr i8, ptr %frame, i64 {FRAME_SIZE + (place or 0)}")
+            self._result(lookup(self, layout, key))
+            return
+        address = self.get(2)
+        key = self.new(f"getelementptr i8, ptr %mem, i64 {address}")
+        if not self.checked:
+            self._result(lookup(self, layout, key))
+            return
+        good, bad, done = self.label("good"), self.label("bad"), self.label("done")
+        answer = self.new(f"call i64 @slow(ptr %s, i64 {address}, i64 {layout.key_size}, i64 0)")
+        self.put(f"br i1 {self.new(f'icmp eq i64 {answer}, 1')}, label %{good}, label %{bad}")
+        self.place(bad)
+        self._call_python(op)
+        self.put(f"br label %{done}")
+        self.place(good)
+        self._result(lookup(self, layout, key))
+        self.put(f"br label %{done}")
+        self.place(done)
+
+    def _call_python(self, op: Op) -> None:
+        """Call Python: the slot says what; r1 to r5 (or what else it needs) are in the state."""
         arguments = [self.get(n) for n in range(1, 6)]
         if op.kind == "packet":
             offset = str(op.imm)

@@ -23,15 +23,17 @@ from .memory import BASE, Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Any
 
     from .code import Code
+    from .env import Env
+    from .maps import Layout
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
-FORMAT = 2  # of the code made here: a number of its own for each change of jit_text's output
+FORMAT = 3  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
-_TAIL_CALL = 12
+_LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 _REPEAT = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_int64)
@@ -70,8 +72,8 @@ def mode_of(cpu: Cpu, code: Code, engine: str) -> str:
     return "counted" if cpu.counted or endless else "verified"
 
 
-def native_of(code: Code, mode: str, *, cached: bool = True) -> NativeProgram:
-    """The native code of a program: as made before, from the cache, or by LLVM.
+def native_of(code: Code, mode: str, env: Env, *, cached: bool = True) -> NativeProgram:
+    """The native code of a program: as made before, from the cache, or by LLVM. `env` knows the maps.
 
     Raises:
         Unsupported: this is no system for it, or llvmlite is missing.
@@ -80,21 +82,34 @@ def native_of(code: Code, mode: str, *, cached: bool = True) -> NativeProgram:
     if program is None:
         if not available():
             raise Unsupported("there is native code for x86-64 only; use the interpreter", feature="JIT")
-        linked = _from_cache(code, mode) if cached else None
+        layouts = layouts_of(code, env)
+        name = _file_name(code, mode, layouts) if cached else ""
+        linked = _from_cache(name) if cached else None
         if linked is None:
-            linked = make(code, mode)
+            linked = make(code, mode, layouts)
             if cached:
-                _to_cache(code, mode, linked)
+                _to_cache(name, linked)
         program = code.native[mode] = NativeProgram(linked)
     return program
 
 
-def make(code: Code, mode: str) -> Linked:
+def layouts_of(code: Code, env: Env) -> dict[int, Layout]:
+    """How the maps that a program looks up in lie in memory, by address, for those native code can handle."""
+    from .jit_maps import usable
+
+    if not any(op.kind == "helper" and op.imm == _LOOKUP for op in code.ops.values()):
+        return {}
+    addresses = {op.imm for op in code.ops.values() if op.kind == "lddw" and op.target < 0}
+    found = {address: env.layout(address) for address in sorted(addresses)}
+    return {address: layout for address, layout in found.items() if layout is not None and usable(layout)}
+
+
+def make(code: Code, mode: str, layouts: Mapping[int, Layout] | None = None) -> Linked:
     """Have LLVM make a program's native code."""
     from .jit_compile import compile_object
     from .jit_text import module_text
 
-    text = module_text(code, checked=mode == "checked", budget=mode != "verified")
+    text = module_text(code, checked=mode == "checked", budget=mode != "verified", layouts=layouts or {})
     return link(compile_object(text))
 
 
@@ -118,18 +133,21 @@ def _host_key() -> str:
     return _host[0]
 
 
-def _file_name(code: Code, mode: str) -> str:
-    return blake2b(f"{code.key} {mode} {_host_key()}".encode(), digest_size=20).hexdigest()
+def _file_name(code: Code, mode: str, layouts: Mapping[int, Layout]) -> str:
+    from .jit_maps import describe
+
+    maps = [(address, describe(layout)) for address, layout in layouts.items()]
+    return blake2b(f"{code.key} {mode} {_host_key()} {maps}".encode(), digest_size=20).hexdigest()
 
 
-def _from_cache(code: Code, mode: str) -> Linked | None:
+def _from_cache(name: str) -> Linked | None:
     from .. import storage
 
     folder = storage.open_folder(storage.directory(), "native", create=False)
     if folder is None:
         return None
     try:
-        found = storage.open_file(folder, _file_name(code, mode), _MOST_BYTES)
+        found = storage.open_file(folder, name, _MOST_BYTES)
         if found is None:
             return None
         with open(found[0], "rb") as file:
@@ -144,7 +162,7 @@ def _from_cache(code: Code, mode: str) -> Linked | None:
         return None
 
 
-def _to_cache(code: Code, mode: str, linked: Linked) -> None:
+def _to_cache(name: str, linked: Linked) -> None:
     from .. import storage
 
     folder = storage.open_folder(storage.directory(), "native", create=True)
@@ -152,7 +170,7 @@ def _to_cache(code: Code, mode: str, linked: Linked) -> None:
         return
     try:
         data = linked.pack()
-        if storage.write(folder, _file_name(code, mode), blake2b(data, digest_size=20).digest() + data):
+        if storage.write(folder, name, blake2b(data, digest_size=20).digest() + data):
             storage.prune(folder, _MOST, _MOST_BYTES)
     finally:
         os.close(folder)
@@ -180,12 +198,13 @@ class State:
         self.words[at.MEM] = (memory.native - BASE) & U64
         self.words[at.SHADOW] = (memory.native_shadow - (BASE >> 3)) & U64
         self.words[at.SIZE] = memory.size
+        self.words[at.NUMBER] = cpu.number
         self.words[at.LIMIT] = cpu.stack_base + FRAME_STRIDE * (MAX_FRAMES - 1)
 
     def enter(self, code: Code, start: int, args: Sequence[int], mode: str, times: int = 0) -> int:
         """Run a function; returns r0. `times` runs the main function that often."""
         cpu, words = self.cpu, self.words
-        program = native_of(code, mode)
+        program = native_of(code, mode, cpu.env)
         cpu.code = code
         words[at.SP] = cpu.stack_base + FRAME_STRIDE * cpu.depth
         words[at.STOP] = words[at.RETURN] = 0

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..memory import Memory, Region
 
 KEY_OFFSET = 8
-_MULTIPLIER = 0x9E3779B97F4A7C15
-_SEED = 0x5DEECE66D
+HASH_MULTIPLIER = 0x9E3779B97F4A7C15
+HASH_SEED = 0x5DEECE66D
 _M64 = (1 << 64) - 1
 _HEAD = struct.Struct("<II")
 _U32 = struct.Struct("<I")
@@ -41,9 +41,9 @@ _MOST_BUCKETS = 1 << 20
 
 def hash_of(key: bytes) -> int:
     """The 32-bit hash of a key: for each word, xor it in, multiply, fold the upper half down."""
-    h = _SEED
+    h = HASH_SEED
     for at in range(0, len(key), 8):
-        h = (h ^ int.from_bytes(key[at : at + 8], "little")) * _MULTIPLIER & _M64
+        h = (h ^ int.from_bytes(key[at : at + 8], "little")) * HASH_MULTIPLIER & _M64
         h ^= h >> 32
     return h & 0xFFFFFFFF
 
