@@ -355,6 +355,7 @@ class Firing(Sockets):
         kind = program.kind.partition(".")[0]
         user = kind in ("uprobe", "uretprobe", "usdt")
         cookie = fields.pop("cookie", 0)
+        facts: dict[str, Any] = {}
         stack, user_stack = fields.pop("stack", []), fields.pop("user_stack", [])
         result = fields.pop("result", None)
         if result is None and kind in ("kretprobe", "uretprobe", "kretsyscall"):
@@ -373,11 +374,13 @@ class Firing(Sockets):
             values = self._values(program.target, found[0] if found else None, args, fields, user=user)
             ip = direct.pop(registers.POINTER[self.arch], 0) or self._function_address(function)
             value = None if result is None else self._plain(result, user)
+            facts["ip"] = ip
             data = registers.fill(self.arch, values, result=value, ip=ip, **direct)
         region = self.memory.alloc(len(data), "ctx", writable=False, name="pt_regs")
         region.data[:] = data
         context = Context(region)
         context.cookie, context.stack, context.user_stack = cookie, list(stack), list(user_stack)
+        context.facts.update(facts)
         return self._finish(program, context)
 
     def _syscall_probe(self, name: str, args: tuple[Any, ...], fields: dict[str, Any], result: Any) -> bytes:
@@ -437,7 +440,7 @@ class Firing(Sockets):
         id = self.btf.find(f"bpf_iter__{program.target}", STRUCT)
         if id is None:
             raise ProbeeError(f"the machine's types have no iterator {program.target}")
-        members = [m.name for m in self.btf.type(id).members if m.name != "meta"]
+        members = [name for name in self.kernel.fields(id) if name != "meta"]
         seq = self.kernel.new("seq_file")
         output = self.sequences[int(seq)] = bytearray()
         result = Result(program.name, 0)

@@ -65,29 +65,35 @@ class Sockets(Packets, Builders):
     # ---- sockets as programs see them
 
     def uapi_sock(self, sock: Any) -> Object:
-        """The `bpf_sock` that programs see of a socket of the kernel (`machine.sock(…)`)."""
-        if isinstance(sock, Object) and self.kernel.btf.type(sock._type).name == "bpf_sock":
+        """The `bpf_sock` that programs see of a socket: one of `machine.sock(…)` or `services.sockets`."""
+        kernel = self.kernel
+        if isinstance(sock, Object) and kernel.btf.type(sock._type).name == "bpf_sock":
             return sock
+        if isinstance(sock, Object):
+            known = self.services.sockets.at(int(sock))
+            sock = known if known is not None else self._registered(sock)
+        return kernel.at(sock.address, "bpf_sock")
+
+    def _registered(self, sock: Object) -> Any:
+        """A socket of the kernel made known to the helpers."""
         common = sock["__sk_common"]
-        fields: dict[str, Any] = {
-            "family": common.skc_family,
-            "type": sock.sk_type,
-            "protocol": sock.sk_protocol,
-            "state": common.skc_state,
-            "src_port": common.skc_num,
-            "dst_port": common.skc_dport,
-            "mark": sock.sk_mark,
-            "bound_dev_if": max(0, common.skc_bound_dev_if),
-        }
-        if common.skc_family == AF_INET6:
-            for mine, theirs in (("src_ip6", "skc_v6_rcv_saddr"), ("dst_ip6", "skc_v6_daddr")):
-                fields[mine] = list(common[theirs]["in6_u.u6_addr32"])
-        else:
-            fields["src_ip4"], fields["dst_ip4"] = common.skc_rcv_saddr, common.skc_daddr
-        made: Object = self.kernel.new("bpf_sock", **fields)
-        self.kernel.allow_writes(made)
-        self.sockets[int(made)] = sock
-        return made
+        ipv6 = common.skc_family == AF_INET6
+        packed = [
+            bytes(common[six]["in6_u.u6_addr8"]) if ipv6 else common[four].to_bytes(4, "little")
+            for four, six in (("skc_rcv_saddr", "skc_v6_rcv_saddr"), ("skc_daddr", "skc_v6_daddr"))
+        ]
+        local, remote = (str(ip_address(address)) for address in packed)
+        return self.services.sockets.new(
+            sock.sk_protocol,
+            local=local,
+            local_port=common.skc_num,
+            remote=remote if any(packed[1]) else "",
+            remote_port=int.from_bytes(common.skc_dport.to_bytes(2, "little"), "big"),
+            state=common.skc_state,
+            mark=sock.sk_mark,
+            ifindex=max(0, common.skc_bound_dev_if),
+            sock=int(sock),
+        )
 
     def _some_sock(self, fields: dict[str, Any], protocol: str = "tcp") -> Object:
         given = fields.pop("sock", None)
@@ -247,7 +253,7 @@ class Sockets(Packets, Builders):
         new = fields.pop("new", None)
         given = {"write": int(new is not None), **fields}
         context = struct(self.kernel, "bpf_sysctl", given)
-        context.facts["sysctl"] = {"name": name, "value": value, "new": new}
+        context.facts.update(name=name, current=value, new=new)
         result: Result = self._finish_struct(program, context)
         result.deny(0 if result.retval & 1 else _EPERM)
         return result
@@ -339,7 +345,7 @@ class Sockets(Packets, Builders):
     def sk_lookup(
         self, local: tuple[str, int], remote: tuple[str, int], program: Any = None, **fields: Any
     ) -> Result:
-        """The search for the socket of a new connection: `verdict`, `facts["socket"]` if one was assigned."""
+        """The search for a connection's socket: `verdict`, `facts["assigned"]` if one was assigned."""
         fields = {"local": local, "remote": remote, **fields}
         return self._sk_lookup(self._hook("sk_lookup", program), (), fields)
 
