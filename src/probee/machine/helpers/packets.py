@@ -27,6 +27,7 @@ TC_SHOT, TC_REDIRECT, XDP_ABORTED, XDP_REDIRECT = 2, 7, 0, 4
 _BROADCAST, _EXCLUDE_INGRESS, _ACTIONS = 8, 16, 3
 _MOST_PACKET_TYPE = 3
 _ROOM_NET, _ROOM_MAC = 0, 1
+_TAI = 2  # the last of the clocks of a time stamp
 _ROOM_FLAGS = 0x7F | 0xFF << 56
 _MOST_ROOM = 0xFFF
 
@@ -398,7 +399,9 @@ def check_mtu(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> i
 def skb_set_tstamp(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
     context = packet_of(cpu, r1)[0]
     kind = r3 & _U32
-    if kind > 1 or bool(r2) != bool(kind):
+    if _protocol(context.packet) not in _HEADER_SIZES:
+        return -errno.EOPNOTSUPP
+    if kind > _TAI or (kind and not r2):
         return -errno.EINVAL
     context.fields.tstamp, context.fields.tstamp_type = r2, kind
     return 0

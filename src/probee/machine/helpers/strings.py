@@ -29,7 +29,7 @@ def parse(text: bytes, flags: int, *, signed: bool) -> tuple[int, int]:
     if at >= len(text):
         return -errno.EINVAL, 0
     begin = 0
-    if base in (0, 16) and digits[:2] == b"0x" and digits[2:3] in _digits(16) and digits[2:3]:
+    if digits[:2] == b"0x" and (base == 16 or (base == 0 and digits[2:3].isalnum() and digits[2:3] <= b"f")):
         base, begin = 16, 2
     elif base == 0:
         base = 8 if digits[:1] == b"0" else 10

@@ -145,8 +145,8 @@ class MapCalls:
             "timer", "kptr", "percpu_kptr", "list_head", "rb_root"
         ):
             refuse(ENOTSUPP)
-        if m.frozen:
-            refuse(errno.EBUSY)
+        if m.frozen or m.flags & F_RDONLY:
+            refuse(errno.EPERM)
         m.frozen = True
 
     def _writable(self, fd: int) -> Map:

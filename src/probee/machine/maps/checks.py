@@ -88,6 +88,7 @@ def _by_type(a: Attributes) -> None:
         _require(not a.flags & ~(_NUMA | _ACCESS) and _one_way(a))
         _require(a.value_size <= _KMALLOC_MOST, errno.E2BIG)
     elif a.type == BLOOM_FILTER:
+        _require(a.value_size <= _KMALLOC_MOST, errno.E2BIG)
         _require(not a.key_size and bool(a.value_size) and bool(a.max_entries) and not a.extra & ~15)
         _require(not a.flags & ~(_NUMA | _ACCESS | base.F_ZERO_SEED) and _one_way(a))
     elif a.type in (RINGBUF, USER_RINGBUF):
@@ -138,7 +139,7 @@ def _array(a: Attributes) -> None:
 
 def _template(a: Attributes) -> None:
     if a.inner is None:
-        refuse(errno.EBADF)
+        refuse(errno.EINVAL)
     _require(a.inner.type not in (ARRAY_OF_MAPS, HASH_OF_MAPS, STRUCT_OPS))
     _require(a.inner.type not in (PROG_ARRAY, CGROUP_STORAGE, PERCPU_CGROUP_STORAGE), ENOTSUPP)
 
@@ -162,12 +163,9 @@ def _hash(a: Attributes) -> None:
 
 def _flat(a: Attributes) -> None:
     flags, sizes = _FLAT[a.type]
-    if a.type == SOCKHASH:
-        _require(bool(a.key_size))
-        _require(a.key_size <= _STACK, errno.E2BIG)
-    else:
-        _require(a.key_size == 4)
+    _require(bool(a.key_size) if a.type == SOCKHASH else a.key_size == 4)
     _require(bool(a.max_entries) and a.value_size in sizes and not a.flags & ~flags)
+    _require(a.key_size <= _STACK, errno.E2BIG)
     if a.type == CPUMAP:
         _require(a.max_entries <= _MOST_CPUS, errno.E2BIG)
 
