@@ -94,21 +94,24 @@ _HOMES = {
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
-        bits bounded cast cgroup comm cpu css css_tasks current_task curtask dmabufs gid irq_off
-        kernel_str kernel_type_exists kmem_caches kstack list_of nsecs pid preempt_off printf rand
-        rcu sizeof tail_call tasks threads tid uid user_str ustack vmas""",
+        arg bits bounded cast cgroup comm cpu css css_tasks current_task curtask dmabufs gid irq_off
+        jump kernel_str kernel_type_exists kmem_caches kstack list_of nsecs pid preempt_off printf
+        rand rcu reg retval sizeof static tail_call tasks threads tid uid user_str ustack vmas""",
     "lang.kinds.decorators": """
         cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector
         lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter sockops syscall
         tc tcx xdp""",
     "lang.kinds.tracing_decorators": """
-        fentry fexit fmod_ret freplace iter iter_map kprobe kprobe_multi kprobe_session kretprobe kretprobe_multi
-        kretsyscall ksyscall lsm lsm_cgroup raw_tracepoint_writable uprobe_multi uprobe_session
-        uretprobe_multi usdt""",
+        fentry fexit fmod_ret freplace iter iter_map kprobe kprobe_multi kprobe_session kretprobe
+        kretprobe_multi kretsyscall ksyscall lsm lsm_cgroup raw_tracepoint_writable uprobe_multi
+        uprobe_session uretprobe_multi usdt""",
     "lang.kinds.verdicts": "CGROUP FLOW LWT NF SK TC XDP",
+    "lang.packets.address": "ipv4 ipv6 mac",
     "lang.packets.header": "Header",
+    "lang.packets.library": "tcp_option transport",
     "lang.packets.protocols": """
-        ARP Ethernet EtherType GRE GUE Geneve ICMP ICMPv6 IPv4 IPv6 IPv6Extension IPv6Fragment Protocol SCTP
+        ARP Ethernet EtherType GRE GUE Geneve ICMP ICMPv6 IPv4 IPv6
+        IPv6Authentication IPv6Extension IPv6Fragment Protocol SCTP
         TCP TCPOption UDP VLAN VXLAN""",
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -507,3 +508,139 @@ def test_a_kernel_list(build):
         for c in children:
             c.kill()
             c.wait()
+
+
+# -- match
+
+MATCHES = """
+match number:
+    case 1 | 2 as small:
+        return small * 10
+    case n if n > 1000:
+        return 1000
+    case Color.BLUE:
+        return 2
+    case 7:
+        pass
+    case int(x) if x == 8:
+        return -8
+    case _:
+        x = 3
+        match (number, i64(regs)):
+            case (5, 0):
+                return 50
+            case (5, y) if y > 3:
+                return 51
+            case (5 | 6, _):
+                return 52
+            case _:
+                return x
+return 70
+"""
+
+
+def test_match_numbers_and_tuples(build):
+    run = build(MATCHES, hook='raw_tracepoint("sys_exit")')
+    space = lang_module.PRELUDE.partition("counts =")[0]
+    code = space + "def model(regs, number):\n    i64 = int\n" + textwrap.indent(MATCHES, "    ")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    for regs in (0, 3, 4):
+        for number in (0, 1, 2, 3, 5, 6, 7, 8, 9, 2000):
+            ctx = struct.pack("<qq", regs, number)
+            value = run.collection.programs["program"].test_run(ctx=ctx)[0]
+            assert value - (value >> 31 << 32) == names["model"](regs, number), (regs, number)
+
+
+def test_match_structs_texts_and_none(build):
+    run = build(
+        """
+        e = Exec(pid=number, comm="bash", at=Point(x=3, y=number))
+        match e.at:
+            case Point(x=3, y=4):
+                counts[1] = 34
+            case Point(x=3, y=y) if y > 10:
+                counts[1] = y
+            case Padded():
+                counts[1] = 1
+            case Point(x, 5 | 6):
+                counts[1] = x + 100
+            case _:
+                counts[1] = 999
+        match e.comm:
+            case "sh" | "dash":
+                counts[2] = 1
+            case "bash":
+                counts[2] = 2
+        p = points.get(number)
+        match p:
+            case None:
+                counts[3] = 1
+            case Point(x=1):
+                counts[3] = 2
+            case q:
+                counts[3] = q.x
+        match e.sizes:
+            case [0, *_]:
+                counts[4] = 1
+        """
+    )
+    run.maps["points"].update({4: {"x": 1, "y": 1}, 5: {"x": 77, "y": 1}})
+    seen = []
+    for n in (4, 11, 5, 9):
+        run(0, n)
+        seen.append([run.maps["counts"].get(i) for i in (1, 2, 3, 4)])
+    assert seen == [[34, 2, 2, 1], [11, 2, 1, 1], [103, 2, 77, 1], [999, 2, 1, 1]]
+
+
+# -- what is known when the program is compiled
+
+
+def test_static(build):
+    run = build(
+        """
+        if bp.static(sys.maxsize < 5 or DEBUG):
+            this_is_never(compiled)
+        for i in bp.static(range(3)):
+            counts[i] = bp.static([x * x for x in SQUARES])[2]
+        mask = bp.static(sum(1 << b for b in BITS))
+        for name, value in bp.static(tuple(TABLES.items())):
+            counts[value] = len(name)
+        assert mask == 0b10110
+        n = number & 7
+        assert n < 8, "the compiler can tell"
+        return bp.static(biggest(4, 9)) + mask
+        """,
+        above="""
+        import sys
+        DEBUG = False
+        SQUARES = (1, 5, 7)
+        BITS = {1, 2, 4}
+        TABLES = {"one": 11, "three": 13}
+
+        def biggest(a, b):
+            return max([a, b])
+        """,
+    )
+    assert run() == 9 + 0b10110
+    assert dict(run.maps["counts"].items()) == {0: 49, 1: 49, 2: 49, 11: 3, 13: 5}
+
+
+def test_jump(build):
+    run = build(
+        """
+        total.value += 1
+        bp.jump(programs, number)
+        total.value += 10
+        """,
+        above="""
+        @bp.raw_tracepoint("sys_enter")
+        def second(regs, number):
+            total.value += 100
+        """,
+    )
+    run.maps["programs"][1] = run.collection.programs["second"]
+    run(0, 1)
+    assert run.globals.total == 101
+    run(0, 2)
+    assert run.globals.total == 112

@@ -101,6 +101,25 @@ def _binary(value: ir.Binary, a: Interval, b: Interval) -> Interval | None:
     return None
 
 
+def surely(test: ir.Compare, known: dict[ir.Value, Interval]) -> bool:
+    """Does the comparison hold for all values that both sides can have?"""
+    if not isinstance(test.a.type, Int) or not isinstance(test.b.type, Int):
+        return False
+    a, b = interval(test.a, known), interval(test.b, known)
+    match test.op:
+        case "ult" | "slt":
+            return a[1] < b[0]
+        case "ule" | "sle":
+            return a[1] <= b[0]
+        case "ugt" | "sgt":
+            return a[0] > b[1]
+        case "uge" | "sge":
+            return a[0] >= b[1]
+        case "ne":
+            return a[1] < b[0] or b[1] < a[0]
+    return a[0] == a[1] == b[0] == b[1]
+
+
 COMPARED = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}

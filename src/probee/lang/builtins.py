@@ -136,6 +136,27 @@ list_of = Builtin(
     '`for t in bp.list_of("task_struct", task.children, "sibling", 100):` goes along a kernel list.',
 )
 
+jump = Builtin("jump", "(programs, index)", "Go on in a program of a ProgArray: `tail_call` by another name.")
+
+
+arg = Builtin("arg", "(n)", "Argument n, from 0, of the function or probe that the program runs at.")
+retval = Builtin("retval", "() -> i64", "What the function returned, in return probes and fexit.")
+reg = Builtin("reg", "(name) -> u64", "A register in kprobes, uprobes and perf events: `reg(\"sp\")`.")
+
+
+class Static(Builtin):
+    # In Python it is what it is given, so that functions run there as well.
+
+    __slots__ = ("__doc__",)
+
+    def __call__(self, value: Any) -> Any:
+        return value
+
+
+static = Static(
+    "static", "(expression)", "The value of a Python expression, computed when the program is compiled."
+)
+
 _helpers: dict[str, Helper] = {}
 
 

@@ -6,7 +6,20 @@ import ast
 import sys
 from types import FunctionType, ModuleType
 
-from . import builtins, callbacks, decl, expr, ir, mapkinds, mapops, printing, strings, subprograms, text
+from . import (
+    builtins,
+    callbacks,
+    decl,
+    expr,
+    ir,
+    mapkinds,
+    mapops,
+    printing,
+    static,
+    strings,
+    subprograms,
+    text,
+)
 from .convert import (
     common,
     constant,
@@ -21,7 +34,9 @@ from .convert import (
 from .decl.storages import Storage
 from .hooks import current_task
 from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
-from .packets import checksum
+from .kinds import registers
+from .packets import addresses, checksum
+from .packets.address import Address
 from .packets.wire import HeaderStruct
 from .scope import Fn, Site, is_none
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
@@ -63,6 +78,8 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
             f"{obj.name} is a program of its own and can't be called",
             "move what both need into a plain function, or jump with bp.tail_call(programs, index)",
         )
+    if isinstance(obj, Address):
+        return addresses.call(f, obj, node)
     if isinstance(obj, FunctionType):
         _refuse_library(f, obj, node)
         return subprograms.call(f, obj, node)
@@ -147,7 +164,8 @@ def _refuse_library(f: Fn, fn: FunctionType, node: ast.Call) -> None:
     top = (fn.__module__ or "").partition(".")[0]
     if top in sys.stdlib_module_names and top != "__main__":
         _refuse(f, fn, node)
-    if fn.__module__ != "probee.lang.std" and fn.__module__.startswith(("probee.session", "probee.lang")):
+    own = fn.__module__.startswith(("probee.session", "probee.lang"))
+    if own and fn.__module__ not in ("probee.lang.std", "probee.lang.packets.library"):
         _refuse(f, fn, node)
 
 
@@ -446,6 +464,12 @@ def _tail_call(f: Fn, node: ast.Call) -> Item:
             f"tail_call takes a ProgArray, not {describe(programs)}",
             "declare `programs = bp.ProgArray(8)`",
         )
+    if f.cleanups:
+        f.fail(
+            node,
+            "a tail call does not come back to give back what the `with` or the loop around it holds",
+            "jump behind it",
+        )
     at = number(f, index, node)
     ctx = subprograms.context(f, node, "tail_call")
     return Num(f.b.helper("tail_call", ctx, ir.MapRef(f.unit.map(programs.obj)), at))
@@ -722,6 +746,11 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "kernel_str": _string(Space.KERNEL, "kernel_str"),
     "user_str": _string(Space.USER, "user_str"),
     "tail_call": _tail_call,
+    "arg": registers.arg,
+    "retval": registers.retval,
+    "reg": registers.reg,
+    "jump": _tail_call,
+    "static": static.evaluate,
     "cast": _bp_cast,
     "sizeof": _sizeof,
     "kernel_type_exists": _kernel_type_exists,

@@ -395,6 +395,7 @@ def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
             "loop over a range of numbers, and look values up in an Array map or a Const array",
         )
     end = b.new_block("end")
+    names = sorted(assigned_in(node.target))
     loops: list[Loop] = []
     for item in items:
         if f.flow is None:
@@ -402,8 +403,11 @@ def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
         loop = Loop(b.new_block("next"), end, len(f.cleanups))
         f.loops.append(loop)
         loops.append(loop)
-        if isinstance(item, Py) and isinstance(node.target, ast.Name) and not isinstance(item.obj, int):
-            f.vars.pop(node.target.id, None)  # another constant each time
+        for name in names:
+            if isinstance(f.vars.get(name), PyVar) or (
+                isinstance(item, Py) and not isinstance(item.obj, int)
+            ):
+                f.vars.pop(name, None)  # another constant each time
         assign(f, node.target, item, node)
         f.block(node.body)
         f.loops.pop()
@@ -412,8 +416,9 @@ def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:
         f.block(node.orelse)
     breaks = [flow for loop in loops for flow in loop.breaks]
     f.join(end, breaks)
-    name = node.target.id if isinstance(node.target, ast.Name) else ""
-    if isinstance(f.vars.get(name), PyVar) and breaks and f.flow is not None:
+    for name in names:
+        if not isinstance(f.vars.get(name), PyVar) or not breaks or f.flow is None:
+            continue
         f.flow.set.discard(name)
         f.notes[name] = (
             f"which of the loop's constants {name} is here is known only at run time",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from . import assign, callbacks, cond, decl, ir, loops, match, with_
+from . import assign, bounds, callbacks, cond, decl, ir, loops, match, with_
 from .flow import Flow
 from .items import Item, Num, Py
 from .scope import Fn, is_none
@@ -101,6 +101,8 @@ def _assert(f: Fn, node: ast.Assert) -> None:
         value = bool(item.obj)
     elif isinstance(item, Num) and isinstance(item.v, ir.Const):
         value = bool(item.v.value)
+    elif isinstance(item, Num) and isinstance(item.v, ir.Compare) and bounds.surely(item.v, f.intervals):
+        value = True
     else:
         f.fail(
             node.test,
