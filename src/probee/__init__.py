@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .lang.decl import StackTrace as StackTrace
     from .lang.decl import Struct as Struct
     from .lang.decl import Union as Union
+    from .lang.decl import global_function as global_function
     from .lang.decl import perf_event as perf_event
     from .lang.decl import raw_tracepoint as raw_tracepoint
     from .lang.decl import tp_btf as tp_btf
@@ -113,6 +114,7 @@ _HOMES = {
         ARP Ethernet EtherType GRE GUE Geneve ICMP ICMPv6 IPv4 IPv6
         IPv6Authentication IPv6Extension IPv6Fragment Protocol SCTP
         TCP TCPOption UDP VLAN VXLAN""",
+    "lang.decl.functions": "global_function",
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",
     "machine_target": "Machine",

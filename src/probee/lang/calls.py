@@ -80,6 +80,10 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
         )
     if isinstance(obj, Address):
         return addresses.call(f, obj, node)
+    if isinstance(obj, decl.GlobalFunction):
+        from . import generics
+
+        return generics.call(f, obj, node)
     if isinstance(obj, FunctionType):
         _refuse_library(f, obj, node)
         return subprograms.call(f, obj, node)

@@ -23,6 +23,7 @@ from .convert import (
 )
 from .decl.queues import BloomFilter
 from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .packets import addresses
 from .packets.wire import METHODS, HeaderStruct
 from .scope import Fn, is_none
 from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
@@ -572,6 +573,9 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
                 f.fail(node, f"can't compare: {e}")
     refuse_maybe(f, left, node)
     refuse_maybe(f, right, node)
+    same_bytes = addresses.equal(f, left, right, node) if op in ("==", "!=") else None
+    if same_bytes is not None:
+        return same_bytes if op == "==" else b.not_(same_bytes)
     lt, rt = is_text_like(left), is_text_like(right)
     if (
         (lt or rt)
@@ -692,5 +696,6 @@ _HANDLERS: dict[type[ast.expr], Callable[[Fn, Any], Item]] = {
     ast.NamedExpr: _walrus,
     ast.Tuple: _tuple,
     ast.Call: _call,
+    ast.JoinedStr: strings.formatted,
     ast.Lambda: callbacks.of_lambda,
 }

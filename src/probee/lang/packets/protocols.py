@@ -114,6 +114,16 @@ class IPv6Extension(Header, length="(length + 1) * 8"):
     data: u8[6]
 
 
+class IPv6Authentication(Header, length="(length + 2) * 4"):
+    """RFC 4302, the authentication header, 12 bytes and the value."""
+
+    next_header: u8
+    length: u8
+    reserved: u16
+    parameters: u32
+    sequence: u32
+
+
 class IPv6Fragment(Header):
     """RFC 8200, 8 bytes."""
 
