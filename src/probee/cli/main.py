@@ -92,6 +92,10 @@ def _command(argv: list[str]) -> int:
         from .conformance import main as conformance
 
         return conformance(argv[1:])
+    if name == "verify":
+        from .verify import main as verify
+
+        return verify(argv[1:])
     if name == "verify-cases":
         from .verify_cases import main as verify_cases
 

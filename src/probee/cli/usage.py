@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "run a Python file that uses probee, or attach a BPF object",
     "build": "compile the programs of a Python file to a BPF object",
     "disasm": "show the instructions of a Python file's programs or of an object",
+    "verify": "whether Linux will take a file's programs, any version of it, and why not",
     "verify-cases": "verdicts on a file of verifier cases, ours or the running kernel's",
     "tools": "list the tools",
 }

@@ -41,7 +41,8 @@ class Kfunc:
     """A kernel function's flags. `iter` is "new", "next", "destroy" or "".
 
     `rcu`: arguments may be RCU pointers where `trusted_args` wants trusted ones; `rcu_protected`: to be
-    called inside an RCU section (what an iterator gives is valid only there). `sleepable`: for sleepable programs.
+    called inside an RCU section, where alone what an iterator gives is valid. `sleepable`: for sleepable
+    programs.
     """
 
     __slots__ = (
