@@ -110,23 +110,23 @@ def _compile(programs: list[ProgramDecl], merge: bool, types: Types) -> bytes:
     return compile(programs, ktypes=ktypes, merge_syscalls=merge)
 
 
-# What `bp.attach` uses where the target is the machine: set by `probee run --machine`.
-scenario: Callable[[Machine], object] | None = None
+# What fires the events of a machine that `bp.attach` makes; `probee run --machine` sets it. It is given the
+# machine and the globals of the module that attaches.
+scenario: Callable[[Machine, dict[str, Any]], object] | None = None
 
 
 def attach(what: tuple[Any, ...], caller: dict[str, Any], merge_syscalls: bool, cache: bool) -> Machine:
     """What `bp.attach` does for the target "machine"."""
     machine = Machine(*what, merge_syscalls=merge_syscalls, cache=cache, _caller=caller)
     if scenario is not None:
-        machine.scenario = play(machine, scenario)
+        machine.scenario = play(scenario(machine, caller))
     for listen in on_attach:
         listen(machine)  # type: ignore[arg-type]
     return machine
 
 
-def play(machine: Machine, scenario: Callable[[Machine], object]) -> Iterator[object]:
-    """A scenario step by step: a function that fires events, or a generator that yields between them."""
-    steps = scenario(machine)
+def play(steps: object) -> Iterator[object]:
+    """The steps of a scenario: a generator, or what a function returned that fired all its events."""
     if hasattr(steps, "__next__"):
         yield from steps  # type: ignore[misc]
 
@@ -136,7 +136,7 @@ def events_scenario(path: str) -> Callable[[Machine], object]:
 
     `{"event": "sched:sched_process_exec", "pid": 7, "filename": "/bin/ls"}` fires that. `"task"` says who
     runs, as `{"pid": 7, "comm": "sh"}`; `"syscall": "openat"` instead of `event` makes a whole call, with
-    `ret`; `"after_ms"` moves the clock before it. Raises ProbeeError for what is no such file.
+    `ret`; `"after_ms"` moves the clock before it. Raises ProbeeError for other files.
     """
     import json
 

@@ -16,11 +16,12 @@ from ..tools._common import histogram
 from .style import bold, dim
 
 HELP = """\
-usage: probee demo
+usage: probee demo [--machine]
 
 Attach an exec tracer, an open tracer and a run-queue latency histogram to the running kernel, make a small
 workload (some programs, a file, more busy processes than CPUs; about two seconds), and show what the kernel
-saw of it. Nothing is left behind. Needs root."""
+saw of it. Nothing is left behind. Without root, off Linux, or with --machine, the same tools run in probee's
+user-space machine on events that are made up."""
 
 PROGRAMS = (["true"], ["uname", "-s"], ["sh", "-c", "echo $((6 * 7))"])
 NEXT = """\
@@ -32,9 +33,14 @@ NEXT = """\
 
 
 def main(argv: list[str]) -> int:
-    if argv:
+    if argv and argv != ["--machine"]:
         print(HELP)
         return 0 if argv[0] in ("-h", "--help") else 2
+    why = "You asked for no kernel" if argv else _no_kernel()
+    if why:
+        from .demo_machine import main as demo_machine
+
+        return demo_machine(why)
     began = time.monotonic()
     with ExitStack() as stack:
         attached = [stack.enter_context(sessions.attach(tool)) for tool in (execsnoop, opensnoop, runqlat)]
@@ -60,6 +66,17 @@ def main(argv: list[str]) -> int:
     fate = f"{lost} events were lost" if lost else "no event was lost"
     print(f"\nDetached; {fate}. What to try next:\n\n{NEXT}")
     return 0
+
+
+def _no_kernel() -> str:
+    """Why programs can't be attached here; "" if they can."""
+    if sys.platform != "linux":
+        return "This is no Linux"
+    from ..sys import caps
+
+    if caps.missing(caps.CAP_BPF, caps.CAP_PERFMON):
+        return "Attaching programs to the kernel needs root"
+    return ""
 
 
 def workload(path: str) -> set[int]:

@@ -10,14 +10,19 @@ from ..errors import ProbeeError
 HELP = """\
 usage: probee run [-v] [--json] FILE.py [ARGUMENT …]
        probee run [-v] [--json] OBJECT.o
+       probee run --machine [--events EVENTS.json] [--json] FILE.py|OBJECT.o
 
 Run a Python file, with its arguments in sys.argv. If the file attaches nothing itself, probee attaches its
 programs, and prints the records of its ring buffers and what the programs print() until Ctrl-C.
 A BPF object (made by `probee build`, clang, …) is attached and shown in the same way.
+With --machine nothing reaches the kernel: the programs run in a user-space machine, without privileges, and
+see the events that the file's function `scenario(m)` fires, or those of a file (see docs/testing.md).
 
 options:
   -v, --verbose   the verifier's full log when it refuses a program
   --json          records as JSON, one object a line (when probee does the printing)
+  --machine       in the user-space machine instead of the kernel
+  --events FILE   events for the machine: JSON, one object a line
 
 examples:
   sudo probee run examples/execsnoop.py
@@ -26,7 +31,8 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    json = False
+    json = machine = False
+    events = ""
     while argv and argv[0].startswith("-"):
         option, argv = argv[0], argv[1:]
         if option in ("-h", "--help"):
@@ -36,6 +42,13 @@ def main(argv: list[str]) -> int:
             break
         if option == "--json":
             json = True
+        elif option == "--machine":
+            machine = True
+        elif option == "--events" or option.startswith("--events="):
+            events = option[9:] if "=" in option else argv.pop(0) if argv else ""
+            if not events:
+                print("probee run: --events needs a file", file=sys.stderr)
+                return 2
         elif option in ("-v", "--verbose"):
             from . import report
 
@@ -48,6 +61,13 @@ def main(argv: list[str]) -> int:
         return 2
     path = argv[0]
     check_file(path)
+    if events and not machine:
+        print("probee run: --events goes with --machine", file=sys.stderr)
+        return 2
+    if machine:
+        from .run_machine import run_machine
+
+        return run_machine(path, argv, events, json)
     if path.endswith(".py"):
         return run_python(path, argv, json)
     from ..session import attach

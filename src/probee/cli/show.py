@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from select import EPOLLIN, epoll
 
 from ..tools._common import visible
 from ..tracepipe import TracePipe, used_by
@@ -72,6 +71,8 @@ def _sources(session: Session, stack: ExitStack) -> list[_Source]:
 
 
 def _loop(session: Session, pipe: TracePipe | None, json: bool, stack: ExitStack) -> None:
+    from select import EPOLLIN, epoll
+
     sources = _sources(session, stack)
     several = len(sources) > 1
     for source in sources:

@@ -96,6 +96,7 @@ class Machine(Firing):
         self._callbacks: dict[str, Callable[[Any], object]] = {}
         self._declared: list[tuple[Any, Any, Any]] = []
         self._current: Object | None = None
+        self._drops: dict[str, int] = {}
         try:
             for one in [spec] if isinstance(spec, ObjectSpec) else spec:
                 self.load(one, values=values or {}, kconfig=kconfig)
@@ -297,13 +298,13 @@ class Machine(Firing):
 
     @property
     def drops(self) -> dict[str, int]:
-        """How many records of each ring buffer were lost because it was full."""
-        return {
-            name.removeprefix("__dropped_"): collection.globals[name]
-            for collection in self.collections
-            for name in collection.spec.globals
-            if name.startswith("__dropped_")
-        }
+        """How many records of each ring buffer were lost because it was full. Readable after `close`, too."""
+        if not self.closed:
+            for collection in self.collections:
+                for name in collection.spec.globals:
+                    if name.startswith("__dropped_"):
+                        self._drops[name.removeprefix("__dropped_")] = collection.globals[name]
+        return self._drops
 
     @property
     def dropped(self) -> int:
@@ -320,6 +321,7 @@ class Machine(Firing):
         """Give everything back. Doing it again does nothing."""
         if self.closed:
             return
+        _ = self.drops  # counted while the programs' memory is there
         self.closed = True
         for decl, before, live in reversed(self._declared):
             if decl._live is live:

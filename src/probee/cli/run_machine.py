@@ -1,0 +1,64 @@
+"""`probee run --machine`: the programs of a file in the user-space machine, on events that are made up."""
+
+from __future__ import annotations
+
+import sys
+
+from .. import machine_target, session
+from ..errors import ProbeeError
+from ..lang.decl import programs_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..machine_target import Machine
+
+
+def run_machine(path: str, argv: list[str], events: str, json: bool) -> int:
+    """Run the file with the machine as the target of `attach`; show the rest as `probee run` does."""
+    from_file = machine_target.events_scenario(events) if events else None
+
+    def scenario(machine: Machine, names: dict[str, Any]) -> object:
+        return _scenario(path, from_file, names)(machine)
+
+    session.default_target = "machine"
+    machine_target.scenario = scenario
+    if not path.endswith(".py"):
+        if from_file is None:
+            raise ProbeeError(f"{path} says nothing of events: give some with --events FILE.json")
+        return _show((path,), json)
+    attached: list[object] = []
+    session.on_attach.append(attached.append)
+    sys.argv = argv
+    module = session.import_file(path, "__main__")
+    programs = [] if attached else programs_in(vars(module))
+    if not programs and not attached:
+        print(f"probee: {path} has no programs, and has attached none", file=sys.stderr)
+    if programs:
+        machine_target.scenario = lambda machine, names: scenario(machine, vars(module))
+        return _show(tuple(programs), json)
+    return 0
+
+
+def _scenario(path: str, from_file: Any, names: dict[str, Any]) -> Callable[[Machine], object]:
+    found = from_file or names.get("scenario")
+    if found is None:
+        raise ProbeeError(
+            f"{path} has no function scenario(m) that fires events; write one, as "
+            "`def scenario(m): m.fire(…)`, or give --events FILE.json"
+        )
+    if not callable(found):
+        raise ProbeeError(f"{path}: scenario is no function")
+    chosen: Callable[[Machine], object] = found
+    return chosen
+
+
+def _show(what: tuple[Any, ...], json: bool) -> int:
+    live: Any = session.attach(*what)
+    with live as machine:
+        from .show_machine import show
+
+        show(machine, json=json)
+    return 0
