@@ -294,7 +294,6 @@ def function(rng: Random, name: str) -> Body:
         text.append(f"{indent}{word} {cond.text}:")
         model.append(f"{indent}{word} {cond.model}:")
 
-    counter = ""
     for part in rng.choices(["if", "for", "for run", "while", "update"], k=rng.randint(1, 3)):
         one, two = "    ", "        "
         if part == "update":
@@ -318,8 +317,7 @@ def function(rng: Random, name: str) -> Body:
         else:
             bound = "4" if part == "for" else "(c & 3)"
             line(one, f"for i in range({bound}):")
-            counter = counter or ("S" if part == "for" else "U")  # the first loop decides for all
-            kinds["i"] = counter
+            kinds["i"] = "S"  # it is counted from a number that is not negative
             update(two)
             test(two, "if")
             line(two, rng.choice(["    break", "    continue"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from test_lang_control import build as build
 from test_lang_control import ktypes as ktypes
@@ -130,3 +132,81 @@ def test_an_optional_that_an_inner_function_sets_is_tested_again(build):
     assert run() == 0
     run.maps["points"][4] = {"x": 44, "y": 0}
     assert run() == 44
+
+
+# -- global functions
+
+GLOBAL = """
+@bp.global_function
+def weigh(x: u64, p: Point, q: Point | None, name: Char[16]):
+    p.y += 1
+    if name == "heavy":
+        return 1000
+    if q is None:
+        return x + p.x
+    return x * q.x
+
+@bp.global_function
+def note(key: u32):
+    counts[key] += 1
+
+@bp.global_function
+def parent(task: 'bp.kernel["task_struct"]') -> u32:
+    return task.real_parent.tgid
+"""
+
+
+def test_global_functions(build):
+    run = build(
+        """
+        p = Point(x=3)
+        counts[1] = weigh(number, p, None, "light")
+        counts[2] = weigh(number, p, points.get(1), bp.comm())
+        counts[3] = weigh(number, p, Point(x=5), "heavy")
+        counts[4] = p.y
+        note(77)
+        note(77)
+        """,
+        above=GLOBAL,
+    )
+    run.maps["points"][1] = {"x": 7, "y": 0}
+    run(0, 10)
+    assert dict(run.maps["counts"].items()) == {1: 13, 2: 70, 3: 1000, 4: 3, 77: 2}
+    assert "call" in run.text()
+
+
+def test_a_global_function_of_a_kernel_struct(build, ktypes):
+    if ktypes.kfunc("bpf_iter_task_new") is None:
+        pytest.skip("this kernel has no tags for trusted arguments (Linux 6.8)")
+    run = build("return parent(bp.current_task())", above=GLOBAL)
+    assert run() == os.getppid()
+
+
+# -- several results
+
+
+def test_several_results(build):
+    run = build(
+        """
+        q, r = split(number, 7)
+        b, c = split(q, 3)
+        counts[1] = q
+        counts[2] = r
+        counts[3] = b * 100 + c
+
+        def both(x):
+            if x > 5:
+                return x, u64(1) << 63
+            return 0, 0
+
+        x, y = both(number)
+        return (y >> 63) * 50 + x
+        """,
+        above="""
+        def split(n, by):
+            return n // by, n % by
+        """,
+    )
+    assert [run(0, 40), run(0, 5)] == [90, 0]
+    run(0, 40)
+    assert dict(run.maps["counts"].items()) == {1: 5, 2: 5, 3: 102}

@@ -21,6 +21,7 @@ from .decl import (
     BitsType,
     CharType,
     EnumType,
+    GlobalFunction,
     MapDecl,
     ProgramDecl,
     PtrType,
@@ -138,6 +139,9 @@ class Walk:
             self.value(obj.fn)
             for name, target in obj.targets():
                 self.value(target, name)
+        elif isinstance(obj, GlobalFunction):
+            self.add("global function")
+            self.value(obj.fn)
         elif isinstance(obj, _Function):
             self.add("function", obj.__module__, obj.__qualname__)
             self._functions.append(obj)

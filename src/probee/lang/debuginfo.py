@@ -213,17 +213,18 @@ class DebugInfo:
     def subprogram(self, fn: ir.Function) -> str:
         """A function, its parameters named: the kernel refuses BTF of a global function without names."""
         file = self._file(fn.file) if fn.file else self.file
-        types = [self.type(fn.ret)] + [self.type(_plain(p.type)) for p in fn.params]
+        shown = [p.type if i in fn.tags else _plain(p.type) for i, p in enumerate(fn.params)]
+        types = [self.type(fn.ret)] + [self.type(t) for t in shown]
         kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
         ref = self._reserve()
         kept = [
             self.node(
                 f"!DILocalVariable(name: {_text(_identifier(p.name))}, arg: {i + 1}, scope: {ref}, "
-                f"file: {file}, line: {fn.line}, type: {types[i + 1]})"
+                f"file: {file}, line: {fn.line}, type: {types[i + 1]}{self._tags(fn.tags.get(i, ()))})"
             )
             for i, p in enumerate(fn.params)
         ]
-        local = "" if fn.section else "DISPFlagLocalToUnit | "
+        local = "" if fn.visible else "DISPFlagLocalToUnit | "
         self._fill(
             ref,
             f"distinct !DISubprogram(name: {_text(fn.name)}, scope: {file}, file: {file}, line: {fn.line}, "
@@ -232,6 +233,12 @@ class DebugInfo:
             f"retainedNodes: {self.node('!{' + ', '.join(kept) + '}')})",
         )
         return ref
+
+    def _tags(self, tags: tuple[str, ...]) -> str:
+        if not tags:
+            return ""
+        notes = [self.node(f'!{{!"btf_decl_tag", !"{tag}"}}') for tag in tags]
+        return f", annotations: {self.node('!{' + ', '.join(notes) + '}')}"
 
     def extern(self, extern: ir.Extern) -> str:
         """A kernel function, declared."""

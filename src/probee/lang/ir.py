@@ -424,10 +424,23 @@ class Function:
     """A program (`section` set: global, in that ELF section) or a subprogram (static, in `.text`).
 
     A program takes one parameter, the context, and returns `I32`. `inline` lets LLVM inline a subprogram at
-    will; without it the subprogram stays a function of its own.
+    will; without it the subprogram stays a function of its own. A `visible` one is verified on its own;
+    `tags` of its parameters, by index, tell the verifier what it may take for granted.
     """
 
-    __slots__ = ("blocks", "file", "inline", "line", "locals", "name", "params", "ret", "section")
+    __slots__ = (
+        "blocks",
+        "file",
+        "inline",
+        "line",
+        "locals",
+        "name",
+        "params",
+        "ret",
+        "section",
+        "tags",
+        "visible",
+    )
 
     def __init__(
         self,
@@ -447,6 +460,8 @@ class Function:
         self.file = file
         self.line = line
         self.inline = inline
+        self.visible = bool(section)
+        self.tags: dict[int, tuple[str, ...]] = {}
         self.blocks: list[Block] = []
         self.locals: list[Local] = []
 

@@ -156,6 +156,10 @@ class _ModuleText:
             used.setdefault(op.of, set())
         elif isinstance(op, ir.Kfunc):
             self.extern(op.extern)
+        elif isinstance(op, ir.Call) and op.fn.visible:
+            for p in op.fn.params:
+                if isinstance(p.type, Ptr) and isinstance(p.type.to, Struct) and p.type.to.core:
+                    used.setdefault(p.type.to, set())
         for value in operands(op):
             if isinstance(value, ir.ExternRef):
                 self.extern(value.extern)
@@ -222,7 +226,7 @@ class _FunctionText:
         for p in fn.params:
             self.names[p] = f"%p{p.index}"
         params = ", ".join(f"{_type(p.type)} noundef %p{p.index}" for p in fn.params)
-        kind = "dso_local" if fn.section else "internal"
+        kind = "dso_local" if fn.visible else "internal"
         section = f' section "{quote(fn.section.encode())}"' if fn.section else ""
         attributes = "#0" if fn.section or fn.inline else "#1"
         uses = Uses(self.blocks)

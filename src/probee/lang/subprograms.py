@@ -11,9 +11,9 @@ from types import CellType, FunctionType
 
 from . import assign, decl, ir, source, text
 from .convert import common, constant, describe, number, refuse_maybe, resolve, wrap
-from .items import Closure, Context, Entry, Item, Num, Opt, Pointer, Py, Ref, TextCall
+from .items import Closure, Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Again, Fn, PyVar, Unit, is_none
-from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Type
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
     """A call of a plain function."""
     with f.placed(node):
         src = source.of_function(fn)
-    given = _match(f, fn, src, node)
+    given = arguments(f, fn, src, node)
     prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
     key = (fn, *(a.key for _, a in prepared))
     sub = f.unit.subprograms.get(key)
@@ -139,7 +139,7 @@ def call_inner(f: Fn, closure: Closure, node: ast.Call) -> Item:
     shell = FunctionType(
         closure.code, {}, closure.name, None, tuple(CellType() for _ in closure.code.co_freevars)
     )
-    given = _match(f, shell, src, node)
+    given = arguments(f, shell, src, node)
     prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
     annotations = {p.arg: p.annotation for p in ast.walk(closure.node.args) if isinstance(p, ast.arg)}
     symbol = f.unit.unique("inner" if closure.name == "<lambda>" else closure.name, "__")
@@ -161,7 +161,7 @@ def call_inner(f: Fn, closure: Closure, node: ast.Call) -> Item:
             assert isinstance(g.ctx, ir.Param)
             out.params.append(g.ctx)
         held[:] = [g]
-        return Subprogram(out, g.uses_ctx, _returns(g))
+        return Subprogram(out, g.uses_ctx, _results(g))
 
     f.unit.compiling.append((closure.code,))
     try:
@@ -192,18 +192,31 @@ def _called(
             f"{name} takes {len(values)} values at run time, and BPF passes at most {LIMIT}",
             "pass a struct",
         )
+    place: ir.Local | None = None
+    if isinstance(sub.ret, Several):
+        place = f.b.local(f"results of {name}", Array(U64, len(sub.ret.kinds)))
+        values.append(place)
+    if len(values) > LIMIT:
+        f.fail(
+            node,
+            f"{name} takes {len(values)} values at run time, with the place for its results",
+            "pass a struct",
+        )
     result = f.b.call(sub.out, *values)
     if inner is not None:
         from .callbacks import after
 
         after(f, inner)
+    if place is not None:
+        kinds = sub.ret.kinds
+        return Group([Num(f.b.cast(f.b.read(f.b.index(place, i)), k)) for i, k in enumerate(kinds)])
     item: Item = sub.ret(result)
     if isinstance(item, Ref):
         item.origin = frozenset().union(*(a.item.origin for _, a in prepared if isinstance(a.item, Ref)))
     return item
 
 
-def _match(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[tuple[str, Item, ast.AST]]:
+def arguments(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[tuple[str, Item, ast.AST]]:
     """The call's arguments by parameter, in the function's order."""
     a = src.node.args
     name = fn.__name__
@@ -260,7 +273,7 @@ def _compile(
         if g.uses_ctx:
             assert isinstance(g.ctx, ir.Param)
             out.params.append(g.ctx)
-        return Subprogram(out, g.uses_ctx, _returns(g))
+        return Subprogram(out, g.uses_ctx, _results(g))
 
     sub = again(attempt)
     unit.module.functions.append(sub.out)
@@ -301,14 +314,8 @@ def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | N
     elif isinstance(item, Ref):
         _check_annotation(f, name, want, item, node)
         bound = Ref(param(item.ptr.type), maybe=name if item.maybe else "", shared=item.shared)
-        if isinstance(item.type, Chars):  # the caller's text as it is: no copy
-            var = g.new_var(name, Ref(bound.ptr, maybe=name), node)
-            g.vars[name] = var
-            g.store_var(var, bound, node)
-            g.assigned(name)
-            if not item.maybe:
-                g.live.known.add(name)
-            return
+        bind_reference(g, name, bound, node)
+        return
     elif isinstance(item, Context):
         from copy import copy  # it takes 3 ms to import, and this is rare
 
@@ -323,6 +330,19 @@ def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | N
             g.assigned(name)
             return
     g.bind(name, bound, node)
+
+
+def bind_reference(g: Fn, name: str, bound: Ref, node: ast.AST) -> None:
+    """A parameter that refers to the caller's memory: of a text, too, no copy is made."""
+    if not isinstance(bound.type, Chars):
+        g.bind(name, bound, node)
+        return
+    var = g.new_var(name, Ref(bound.ptr, maybe=name), node)
+    g.vars[name] = var
+    g.store_var(var, bound, node)
+    g.assigned(name)
+    if not bound.maybe:
+        g.live.known.add(name)
 
 
 def _check_annotation(f: Fn, name: str, want: Any, item: Item, node: ast.AST) -> None:
@@ -356,6 +376,14 @@ def body(g: Fn) -> None:
     g.finish()
 
 
+def _results(g: Fn) -> Any:
+    """As `_returns`; the place for several results is one more parameter."""
+    gives = _returns(g)
+    if isinstance(gives, Several):
+        g.out.params.append(gives.place)
+    return gives
+
+
 def _returns(g: Fn) -> Any:
     """Write the returns of a subprogram, now that all are known. Gives what makes an item of its result."""
     b, out, node = g.b, g.out, g.source.node
@@ -371,6 +399,8 @@ def _returns(g: Fn) -> Any:
         where = next(n for _, i, n in g.returns if i is not None)
         g.fail(where, f"{out.name} is annotated to return None", "drop the value, or the annotation")
     first = given[0]
+    if isinstance(first, Group):
+        return _several(g, first)
     if isinstance(first, Num):
         for _, item, where in g.returns:
             if item is None:
@@ -419,8 +449,52 @@ def _returns(g: Fn) -> Any:
     return lambda value: Ref(value, maybe=name, shared=shared)
 
 
+class Several:
+    """A function of several numbers: they come back in `place`, memory of the caller's."""
+
+    __slots__ = ("kinds", "place")
+
+    def __init__(self, place: ir.Param, kinds: list[Int]) -> None:
+        self.place = place
+        self.kinds = kinds
+
+
+def _several(g: Fn, first: Group) -> Several:
+    """`return a, b`: the numbers are written to memory that the caller gives."""
+    b, out = g.b, g.out
+    n = len(first.items)
+    place = ir.Param(len(out.params), "results", Ptr(Array(U64, n), Space.STACK))
+    choices: list[list[tuple[Item, ir.Value, ast.AST]]] = [[] for _ in range(n)]
+    for _, item, where in g.returns:
+        if not isinstance(item, Group) or len(item.items) != n:
+            here = "nothing" if item is None else describe(item)
+            g.fail(where, f"this returns {here}, and other ways return {n} numbers", "return as many here")
+        for i, part in enumerate(item.items):
+            assert isinstance(part, Num)
+            choices[i].append((part.given or part, part.v, where))
+    kinds = [common(g, c) for c in choices]
+    for block, item, where in g.returns:
+        assert isinstance(item, Group)
+        b.at(block)
+        b.loc = g.loc(where)
+        for i, (part, kind) in enumerate(zip(item.items, kinds, strict=True)):
+            assert isinstance(part, Num)
+            b.write(b.index(place, i), b.cast(b.widen(part.v), kind))
+        b.ret()
+    return Several(place, kinds)
+
+
 def returned(f: Fn, item: Item, node: ast.AST) -> Item:
     """What a `return` gives, checked while its place is known."""
+    if isinstance(item, Py) and isinstance(item.obj, tuple):
+        item = Group([Py(v) for v in item.obj])
+    if isinstance(item, Group) and not f.out.section and f.out.ret is VOID and not f.out.visible:
+        parts: list[Item] = []
+        for part in item.items:
+            out = Num(number(f, part, node))
+            out.given = part
+            parts.append(out)
+        return Group(parts)
     item = resolve(f, item, node)
     if f.out.section or f.out.ret is not VOID or isinstance(item, Num) or constant(item) is not None:
         out = Num(number(f, item, node))

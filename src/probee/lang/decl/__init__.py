@@ -8,6 +8,8 @@ in modules of their own: `queues`, `storages`, `redirects`, `nested`.
 
 from __future__ import annotations
 
+from .functions import GlobalFunction as GlobalFunction
+from .functions import global_function as global_function
 from .maps import Array as Array
 from .maps import Hash as Hash
 from .maps import LpmTrie as LpmTrie
