@@ -23,6 +23,7 @@ def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
         "lsm_cgroup": tracing.FunctionHook,
         "iter": tracing.IterHook,
         "raw_tracepoint_writable": tracing.WritableHook,
+        "netfilter": tracing.NetfilterHook,
         "syscall": tracing.SyscallHook,
         "lirc_mode2": tracing.LircHook,
     }

@@ -302,6 +302,66 @@ class SyscallHook(Hook):
         return {names[0]: Ref(b.recast(params[0], Ptr(kind._ir_(), Space.MAP)))}
 
 
+class TrustedContext(ContextObject):
+    """A context that is a struct of the kernel whose pointers are trusted."""
+
+    __slots__ = ("_what", "ctx")
+
+    def __init__(self, what: str, ctx: ir.Value) -> None:
+        self._what = what
+        self.ctx = ctx
+
+    @property
+    def names(self) -> list[str]:
+        assert isinstance(self.ctx.type, Ptr)
+        assert isinstance(self.ctx.type.to, Struct)
+        return self.ctx.type.to.names()
+
+    @property
+    def what(self) -> str:
+        return self._what
+
+    def _attr(self, b: Builder, name: str) -> ir.Value:
+        at = b.field(self.ctx, name)
+        assert at is not None
+        assert isinstance(at.type, Ptr)
+        to = at.type.to
+        if isinstance(to, Ptr) and isinstance(to.to, Struct):
+            return b.load(at, Ptr(to.to, Space.TRUSTED))
+        return b.read(at)
+
+
+class NetfilterHook(Hook):
+    """`netfilter`: the packet as the kernel has it, `ctx.skb`, and where it is, `ctx.state`."""
+
+    __slots__ = ("struct",)
+
+    def __init__(self, decl: ProgramDecl, ktypes: KernelTypes) -> None:
+        super().__init__(decl, ktypes)
+        self.section = "netfilter"
+        self.struct = ktypes.struct("bpf_nf_ctx")
+
+    def _context(self) -> Type:
+        return Ptr(self.struct, Space.CONTEXT)
+
+    def bind(
+        self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
+    ) -> Bound:
+        self._check(names, 1, False, types, "the packet is an attribute of one parameter, as in `ctx.skb`")
+        return {name: TrustedContext("the argument of a netfilter program", params[0]) for name in names}
+
+    def result(self, f: Fn, item: Item | None, node: ast.AST) -> ir.Value | None:
+        if not isinstance(item, Num):
+            return f.b.const(1)
+        if isinstance(item.v, ir.Const) and item.v.value not in (0, 1):
+            f.fail(
+                node,
+                f"a netfilter program can't return {item.v.value}",
+                "return bp.NF.ACCEPT or bp.NF.DROP",
+            )
+        return item.v
+
+
 class LircHook(Hook):
     """`lirc_mode2`: the parameter is the sample."""
 
