@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from . import decl, expr, ir, mapkinds, mapops, text
+from . import decl, expr, ir, mapkinds, mapops, strings, text
 from .convert import describe, far, integer, number, refuse_maybe, store
 from .flow import merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
@@ -315,7 +315,7 @@ def _field_place(f: Fn, target: ast.Attribute) -> Place:
 def _element_place(f: Fn, target: ast.Subscript) -> Place:
     base = mapkinds.as_map(f, f.expr(target.value), target)
     if isinstance(target.slice, ast.Slice):
-        f.fail(target.slice, "slices are not supported", "assign one element, or in a loop")
+        return _slice_place(f, base, target, target.slice)
     if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
         mapops.needs_entries(f, base.obj, target)
         return MapPlace(base.obj, f.expr(target.slice), (), mapops.value_type(f, base.obj))
@@ -332,6 +332,15 @@ def _element_place(f: Fn, target: ast.Subscript) -> Place:
     if isinstance(base, Pointer):
         _writable(f, Ref(base.v), target)
     f.fail(target, f"elements of {describe(base)} can't be assigned to")
+
+
+def _slice_place(f: Fn, base: Item, target: ast.expr, at: ast.Slice) -> Place:
+    refuse_maybe(f, base, target)
+    if not isinstance(base, Ref) or not isinstance(base.type, Array) or at.step is not None:
+        f.fail(target, "only a slice of an array field can be assigned, without a step", "assign one element")
+    _writable(f, base, target)
+    start = f.expr(at.lower) if at.lower is not None else Py(0)
+    return MemoryPlace(strings.part(f, base, start, f.expr(at.upper) if at.upper else None, target))
 
 
 def _writable(f: Fn, ref: Ref, node: ast.AST) -> None:

@@ -9,30 +9,32 @@ from __future__ import annotations
 import ast
 
 from . import ir, text
-from .convert import number, refuse_maybe, resolve
-from .items import Item, Num, Pointer, Py, Ref
+from .convert import far, number, refuse_maybe, resolve
+from .items import Item, Num, Pointer, Py, Ref, TextCall
 from .kinds import output
-from .types import U64, Array, Int, Ptr, Space
+from .types import U64, Array, Chars, Int, Ptr, Space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .scope import Fn
 
-_ADVICE = "the kernel's format has: a width, `<` `>` for the side, `0`, `+`, and d, x, X, c, s"
+_ADVICE = "the kernel's format has: a width, `<` `>` for the side, `0`, `+`, and d, x, X, c, s, sym, ip"
 
 
-class _Line:
-    """The format and the arguments so far."""
+class Line:
+    """The format and the arguments so far; `room` is the most bytes that they can take."""
 
     def __init__(self, f: Fn) -> None:
         self.f = f
         self.format = ""
+        self.room = 0
         self.args: list[ir.Value] = []
 
     def literal(self, value: str, node: ast.AST) -> None:
         if not all(32 <= ord(c) < 127 or c in "\t\n" for c in value):
             self.f.fail(node, "the kernel prints ASCII only", "leave other characters to Python")
         self.format += value.replace("%", "%%")
+        self.room += len(value)
 
     def value(self, item: Item, spec: str, node: ast.expr) -> None:
         f = self.f
@@ -47,10 +49,11 @@ class _Line:
         if text.is_text(item):
             self._text(item, spec, node)
             return
+        if spec in ("sym", "ip"):
+            self._special(item, spec, node)
+            return
         if isinstance(item, Pointer):
-            f.fail(
-                node, "a pointer can't be printed as it is", "print its address, {u64(p):x}, or a field of it"
-            )
+            item, spec = Num(f.b.recast(item.v, U64)), spec or "#x"
         if isinstance(item, Py) and isinstance(item.obj, int) and not isinstance(item.obj, bool):
             try:
                 self.literal(format(int(item.obj), spec), node)
@@ -73,21 +76,51 @@ class _Line:
                 )
             self.format += f"{prefix}%{flags}{width}ll{letter}"
         self.args.append(value)
+        digits = 16 if kind in ("x", "X") else 1 if kind == "c" else 20
+        self.room += max(digits + len(prefix), int(width or 0)) + 1
+
+    def _special(self, item: Item, spec: str, node: ast.expr) -> None:
+        """`{address:sym}`, the kernel's function there; `{field:ip}`, an address of 4 or 16 bytes."""
+        f = self.f
+        if spec == "sym":
+            address = item.v if isinstance(item, Pointer) else number(f, item, node)
+            self.format += "%pS"
+            self.args.append(f.b.recast(address, U64))
+            self.room += 80
+            return
+        size = item.type.size if isinstance(item, Ref) else 0
+        if not isinstance(item, Ref) or size not in (4, 16) or far(item.ptr.type):
+            f.fail(node, "`ip` takes a field of 4 or 16 bytes, such as u8[4]", _ADVICE)
+        f.escape(item)
+        self.format += "%pI4" if size == 4 else "%pI6"
+        self.args.append(item.ptr)
+        self.room += 15 if size == 4 else 39
 
     def _text(self, item: Item, spec: str, node: ast.expr) -> None:
         flags, width, _, _ = self._parse(spec, node, "<>", "s")
         if width and ">" not in spec:
             flags = "-" + flags.replace("-", "")
-        f = self.f
         if isinstance(item, Pointer):
             ptr = item.v
         else:
-            ref = item if isinstance(item, Ref) else text.direct(f, item, node, f"printed {len(self.args)}")
-            f.escape(ref)
-            ptr = ref.ptr
+            ptr = self._ended(item, node)
         assert isinstance(ptr.type, Ptr)
+        self.room += max(ptr.type.to.size if ptr.type.to.size > 1 else text.LONGEST, int(width or 0))
         self.format += f"%{flags}{width}{'pus' if ptr.type.space is Space.USER else 's'}"
         self.args.append(ptr)
+
+    def _ended(self, item: Item, node: ast.expr) -> ir.Value:
+        """The address of the text with a NUL behind it, which a field that is full does not have."""
+        f = self.f
+        if isinstance(item, Ref) and far(item.ptr.type):
+            f.escape(item)
+            return item.ptr
+        size = item.size if isinstance(item, TextCall) else item.type.size if isinstance(item, Ref) else 0
+        if not size or (isinstance(item, TextCall) and item.name == "comm()"):
+            return text.direct(f, item, node, f"printed {len(self.args)}").ptr
+        slot = f.b.local("printed", Chars(size + 1))
+        text.store(f, slot, item, node)
+        return slot
 
     def _parse(self, spec: str, node: ast.expr, aligns: str, kinds: str) -> tuple[str, str, str, str]:
         """Flags, width, type letter and prefix of a format spec."""
@@ -118,7 +151,7 @@ class _Line:
 
 def call(f: Fn, node: ast.Call, name: str) -> Item:
     """`print(…)`, `bp.printf(…)`."""
-    line = _Line(f)
+    line = Line(f)
     separator, end = " ", "\n"
     for kw in node.keywords:
         value = f.expr(kw.value)
@@ -153,7 +186,14 @@ def call(f: Fn, node: ast.Call, name: str) -> Item:
     return Py(None)
 
 
-def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
+def line(f: Fn, node: ast.JoinedStr) -> Line:
+    """An f-string as the kernel's format and arguments."""
+    out = Line(f)
+    _f_string(f, out, node)
+    return out
+
+
+def _f_string(f: Fn, line: Line, node: ast.JoinedStr) -> None:
     for part in node.values:
         if isinstance(part, ast.Constant):
             line.literal(str(part.value), node)
@@ -176,7 +216,7 @@ def _f_string(f: Fn, line: _Line, node: ast.JoinedStr) -> None:
         line.value(item, spec, part.value)
 
 
-def _emit(f: Fn, line: _Line, node: ast.Call, end: str = "\n") -> None:
+def _emit(f: Fn, line: Line, node: ast.Call, end: str = "\n") -> None:
     if output.is_iterator(f):
         output.emit(f, line.format + end, line.args, node)
         return
