@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from probee.isa.insn import ADD as _ADD
+from probee.isa.insn import AND as _AND
 from probee.isa.insn import (
     ATOMIC,
     CMPXCHG,
@@ -14,12 +16,12 @@ from probee.isa.insn import (
     STORE_RELEASE,
     STX,
     XCHG,
-    W as WORD,
 )
-from probee.isa.insn import ADD as _ADD
-from probee.isa.insn import AND as _AND
 from probee.isa.insn import OR as _OR
 from probee.isa.insn import XOR as _XOR
+from probee.isa.insn import (
+    W as WORD,
+)
 from probee.verifier import regions, stack
 from probee.verifier.alu import check_writable, read
 from probee.verifier.errors import Reject

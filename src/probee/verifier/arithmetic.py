@@ -40,6 +40,8 @@ def apply(op: int, is32: bool, a: Num, b: Num) -> Num:
     """`a` op `b`, with `op` as in `isa.insn` (ADD … XOR, NEG). Operations Linux doesn't track give an
     unknown number.
     """
+    if a.known and b.known and op in _CONCRETE:
+        return const(_concrete(op, is32, a.value, b.value))
     key = (op, is32, a, b)
     done = _results.get(key)
     if done is None:
@@ -47,6 +49,25 @@ def apply(op: int, is32: bool, a: Num, b: Num) -> Num:
             _results.clear()
         done = _results[key] = _compute(op, is32, a, b)
     return done
+
+
+_CONCRETE = {ADD, SUB, MUL, AND, OR, XOR}
+
+
+def _concrete(op: int, is32: bool, a: int, b: int) -> int:
+    if op == ADD:
+        value = a + b
+    elif op == SUB:
+        value = a - b
+    elif op == AND:
+        value = a & b
+    elif op == OR:
+        value = a | b
+    elif op == XOR:
+        value = a ^ b
+    else:
+        value = a * b
+    return value & U32 if is32 else value
 
 
 def _compute(op: int, is32: bool, a: Num, b: Num) -> Num:

@@ -13,8 +13,10 @@ from probee.verifier.alu import read
 from probee.verifier.errors import Reject, Unsupported
 from probee.verifier.precision import mark_precise
 from probee.verifier.program import SLEEPABLE, STRICT_ALIGNMENT, TEST_STATE_FREQ
+from probee.verifier.return_rules import return_rule
 from probee.verifier.scalars import Num
 from probee.verifier.state import ALLOC, BASE, BTF_ID, MAP_VALUE, SCALAR, Reg, State, type_name
+from probee.verifier.typed_context import Target, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +67,23 @@ class Context:
         self.exception_callback = -1
         self.async_callbacks: set[int] = set()
         self._records: dict[int, fields.Record] = {}
-        self._writes_packet = False
+        self.target: Target | None = None
+        self.returns_pointer = False
         self.probe_loads: set[int] = set()
+
+    def find_target(self) -> None:
+        """What a typed program is attached to.
+
+        Raises:
+            Reject: it can't be attached there.
+        """
+        program = self.program
+        if self.kind not in ("tracing", "lsm", "struct_ops") or self.kernel_btf is None:
+            return
+        found = target_of(program, self.kernel_btf)
+        if isinstance(found, str):
+            raise Reject(found, 0)
+        self.target = found
 
     def learn_functions(self) -> None:
         """Which function of the program's types each subprogram is."""
@@ -320,7 +337,12 @@ class Context:
     # Results
 
     def retval_range(self) -> tuple[int, int] | None:
-        return None
+        """The range of the traced LSM hook's result, where it is known."""
+        if self.kind != "lsm" or self.attach != "lsm_mac":
+            return None
+        hook = self.target.name if self.target is not None else ""
+        rule = return_rule(self.kind, self.attach, hook=hook, kernel=self.kernel)
+        return (rule.low, rule.high) if rule.checked else None
 
     def check_set_retval(self) -> None:
         """Only LSM programs of void hooks mustn't; these can't be told from here."""
@@ -334,16 +356,6 @@ class Context:
         from probee.verifier import results
 
         results.check(self, w)
-
-    def scalar_result(self, w: Walk, number: int, low: int, high: int, where: str) -> None:
-        """R`number` is a number from `low` to `high`."""
-        reg = read(w.regs, number)
-        if reg.type != SCALAR:
-            raise Reject(f"{where} the register R{number} is not a known value ({type_name(reg.type)})")
-        mark_precise(w, number)
-        num: Num = reg.num
-        if not (low <= num.smin and num.smax <= high):
-            raise Reject(callbacks.out_of_range(num, where, low, high, f"R{number}"))
 
 
 def _cpus() -> int:

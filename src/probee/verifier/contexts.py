@@ -76,8 +76,8 @@ def _reg(context: Context, w: Walk, found: context_rules.Access) -> Reg:
     id = w.new_id() if null else 0
     if kind in _KINDS:
         return pointer(_KINDS[kind] | null, id=id)
-    if kind.startswith("btf:"):
-        btf, type_id = context.kernel_type(kind[4:])
+    if kind == "btf":
+        btf, type_id = context.kernel_type(found.name)
         return pointer(
             BTF_ID | null | (TRUSTED if found.trusted else 0), btf=btf, btf_id=type_id, id=id
         )

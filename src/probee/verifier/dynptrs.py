@@ -5,6 +5,7 @@ from __future__ import annotations
 from probee.verifier import stack
 from probee.verifier.access import access
 from probee.verifier.errors import Reject, Unsupported
+from probee.verifier.state import _KINDS as KINDS
 from probee.verifier.state import (
     DYN,
     DYNPTR,
@@ -16,7 +17,6 @@ from probee.verifier.state import (
     Slot,
     pointer,
 )
-from probee.verifier.state import _KINDS as KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

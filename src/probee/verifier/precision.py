@@ -80,6 +80,16 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
     changed = False
     if masks.empty:
         return False
+    traced = state.traced
+    here = (len(state.history), last)
+    wanted = (masks.frame, *masks.regs, *masks.slots)
+    known = traced.get(here)
+    if known is None:
+        traced[here] = {wanted}
+    elif wanted in known:
+        return False
+    else:
+        known.add(wanted)
     while True:
         if last < 0:
             if not masks.frame and not masks.slots[0] and not masks.regs[0] & ~_ARGS:
@@ -104,6 +114,10 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
                     return True
             if masks.empty:
                 return changed
+            if current is state and (left, index) in traced and following >= 0:
+                # The rest of the way was gone before, looking for the same.
+                if (masks.frame, *masks.regs, *masks.slots) in traced[left, index]:
+                    return changed
             following = index
             if index == current.first_insn and (not left or (left == 1 and history[0][0] == index)):
                 break

@@ -460,6 +460,7 @@ def visited(w: Walk, index: int) -> bool:
     state.first_insn = index
     state.depth = new.depth
     state.history = []
+    state.traced = {}
     return False
 
 

@@ -126,7 +126,10 @@ def sync(
         return done
     state = from_bits(*fields)
     for _ in range(3):
+        before = state
         state = _between_widths(*_between_signs64(*_between_signs32(*state)))
+        if state == before:
+            break
     state = from_bits(*_to_bits(*state))
     if len(_synced) > _MANY:
         _synced.clear()

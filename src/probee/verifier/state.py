@@ -329,7 +329,7 @@ class State:
         "parent",
         "preempt",
         "rcu",
-        "trail",
+        "traced",
     )
 
     def __init__(self) -> None:
@@ -356,7 +356,7 @@ class State:
         self.cleaned = False
         self.backedges: list[State] = []
         self.equal_to: State | None = None
-        self.trail: tuple[object, ...] | None = None
+        self.traced: dict[tuple[int, int], set[tuple[int, ...]]] = {}
 
     def copy(self) -> State:
         new = _new(State)
@@ -383,7 +383,7 @@ class State:
         new.cleaned = False
         new.backedges = []
         new.equal_to = None
-        new.trail = self.trail
+        new.traced = {place: set(masks) for place, masks in self.traced.items()}
         return new
 
 

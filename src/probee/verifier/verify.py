@@ -36,6 +36,7 @@ def verify(
     walk: Walk | None = None
     try:
         context = Context(program, graph, _version(kernel), kernel_btf)
+        context.find_target()
         checks.check_instructions(program)
         flowgraph.find_subprograms(graph)
         context.learn_functions()
