@@ -197,6 +197,7 @@ def push(w: Walk, index: int, subprog: int, kind: str, args: object) -> None:
 
 def _push_async(w: Walk, index: int, subprog: int, kind: str) -> None:
     """A callback that runs later, with nothing held and a stack of its own."""
+    w.context.async_callbacks.add(subprog)
     start = w.graph.subprogs[subprog].start
     state = State()
     state.parent = w.state.parent

@@ -223,6 +223,20 @@ def check_size(
     return num.umax
 
 
+def check_kfunc_size(w: Walk, number: int) -> None:
+    """Like `check_size`, for memory that a kernel function both reads and writes."""
+    reg = w.regs[number - 1]
+    if reg.type & MAYBE_NULL:
+        from probee.verifier.jumps import not_null
+
+        w.regs[number - 1] = not_null(w, reg)
+    try:
+        check_size(w, number, write=False, zero_allowed=True, raw=None)
+        check_size(w, number, write=True, zero_allowed=True, raw=None)
+    finally:
+        w.regs[number - 1] = reg
+
+
 def check_type(w: Walk, number: int, kind: str, nullable: bool, readonly: bool, args: Arguments | None) -> None:
     """The register's type is one that the kind of argument takes.
 

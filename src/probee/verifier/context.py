@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probee.btf.kinds import DECL_TAG
 from probee.btf.kinds import FUNC as BTF_FUNC
 from probee.btf.kinds import STRUCT
 from probee.isa.helpers import BY_ID, Prototype
@@ -69,6 +70,7 @@ class Context:
         self._records: dict[int, fields.Record] = {}
         self.target: Target | None = None
         self.returns_pointer = False
+        self.uneliminated = -1
         self.probe_loads: set[int] = set()
 
     def find_target(self) -> None:
@@ -350,6 +352,34 @@ class Context:
     def check_get_func_ip(self) -> None:
         if self.kind == "tracing" and self.attach not in ("trace_fentry", "trace_fexit", "modify_return"):
             raise Reject("func bpf_get_func_ip#173 supported only for fentry/fexit/fsession/fmod_ret programs")
+
+    def find_exception_callback(self) -> None:
+        """The function that the tag `exception_callback:NAME` on the main function names.
+
+        Raises:
+            Reject: there are several, or none of that name.
+        """
+        btf, main = self.program.btf, self.functions.get(0)
+        if btf is None or main is None:
+            return
+        names = [
+            tag.name.partition(":")[2]
+            for tag in btf.own_types(DECL_TAG)
+            if tag.type == main and tag.name.startswith("exception_callback:")
+        ]
+        if len(names) > 1:
+            raise Reject("multiple exception callback tags for main subprog", 0)
+        for name in names:
+            for number, id in self.functions.items():
+                if btf.type(id).name == name:
+                    if not self.is_global(number):
+                        raise Reject(f"exception callback '{name}' must be a global function", 0)
+                    self.exception_callback = number
+                    sub = self.graph.subprogs[number]
+                    sub.is_callback = sub.is_exception_callback = True
+                    self.async_callbacks.add(number)
+                    return
+            raise Reject(f"exception callback '{name}' could not be found in BTF", 0)
 
     def check_return(self, w: Walk) -> None:
         """The result at the program's (or a function's) end."""

@@ -56,7 +56,7 @@ def mark(w: Walk, reg: Reg, kind: str, ref: int = 0, clone: Reg | None = None) -
         frame.stack[number] = Slot(KINDS[DYN], item)
 
 
-def _main(w: Walk, reg: Reg) -> Reg | None:
+def main_of(w: Walk, reg: Reg) -> Reg | None:
     """The dynptr that the register points to (on the stack) or is."""
     if reg.type & 0xFF == DYNPTR:
         return reg
@@ -111,7 +111,7 @@ def check_argument(
         raise Reject(f"{reject.message}\nExpected an initialized dynptr as arg #{number - 1}") from None
     if not good:
         raise Reject(f"Expected an initialized dynptr as arg #{number - 1}")
-    main = _main(w, reg)
+    main = main_of(w, reg)
     assert main is not None and main.detail is not None
     if wanted and main.detail[0] != wanted:
         raise Reject(f"Expected a dynptr of type {wanted} as arg #{number - 1}")
@@ -123,12 +123,12 @@ def _reads_only(kind: str) -> bool:
 
 def identity(w: Walk, reg: Reg) -> tuple[int, int]:
     """(id, reference) of a dynptr, for the slices made of it."""
-    main = _main(w, reg)
+    main = main_of(w, reg)
     return (main.id, main.ref) if main is not None else (0, 0)
 
 
 def kind(w: Walk, reg: Reg) -> str:
-    main = _main(w, reg)
+    main = main_of(w, reg)
     return str(main.detail[0]) if main is not None and main.detail else ""
 
 

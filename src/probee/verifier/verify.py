@@ -40,6 +40,7 @@ def verify(
         checks.check_instructions(program)
         flowgraph.find_subprograms(graph)
         context.learn_functions()
+        context.find_exception_callback()
         functions.check_declared(context)
         flowgraph.check_subprograms(graph)
         walk = Walk(context, graph)
@@ -49,6 +50,11 @@ def verify(
             walk.log = Log(walk, log_level)
         prepare(walk)
         functions.walk_all(walk)
+        if context.uneliminated >= 0:
+            if walk.seen_insns[context.uneliminated]:
+                raise Reject(
+                    "invalid kernel function call not eliminated in verifier pass", context.uneliminated
+                )
         verdict = Verdict(ACCEPT)
     except Stop as stop:
         index = stop.index if stop.index >= 0 or walk is None else walk.index
