@@ -5,8 +5,8 @@ Run as root: `python bench/machine.py [--json] [--ubpf LIBUBPF.so]`. Each progra
 BPF_PROG_TEST_RUN and many times in the machine's native code, in turns; the best round of each counts, since
 all that a busy machine does is to add. The reach: verified native code 0.95 times the kernel's time in the
 geometric mean, checked 1.6 times, 0.7 times that of uBPF's native code; 8 million instructions a second in
-the interpreter; 10 ms to make native code of 20 instructions, 1 ms from the cache. The exit code is 1 if one is
-missed.
+the interpreter; 10 ms to make native code of 20 instructions, 1 ms from the cache. The exit code is 1 if one
+is missed.
 """
 
 from __future__ import annotations

@@ -63,16 +63,15 @@ declare i16 @llvm.bswap.i16(i16)
 declare i32 @llvm.bswap.i32(i32)
 declare i64 @llvm.bswap.i64(i64)
 declare void @llvm.memset.inline.p0.i64(ptr, i8, i64 immarg, i1 immarg)
+declare i64 @llvm.cttz.i64(i64, i1 immarg)
+declare i64 @llvm.ctlz.i64(i64, i1 immarg)
 declare i1 @llvm.expect.i1(i1, i1)
 attributes #0 = { nounwind "no-builtins" }
 attributes #1 = { nounwind noinline cold "no-builtins" }
 !0 = !{}
-!1 = distinct !{!1}
-!2 = distinct !{!2, !1}
-!3 = !{!2}
 """
 
-# Whether an access is allowed that the quick test was not sure of: 0 no, 1 yes, 2 reads 0 and writes nothing.
+# Whether an access is allowed: 0 no, 1 yes, 2 reads 0 and writes nothing.
 _SLOW = f"""
 define internal i64 @slow(ptr %s, i64 %address, i64 %size, i64 %write) #1 {{
   %shadow_at = getelementptr i8, ptr %s, i64 {8 * SHADOW}
@@ -102,7 +101,9 @@ look:
   %full = icmp eq i8 %n0, 8
   %more = icmp uge i64 %n1w, %need1
   %both = and i1 %full, %more
-  %fine = and i1 %spans, %both
+  %n0w = zext i8 %n0 to i64
+  %within = icmp uge i64 %n0w, %need
+  %fine = select i1 %spans, i1 %both, i1 %within
   br i1 %fine, label %yes, label %ask
 yes:
   ret i64 1
@@ -121,6 +122,74 @@ ask:
 """
 
 
+# The same, and where around the address the same holds for 8 bytes from each byte on: from the second number
+# on, as many bytes as the third says. Words of shadow bytes are compared, to 4 KiB ahead and 256 bytes back.
+_SPAN = f"""
+define internal {{i64, i64, i64}} @span(ptr %s, i64 %address, i64 %size, i64 %write) #1 {{
+  %answer = call i64 @slow(ptr %s, i64 %address, i64 %size, i64 %write)
+  %yes = icmp eq i64 %answer, 1
+  br i1 %yes, label %look, label %single
+single:
+  %one = insertvalue {{i64, i64, i64}} {{i64 0, i64 0, i64 0}}, i64 %answer, 0
+  ret {{i64, i64, i64}} %one
+look:
+  %shadow_at = getelementptr i8, ptr %s, i64 {8 * SHADOW}
+  %shadow = load ptr, ptr %shadow_at
+  %g = lshr i64 %address, 3
+  %here = getelementptr i8, ptr %shadow, i64 %g
+  %byte = load i8, ptr %here
+  %shift = shl i64 %write, 2
+  %shift8 = trunc i64 %shift to i8
+  %high = lshr i8 %byte, %shift8
+  %count = and i8 %high, 15
+  %full = icmp eq i8 %count, 8
+  br i1 %full, label %scan, label %single
+scan:
+  %wide = zext i8 %byte to i64
+  %pattern = mul i64 %wide, {0x0101010101010101}
+  br label %ahead
+ahead:
+  %n = phi i64 [0, %scan], [%n8, %ahead]
+  %np = getelementptr i8, ptr %here, i64 %n
+  %nw = load i64, ptr %np, align 1
+  %nx = xor i64 %nw, %pattern
+  %same = icmp eq i64 %nx, 0
+  %n8 = add i64 %n, 8
+  %near = icmp ult i64 %n8, 512
+  %more = and i1 %same, %near
+  br i1 %more, label %ahead, label %ahead_end
+ahead_end:
+  %zeros = call i64 @llvm.cttz.i64(i64 %nx, i1 false)
+  %bytes = lshr i64 %zeros, 3
+  %forward = add i64 %n, %bytes
+  br label %back
+back:
+  %m = phi i64 [0, %ahead_end], [%m8, %back]
+  %m8 = add i64 %m, 8
+  %mi = sub i64 0, %m8
+  %mp = getelementptr i8, ptr %here, i64 %mi
+  %mw = load i64, ptr %mp, align 1
+  %mx = xor i64 %mw, %pattern
+  %msame = icmp eq i64 %mx, 0
+  %mnear = icmp ult i64 %m8, 32
+  %mmore = and i1 %msame, %mnear
+  br i1 %mmore, label %back, label %back_end
+back_end:
+  %mzeros = call i64 @llvm.ctlz.i64(i64 %mx, i1 false)
+  %mbytes = lshr i64 %mzeros, 3
+  %backward = add i64 %m, %mbytes
+  %first = sub i64 %g, %backward
+  %low = shl i64 %first, 3
+  %granules = add i64 %forward, %backward
+  %length = shl i64 %granules, 3
+  %limit = sub i64 %length, 7
+  %pair = insertvalue {{i64, i64, i64}} {{i64 1, i64 0, i64 0}}, i64 %low, 1
+  %triple = insertvalue {{i64, i64, i64}} %pair, i64 %limit, 2
+  ret {{i64, i64, i64}} %triple
+}}
+"""
+
+
 def module_text(code: Code, *, checked: bool, budget: bool, layouts: Mapping[int, Layout]) -> str:
     """The module of a program. `checked` tests every access; `budget` counts instructions. `layouts` are
     those of maps, by their addresses.
@@ -128,7 +197,7 @@ def module_text(code: Code, *, checked: bool, budget: bool, layouts: Mapping[int
     soft = any(op.kind == "cast" for op in code.ops.values())  # pages of an arena may be absent
     parts = []
     if checked or soft or code.probe_loads:
-        parts.append(_SLOW)
+        parts += [_SLOW, _SPAN]
     called = {op.target for op in code.ops.values() if op.kind == "local"}
     by_address = {op.target for op in code.ops.values() if op.kind == "lddw"} | {0}
     if any(op.kind == "callx" for op in code.ops.values()):
@@ -269,11 +338,11 @@ class _FunctionText:
             self.put(f"store i64 {self.field_value(BUDGET)}, ptr %left")
         at = self.field(MEM)
         self.put(f"%mem = load ptr, ptr {at}, !invariant.load !0")
-        if self.checked or self.code.probe_loads:
-            at = self.field(SHADOW)
-            self.put(f"%shadow = load ptr, ptr {at}, !invariant.load !0")
-            at = self.field(SIZE)
-            self.put(f"%size = load i64, ptr {at}, !invariant.load !0")
+        for register, write in self._spans():
+            self.put(f"%low{register}{write} = alloca i64")
+            self.put(f"%limit{register}{write} = alloca i64")
+            self.put(f"store i64 0, ptr %low{register}{write}")
+        self._forget()
         frames = self.frames
         if self.has_calls or (frames.used and not self.private):
             at = self.field(SP)
@@ -557,29 +626,42 @@ class _FunctionText:
         if op.off:
             address = self.new(f"add i64 {address}, {op.off}")
         if self.checked or op.pc in self.code.probe_loads:
-            self._check(op, address, write=write, soft=soft)
+            self._check(op, address, register=register, write=write, soft=soft)
         return self.new(f"getelementptr i8, ptr %mem, i64 {address}")
 
-    def _check(self, op: Op, address: str, *, write: bool, soft: str) -> None:
-        start = self.new(f"sub i64 {address}, {BASE}")
-        inside = self.new(f"icmp ult i64 {start}, %size")
-        look, slow, fine = self.label("look"), self.label("slow"), self.label("fine")
+    def _spans(self) -> list[tuple[int, int]]:
+        """The registers that accesses go by, and whether they write: each keeps in mind where it may."""
+        if not (self.checked or self.code.probe_loads):
+            return []
+        found = set()
+        for op in self.function.ops.values():
+            if op.kind in ("load", "acquire"):
+                found.add((op.src, 0))
+            elif op.kind in ("store", "release", "atomic"):
+                found.add((op.dst, 1))
+        return sorted(found)
+
+    def _forget(self) -> None:
+        """What was allowed may not be after a call."""
+        for register, write in self._spans():
+            self.put(f"store i64 0, ptr %limit{register}{write}")
+
+    def _check(self, op: Op, address: str, *, register: int, write: bool, soft: str) -> None:
+        name = f"{register}{int(write)}"
+        low = self.new(f"load i64, ptr %low{name}")
+        limit = self.new(f"load i64, ptr %limit{name}")
+        distance = self.new(f"sub i64 {address}, {low}")
+        inside = self.new(f"icmp ult i64 {distance}, {limit}")
         inside = self.new(f"call i1 @llvm.expect.i1(i1 {inside}, i1 true)")
-        self.put(f"br i1 {inside}, label %{look}, label %{slow}")
-        self.place(look)
-        granule = self.new(f"lshr i64 {address}, 3")
-        at = self.new(f"getelementptr i8, ptr %shadow, i64 {granule}")
-        byte = self.new(f"load i8, ptr {at}, !alias.scope !3")
-        count = self.new(f"lshr i8 {byte}, 4") if write else self.new(f"and i8 {byte}, 15")
-        low = self.new(f"trunc i64 {address} to i8")
-        low = self.new(f"and i8 {low}, 7")
-        need = self.new(f"add i8 {low}, {op.size}")
-        enough = self.new(f"icmp uge i8 {count}, {need}")
-        enough = self.new(f"call i1 @llvm.expect.i1(i1 {enough}, i1 true)")
-        self.put(f"br i1 {enough}, label %{fine}, label %{slow}")
+        slow, fine = self.label("slow"), self.label("fine")
+        self.put(f"br i1 {inside}, label %{fine}, label %{slow}")
         self.place(slow)
         self.put(f"store i64 {op.pc}, ptr {self.field(PC)}")
-        answer = self.new(f"call i64 @slow(ptr %s, i64 {address}, i64 {op.size}, i64 {int(write)})")
+        arguments = f"ptr %s, i64 {address}, i64 {op.size}, i64 {int(write)}"
+        triple = self.new(f"call {{i64, i64, i64}} @span({arguments})")
+        answer, low, limit = (self.new(f"extractvalue {{i64, i64, i64}} {triple}, {n}") for n in range(3))
+        self.put(f"store i64 {low}, ptr %low{name}")
+        self.put(f"store i64 {limit}, ptr %limit{name}")
         bad = self.label("bad")
         self.put(f"switch i64 {answer}, label %{bad} [i64 1, label %{fine} i64 2, label %{soft}]")
         self.place(bad)
@@ -621,7 +703,7 @@ class _FunctionText:
                 value = self.new(f"trunc i64 {value} to {kind}")
         order = " atomic" if op.kind == "release" else ""
         tail = f" release, align {op.size}" if op.kind == "release" else ", align 1"
-        self.put(f"store{order} {kind} {value}, ptr {pointer}{tail}, !noalias !3")
+        self.put(f"store{order} {kind} {value}, ptr {pointer}{tail}")
         if used:
             self.put(f"br label %{done}")
             self.place(done)
@@ -673,6 +755,7 @@ class _FunctionText:
         if self.budget:
             self.put(f"store i64 {self.field_value(BUDGET)}, ptr %left")
         self._result(value)
+        self._forget()
 
     def _result(self, value: str) -> None:
         self.set(0, value)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .maps import Layout
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
-FORMAT = 3  # of the code made here: a number of its own for each change of jit_text's output
+FORMAT = 4  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
