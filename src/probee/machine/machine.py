@@ -179,9 +179,13 @@ class Machine(Firing):
     def helper(self, name: str, function: Callable[..., Any] | None) -> None:
         """Let `function` stand for a helper or kernel function: a mock; None takes it away.
 
-        It gets the arguments as unsigned numbers and returns r0 (None is 0).
+        It gets the arguments as unsigned numbers, as many as it takes, and returns r0 (None is 0).
         """
-        self.services.mock(name, function)
+        if function is None:
+            self.services.mock(name, None)
+            return
+        mock, most = function, _takes(function)
+        self.services.mock(name, lambda *args: mock(*args[:most]))
 
     # ---- running
 
@@ -338,3 +342,16 @@ class Machine(Firing):
 
     def __repr__(self) -> str:
         return f"<machine: {', '.join(self.programs) or 'no programs'}{' (closed)' if self.closed else ''}>"
+
+
+def _takes(function: Callable[..., Any]) -> int:
+    """How many arguments by position a function takes, 5 at most."""
+    from inspect import Parameter, signature
+
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 5
+    if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters):
+        return 5
+    return sum(p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for p in parameters)

@@ -52,6 +52,7 @@ _GET_CURRENT_TASK_BTF = 158
 
 # Helpers that call back: the register of the function; that of what they hand on, and where it arrives.
 _CALLBACKS = {164: (2, 3, 4), 180: (3, 4, 3), 181: (2, 3, 2), 209: (2, 3, 2)}
+_NO_REGISTERS = (None,) * 5  # 11 to 15, which broken code may name
 _State = tuple[tuple[str, int, int] | None, ...]  # r0 to r10: what, in which function, offset
 _Slots = dict[int, tuple[str, int, int]]
 
@@ -122,7 +123,7 @@ class _Flow:
         return state[0][self.insns[index].src] if state else None
 
     def run(self) -> None:
-        entry: list[tuple[str, int, int] | None] = [None] * 11
+        entry: list[tuple[str, int, int] | None] = [None] * 16
         entry[1] = (_CTX, 0, 0)
         entry[10] = (_STACK, 0, 0)
         todo: list[tuple[int, int, _State, _Slots]] = [(0, 0, tuple(entry), {})]
@@ -204,14 +205,14 @@ class _Flow:
             out = [(pc + 1, function, after, slots)]
             if insn.opcode == CALL_IMM and insn.src == PSEUDO_CALL:
                 start = pc + insn.imm + 1
-                entry = (None, *state[1:6], None, None, None, None, (_STACK, start, 0))
+                entry = (None, *state[1:6], None, None, None, None, (_STACK, start, 0), *_NO_REGISTERS)
                 out.append((start, start, entry, {}))
             elif insn.opcode == CALL_IMM and not insn.src and insn.imm in _CALLBACKS:
                 register, handed, arrives = _CALLBACKS[insn.imm]
                 callback = state[register]
                 if callback is not None and callback[0] == _FUNCTION:
                     start = callback[1]
-                    first: list[tuple[str, int, int] | None] = [None] * 11
+                    first: list[tuple[str, int, int] | None] = [None] * 16
                     first[arrives] = state[handed]
                     first[10] = (_STACK, start, 0)
                     out.append((start, start, tuple(first), {}))
@@ -223,8 +224,6 @@ class _Flow:
 
 
 def _put(state: _State, register: int, held: tuple[str, int, int] | None) -> _State:
-    if register > 10:
-        return state
     return (*state[:register], held, *state[register + 1 :])
 
 
