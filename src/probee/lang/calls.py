@@ -70,7 +70,7 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
     if isinstance(obj, builtins.Builtin):
         handler = _BUILTINS.get(obj.name)
         if handler is None:
-            f.fail(node, f"bp.{obj.name} can't be called here")
+            f.fail(node, f"bp.{obj.name}() can't stand here", obj.__doc__ or "")
         return handler(f, node)
     if isinstance(obj, decl.ProgramDecl):
         f.fail(

@@ -286,7 +286,7 @@ def _list_of(f: Fn, node: ast.Call) -> Rounds:
         f.fail(
             node.args[3],
             "how many items there are at most is a constant",
-            "the kernel runs only what surely ends",
+            "write a number, for example 100",
         )
     refuse_maybe(f, head, node.args[1])
     value = head.v if isinstance(head, Pointer) else head.ptr if isinstance(head, Ref) else None
