@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from ..kernel.maps import PERF_EVENT_ARRAY, RINGBUF, _class_for, _facts
-from ..kernel.perf_array import PerfEventArray
+from ..kernel.maps import PERF_EVENT_ARRAY, RINGBUF, _facts
 from ..kernel.reader import BATCH
 from ..kernel.ringbuf import RingBuf
 from .maps import Map
 from .maps.calls import MapCalls
+from .maps.python import MachinePerfEventArray, class_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,17 +47,6 @@ class MachineRingBuf(RingBuf):
         return None if self.closed else self._take(BATCH)
 
 
-class MachinePerfEventArray(PerfEventArray):
-    """A perf event array of the machine: `consume` gives what programs wrote."""
-
-    __slots__ = ("output",)
-    output: Any  # the machine's map
-
-    def consume(self, limit: int = 1 << 62) -> list[bytes]:
-        """The records that are there, as bytes."""
-        return [data for _, data in self.output.take(limit)]
-
-
 def face(
     spec: MapSpec, m: Map, fd: int, calls: MapCalls, codecs: Codecs | None, more: Callable[[], bool]
 ) -> Any:
@@ -72,6 +61,6 @@ def face(
         return ring
     if m.type == PERF_EVENT_ARRAY:
         array = MachinePerfEventArray(fd, kernel=kernel, **facts)
-        array.output = m
+        array.output, array.more = m, more
         return array
-    return _class_for(m.type)(fd, kernel=kernel, **facts)
+    return class_for(m.type)(fd, kernel=kernel, **facts)

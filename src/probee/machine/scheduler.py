@@ -57,11 +57,14 @@ class Interleaving:
         self.results: dict[int, int] = {}
 
     def add(self, cpu: int, code: Code, *args: int, context: Any = None) -> None:
-        """Start a program on a CPU. Raises ValueError if one was started there."""
+        """Start a program on a CPU, with a context or with numbers. Raises ValueError if one was started
+        there."""
         if cpu in self._running:
             raise ValueError(f"CPU {cpu} has a program to run")
         found = self.machine.cpu(cpu)
-        found.context = context
+        self.machine.enter(found, context)
+        if context is not None and not args:
+            args = (context.address,)
         found.left = found.budget
         found.tail_calls = 0
         found.parallel = True
@@ -84,6 +87,8 @@ class Interleaving:
 
     def _end(self, running: _Running) -> None:
         cpu = running.cpu
+        if cpu.context is not None:
+            self.machine.contexts.pop(cpu.context.address, None)
         cpu.parallel, cpu.code, cpu.depth, cpu.context = False, None, 0, None
 
     def _next(self) -> _Running:

@@ -107,6 +107,10 @@ class Services:
         self.timers = Timers(self.memory, self.clock, self.cpu)
         self.syscalls.resolvers["task"] = self.tasks.by_pid.get
         self.syscalls.resolvers["cgroup"] = self.tasks.cgroup_by_id
+        self.syscalls.resolvers["task_at"] = self.tasks.task_at
+        self.syscalls.resolvers["cgroup_at"] = self.tasks.cgroup_at
+        self.syscalls.resolvers["socket_at"] = lambda address: self.sockets.at(address)
+        self.syscalls.paths["cgroup"] = self.tasks.cgroup
 
     # ---- for machines
 

@@ -46,8 +46,8 @@ class Facts:
 class MapCalls:
     """Descriptors and ids of a machine's objects, and the commands on its maps.
 
-    `resolvers` say what else numbers stand for, by kind: devices by index, tasks by pid, sockets. The kinds
-    "map" and "prog" are descriptors given by `register`.
+    `paths` find objects by path, and `resolvers` say what else numbers stand for, by kind: devices by
+    index, tasks by pid, sockets. The kinds "map" and "prog" are descriptors given by `register`.
     """
 
     def __init__(self, home: Home) -> None:
@@ -56,6 +56,8 @@ class MapCalls:
         self._ids = count(1)
         self.open: dict[int, tuple[str, Any]] = {}
         self.resolvers: dict[str, Callable[[int], Any]] = {"device": lambda index: index or None}
+        self.paths: dict[str, Callable[[str], Any]] = {}
+        self._descriptors: dict[tuple[str, int], int] = {}
         home.resolve = self.resolve
 
     # Objects.
@@ -76,15 +78,33 @@ class MapCalls:
         resolver = self.resolvers.get(kind)
         return resolver(fd) if resolver is not None else None
 
+    def resolve_path(self, kind: str, path: str) -> Any:
+        """The object of a kind at a path, None if there is none."""
+        resolver = self.paths.get(kind)
+        return None if resolver is None else resolver(path)
+
+    def descriptor_of(self, kind: str, item: Any) -> int:
+        """A descriptor of an object, the same one each time."""
+        known = self._descriptors.get((kind, id(item)))
+        if known is not None and self.open.get(known) == (kind, item):
+            return known
+        fd = self._descriptors[kind, id(item)] = self.register(kind, item)
+        return fd
+
+    def map_fd(self, id: int) -> int:
+        """A new descriptor of the map with an id, -1 if there is none."""
+        for kind, item in list(self.open.values()):
+            if kind == "map" and item.id == id:
+                return self.register("map", item)
+        return -1
+
     def close(self, fd: int) -> None:
         if self.open.pop(fd, None) is None:
             refuse(errno.EBADF)
 
     def fd_by_id(self, command: int, id: int, flags: int = 0) -> int:
-        for kind, item in list(self.open.values()):
-            if kind == "map" and item.id == id:
-                return self.register("map", item)
-        return refuse(errno.ENOENT)
+        fd = self.map_fd(id)
+        return fd if fd >= 0 else refuse(errno.ENOENT)
 
     def find_map(self, fd: int) -> Map:
         found = self.open.get(fd)
