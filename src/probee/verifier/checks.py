@@ -25,6 +25,7 @@ from probee.verifier.errors import Reject
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from probee.isa.insn import Insn
+    from probee.verifier.context import Context
     from probee.verifier.program import Program
 
 MAX_INSNS = 1_000_000
@@ -111,6 +112,36 @@ def _wide(program: Program, index: int, insn: Insn) -> None:
             raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
         if info.type == 2 and offset >= info.value_size:
             raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
+
+
+_TRACING = {"kprobe", "tracepoint", "perf_event", "raw_tracepoint", "raw_tracepoint_writable"}
+_SLEEPABLE_MAPS = {1, 2, 5, 6, 9, 10, 12, 13, 22, 23, 24, 27, 28, 29, 31, 32, 33, 34}
+
+
+def check_maps(context: Context) -> None:
+    """Maps with special fields aren't for all programs, nor all maps for sleepable ones.
+
+    Raises:
+        Reject: the program can't have one of its maps.
+    """
+    tracing = context.kind in _TRACING
+    for index, info in sorted(context.program.map_refs.items()):
+        record = context.record(info)
+        if record.has("list_head", "rb_root") and tracing:
+            raise Reject("tracing progs cannot use bpf_{list_head,rb_root} yet", index)
+        if record.has("spin_lock", "res_spin_lock"):
+            if context.kind == "socket_filter":
+                raise Reject("socket filter progs cannot use bpf_spin_lock yet", index)
+            if tracing:
+                raise Reject("tracing progs cannot use bpf_spin_lock yet", index)
+        if record.has("timer") and tracing:
+            raise Reject("tracing progs cannot use bpf_timer yet", index)
+        if record.has("wq") and tracing:
+            raise Reject("tracing progs cannot use bpf_wq yet", index)
+        if context.sleepable and info.type not in _SLEEPABLE_MAPS:
+            raise Reject(
+                "Sleepable programs can only use array, hash, ringbuf and local storage maps", index
+            )
 
 
 __all__ = ["LD", "check_instructions", "known_opcode"]

@@ -56,7 +56,7 @@ def access(
         from probee.verifier import typed_arguments
 
         return typed_arguments.access(context, w, off, size, write=write)
-    if not context.kind or context.kind not in context_rules.CONTEXTS:
+    if not context.kind or context.kind not in context_rules._RULES:
         raise Unsupported(f"contexts of program type {context.program.prog_type}")
     found = context_rules.access(
         context.kind, context.attach, off, size, write=write, signed=signed, kernel=context.kernel

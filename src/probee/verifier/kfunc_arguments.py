@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 # Registers that stand for structs of the kernel though they aren't BTF pointers.
 AS_STRUCT = {SOCKET: "sock", SOCK_COMMON: "sock_common", TCP_SOCK: "tcp_sock", MAP_PTR: "bpf_map"}
-_NO_CAST = {("bpf_cpumask", "cpumask"), ("nf_conn___init", "nf_conn")}
 _UNSAFE = MAYBE_NULL | UNTRUSTED | USER | PERCPU | RCU
 _LIST_NODE = {"bpf_list_push_front_impl", "bpf_list_push_back_impl"}
 
@@ -298,17 +297,27 @@ def _dynptr(w: Walk, given: Given, number: int, reg: Reg, name: str) -> None:
 
 def _map(w: Walk, given: Given, at: int, reg: Reg) -> bool:
     number = at + 1
-    if reg.map is None:
+    base = reg.type & BASE
+    if reg.map is None and base != BTF_ID:
         raise Reject(f"pointer in R{number} isn't map pointer")
-    if given.map is not None and w.context.record(reg.map).has("wq", "task_work"):
-        if given.map is not reg.map or given.uid != reg.uid:
-            raise Reject(
-                f"workqueue pointer in R1 map_uid={given.uid} doesn't match map pointer in R2 "
-                f"map_uid={reg.uid}"
-            )
+    if (
+        given.map is not None
+        and reg.map is not None
+        and w.context.record(reg.map).has("wq", "task_work")
+        and (given.map is not reg.map or given.uid != reg.uid)
+    ):
+        raise Reject(
+            f"workqueue pointer in R1 map_uid={given.uid} doesn't match map pointer in R2 "
+            f"map_uid={reg.uid}"
+        )
+    _trusted(given, reg, number)
+    calls.check_argument_offset(w, number)
+    if base == BTF_ID or base in AS_STRUCT:
+        _, id = w.context.kernel_type("bpf_map")
+        _struct(w, given, at, reg, "bpf_map", id)
+    else:
+        raise Reject(f"pointer in R{number} isn't map pointer")
     given.map, given.uid = reg.map, reg.uid
-    if reg.type & BASE != MAP_PTR:
-        raise Reject(f"pointer in R{number} isn't map pointer")
     return False
 
 
@@ -326,7 +335,7 @@ def _struct(w: Walk, given: Given, at: int, reg: Reg, struct: str, target_id: in
     else:
         have_btf, have_id = context.kernel_type(AS_STRUCT[base])
     have = have_btf.type(fields.skip(have_btf, have_id))
-    strict = (given.rules.release and bool(reg.ref)) or (have.name, struct) in _NO_CAST
+    strict = (given.rules.release and bool(reg.ref))
     if have.name.startswith(struct + "___") or struct.startswith(have.name + "___"):
         strict = True
     same = ids_match(

@@ -36,13 +36,14 @@ def verify(
     walk: Walk | None = None
     try:
         context = Context(program, graph, _version(kernel), kernel_btf)
-        context.find_target()
-        checks.check_instructions(program)
         flowgraph.find_subprograms(graph)
         context.learn_functions()
         context.find_exception_callback()
-        functions.check_declared(context)
         flowgraph.check_subprograms(graph)
+        functions.check_declared(context)
+        checks.check_instructions(program)
+        checks.check_maps(context)
+        context.find_target()
         walk = Walk(context, graph)
         if log_level:
             from probee.verifier.log import Log
