@@ -105,7 +105,7 @@ _HOMES = {
     "lang.kinds.tracing_decorators": """
         fentry fexit fmod_ret freplace iter iter_map kprobe kprobe_multi kprobe_session kretprobe
         kretprobe_multi kretsyscall ksyscall lsm lsm_cgroup raw_tracepoint_writable uprobe_multi
-        uprobe_session uretprobe_multi usdt""",
+        struct_ops uprobe_session uretprobe_multi usdt""",
     "lang.kinds.verdicts": "CGROUP FLOW LWT NF SK TC XDP",
     "lang.packets.address": "ipv4 ipv6 mac",
     "lang.packets.header": "Header",

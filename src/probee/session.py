@@ -206,6 +206,8 @@ class Session:
         for collection in self.collections:
             for program in collection.programs.values():
                 _uninterrupted(lambda: self.links.extend(self._attach(program)))  # noqa: B023
+            for ops in collection.struct_ops.values():
+                _uninterrupted(lambda: self.links.append(ops.attach()))  # noqa: B023
         self.stats["attach_ns"] = time.monotonic_ns() - began
 
     def _attach(self, program: Program) -> list[Link]:

@@ -44,7 +44,9 @@ def attach(tmp_path) -> Iterator[Callable[..., Any]]:
             try:
                 session = bp.attach(module, cache=False)
             except (Unsupported, PermissionDenied, LoadError) as error:
-                if not needs or (isinstance(error, LoadError) and getattr(error, "errno", 0) not in (1, 95, 524)):
+                if not needs or (
+                    isinstance(error, LoadError) and getattr(error, "errno", 0) not in (1, 95, 524)
+                ):
                     raise
                 pytest.skip(f"this kernel has no {needs}: {error.args[0].splitlines()[0]}")
             except ProbeeError as error:
@@ -753,3 +755,94 @@ def test_lsm_cgroup(attach, group):
     with group, socket.socket() as made, pytest.raises(PermissionError):
         made.bind(("127.0.0.1", 0))
     assert module.out[0] == 1
+
+
+# ---- functions for the kernel ----
+
+
+def test_struct_ops(attach):
+    session, module = attach(
+        """
+        @bp.struct_ops("tcp_congestion_ops")
+        class Steady:
+            name = "probee_steady"
+
+            def ssthresh(self, sk):
+                return max(sk.snd_cwnd >> 1, 2)
+
+            def undo_cwnd(self, sk):
+                return sk.snd_cwnd
+
+            def cong_avoid(self, sk, ack, acked):
+                out[0] += 1
+                sk.snd_cwnd = 12
+                out[1] = sk.snd_cwnd
+        """,
+        needs="struct_ops",
+    )
+    available = "/proc/sys/net/ipv4/tcp_available_congestion_control"
+    with open(available) as file:
+        assert "probee_steady" in file.read()
+    with socket.socket() as server, socket.socket() as client:
+        for made in (server, client):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"probee_steady")
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(bytes(60_000))
+            received = 0
+            while received < 60_000:
+                received += len(accepted.recv(60_000))
+    assert module.out[0] > 0
+    assert module.out[1] == 12
+    session.close()
+    with open(available) as file:
+        assert "probee_steady" not in file.read()
+
+
+def test_usdt_arguments(attach, tmp_path):
+    import shutil
+    import subprocess
+
+    if not shutil.which("gcc"):
+        pytest.skip("no C compiler to make a program with a USDT probe")
+    source = tmp_path / "probes.c"
+    source.write_text(
+        """
+        struct note { int n; };
+        int main(int argc, char **argv) {
+            long a = -7; unsigned char b = 200; int c = argc + 41;
+            __asm__ volatile(
+                "990: nop\\n"
+                ".pushsection .note.stapsdt,\\"\\",\\"note\\"\\n.balign 4\\n"
+                ".4byte 992f-991f, 994f-993f, 3\\n991: .asciz \\"stapsdt\\"\\n992: .balign 4\\n"
+                "993: .8byte 990b, 0, 0\\n.asciz \\"demo\\"\\n.asciz \\"hit\\"\\n"
+                ".asciz \\"-8@%0 1@%b1 -4@%k2 -4@$-5\\"\\n994: .balign 4\\n.popsection\\n"
+                :: "r"(a), "r"(b), "r"(c));
+            return 0;
+        }
+        """
+    )
+    binary = tmp_path / "probes"
+    made = subprocess.run(["gcc", "-O1", "-o", binary, source], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"the C compiler does not take the probe: {made.stderr.splitlines()[:1]}")
+    _, module = attach(
+        """
+        @bp.usdt(BINARY, "demo", "hit")
+        def hit():
+            out[0] = bp.arg(0)
+            out[1] = bp.arg(1)
+            out[2] = bp.arg(2)
+            out[3] = bp.arg(3)
+            out[4] = bp.arg(4)
+            out[5] += 1
+        """,
+        needs="uprobe",
+        BINARY=str(binary),
+    )
+    subprocess.run([binary], check=True)
+    signed = [n - (1 << 64) if n >> 63 else n for n in outs(module, 6)]
+    assert signed == [-7, 200, 42, -5, 0, 1]

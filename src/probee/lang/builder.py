@@ -138,6 +138,10 @@ class Builder:
                 return self.cast(value, type)
         return self.emit(ir.Recast(value, type))
 
+    def opaque(self, ptr: Value) -> Value:
+        """The same address for run-time offsets into the stack: the verifier takes no `or` with a pointer."""
+        return self.emit(ir.Opaque(ptr, ptr.type)) if _pointer(ptr).space is Space.STACK else ptr
+
     def cast(self, value: Value, type: Int) -> Value:
         """An integer (or pointer) truncated to `type`, or widened by its own sign. To `BOOL`: is it not 0?"""
         if value.type == type:

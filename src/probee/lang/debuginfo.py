@@ -316,6 +316,26 @@ class DebugInfo:
         types = self.node(f"!{{{self.type(Int(32, True))}, {self.pointer('null')}}}")
         return self.node(f"!DISubroutineType(types: {types})")
 
+    def struct_ops_type(self, ops: ir.StructOps) -> str:
+        """The struct of a struct_ops variable: its functions are pointers to functions, as loaders ask."""
+        ref = self._reserve()
+        function = self.pointer(self.node(f"!DISubroutineType(types: {self.node('!{null}')})"))
+        members = [
+            self.node(
+                f"!DIDerivedType(tag: DW_TAG_member, name: {_text(m.name)}, scope: {ref}, file: {self.file}, "
+                f"baseType: {function if isinstance(data, str) else self.type(m.type)}, "
+                f"size: {m.type.size * 8}, offset: {m.bit_offset})"
+            )
+            for m, data in zip(ops.type.members, ops.data, strict=True)
+        ]
+        elements = self.node("!{" + ", ".join(members) + "}")
+        self._fill(
+            ref,
+            f"distinct !DICompositeType(tag: DW_TAG_structure_type, name: {_text(ops.type.name)}, "
+            f"file: {self.file}, size: {ops.type.size * 8}, elements: {elements})",
+        )
+        return ref
+
     # -- the end
 
     def finish(self) -> list[str]:

@@ -8,7 +8,7 @@ import operator
 import types as python_types
 
 from ..errors import CompileError
-from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, strings, text
+from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, same, strings, text
 from .convert import (
     MIN,
     UMAX,
@@ -587,8 +587,11 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
                 f.fail(node, f"text can't be compared with {describe(side)}")
         if op not in ("==", "!="):
             return b.compare(op, strings.order(f, left, right, node), b.const(0))
-        same = text.equal(f, left, right, node)
-        return same if op == "==" else b.not_(same)
+        alike = text.equal(f, left, right, node)
+        return alike if op == "==" else b.not_(alike)
+    if op in ("==", "!=") and (same.comparable(left) or same.comparable(right)):
+        equal = same.equal(f, left, right, node)
+        return equal if op == "==" else b.not_(equal)
     if isinstance(left, (Pointer, Ref)) or isinstance(right, (Pointer, Ref)):
         return _compare_pointers(f, op, left, right, node)
     x, y = number(f, left, node), number(f, right, node)

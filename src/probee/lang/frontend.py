@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
 from .decl import ProgArray
@@ -39,7 +42,22 @@ def compile_module(
                 todo.append(target)
             table.programs[index] = names[id(target)]
     hooks.merge(module, done)
+    if any(p.kind == "struct_ops" for p in todo):
+        from .kinds.struct_ops import add_variables
+
+        with _placed(todo):
+            add_variables(module, ktypes, todo, names)
     return module
+
+
+@contextmanager
+def _placed(programs: list[ProgramDecl]) -> Iterator[None]:
+    """Errors about a struct_ops class are at its first method."""
+    try:
+        yield
+    except CompileError as e:
+        first = next(p for p in programs if p.kind == "struct_ops")
+        raise diag.error(source.of_function(first.fn), None, e.message, e.advice) from None
 
 
 def _jumped_to(programs: list[ProgramDecl]) -> set[int]:

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from .types import BOOL, I64, U64, VOID, Int, Ptr, Space, Struct, Type
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .scratch import Scratch
+
 
 class Loc:
     """A place in a source file: line from 1, column from 0."""
@@ -215,6 +219,12 @@ class Recast(Op):
     def __init__(self, value: Value, type: Type) -> None:
         self.value = value
         self.type = type
+
+
+class Opaque(Recast):
+    """The same address, of which LLVM knows nothing: else it may add a small number to it by an `or`."""
+
+    __slots__ = ()
 
 
 class Cast(Op):
@@ -437,6 +447,7 @@ class Function:
         "name",
         "params",
         "ret",
+        "scratch",
         "section",
         "tags",
         "visible",
@@ -462,6 +473,7 @@ class Function:
         self.inline = inline
         self.visible = bool(section)
         self.tags: dict[int, tuple[str, ...]] = {}
+        self.scratch: Scratch | None = None  # variables that are not on the stack
         self.blocks: list[Block] = []
         self.locals: list[Local] = []
 
@@ -525,6 +537,20 @@ class GlobalVar:
         self.private = private
 
 
+class StructOps:
+    """A variable in `.struct_ops.link`: a struct of the kernel, of which `type` has the members that are set.
+
+    `data` has for each member its bytes, or the name of the program that is the function.
+    """
+
+    __slots__ = ("data", "name", "type")
+
+    def __init__(self, name: str, type: Struct, data: list[bytes | str]) -> None:
+        self.name = name
+        self.type = type
+        self.data = data
+
+
 class Module:
     """One object.
 
@@ -533,7 +559,7 @@ class Module:
     left out.
     """
 
-    __slots__ = ("functions", "globals", "license", "maps", "sources")
+    __slots__ = ("functions", "globals", "license", "maps", "sources", "struct_ops")
 
     def __init__(self, license: str = "Dual MIT/GPL") -> None:
         self.functions: list[Function] = []
@@ -541,3 +567,4 @@ class Module:
         self.globals: list[GlobalVar] = []
         self.license = license
         self.sources: dict[str, list[str]] = {}
+        self.struct_ops: list[StructOps] = []

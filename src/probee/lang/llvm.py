@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from math import gcd
 
-from . import ir
+from . import ir, scratch
 from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
-from .legal import check
+from .legal import MAX_STACK, check
 from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
 from .walk import Uses, operands, reachable
 
@@ -53,6 +53,7 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
     `compiler` may be started before there is a module, so that LLVM starts while the front end works. Raises
     CompileError at the place of what BPF cannot do.
     """
+    scratch.place(module, MAX_STACK)
     check(module)
     text = to_text(module)
     places = {fn.name: (fn.file, fn.line) for fn in module.functions}
@@ -129,6 +130,8 @@ class _ModuleText:
             self.lines.append(f"@{m.name} = {kind}, !dbg {ref}")
         for var in module.globals:
             self._global(var)
+        for ops in module.struct_ops:
+            self._struct_ops(ops)
         license_ = module.license.encode() + b"\0"
         char = self.debug.type(Chars(len(license_)))
         ref = self.debug.variable("_license", char)
@@ -184,6 +187,21 @@ class _ModuleText:
             f"align {align}, !dbg {ref}"
         )
 
+    def _struct_ops(self, ops: ir.StructOps) -> None:
+        ref = self.debug.variable(ops.name, self.debug.struct_ops_type(ops))
+        at, types, values = 0, [], []
+        for member, data in zip(ops.type.members, ops.data, strict=True):
+            types.append("ptr" if isinstance(data, str) else f"[{len(data)} x i8]")
+            values.append(f"ptr @{data}" if isinstance(data, str) else f"{types[-1]} {_bytes(data)}")
+            at = member.bit_offset // 8 + member.type.size
+        if at < ops.type.size:
+            types.append(f"[{ops.type.size - at} x i8]")
+            values.append(f"{types[-1]} zeroinitializer")
+        self.lines.append(
+            f"@{ops.name} = dso_local global <{{ {', '.join(types)} }}> <{{ {', '.join(values)} }}>, "
+            f'section ".struct_ops.link", align 8, !dbg {ref}'
+        )
+
     def constant(self, var: ir.GlobalVar) -> str:
         """A compiler-made constant; equal ones share their place."""
         key = (var.init, _place(var.type))
@@ -236,11 +254,15 @@ class _FunctionText:
         self.out.append(f"\n{head} !dbg {self.subprogram} {{")
         for i, local in enumerate(v for v in fn.locals if v in uses.of):
             self.names[local] = f"%l{i}"
+            if fn.scratch is not None and local in fn.scratch.offsets:
+                continue
             self.out.append(f"  %l{i} = alloca {_slot(local.of)}, align {_place(local.of)}")
             if not uses.promoted(local) and (life := uses.lifetime(local)) is not None:
                 # so that variables of different places share the stack
                 starts.setdefault(life[0], []).append(local)
                 ends.setdefault(life[1], []).append(local)
+        if fn.scratch is not None:
+            self.take(fn.scratch)
         self.out.append(f"  br label %{self.labels[self.blocks[0]]}")
         for block in self.blocks:
             self.out.append(f"{self.labels[block]}:")
@@ -253,6 +275,33 @@ class _FunctionText:
                     self.add(f"call void @llvm.lifetime.end.p0(ptr {self.names[local]})")
         self.out.append("}")
         return self.out
+
+    def take(self, own: scratch.Scratch) -> None:
+        """A part of the function's per-CPU memory, and the addresses of the variables in it."""
+        self.dbg = f", !dbg {self.debug.location(self.subprogram, ir.Loc(self.fn.line))}"
+        fails = "ret void" if self.fn.ret is VOID else f"ret {self.arg(ir.Const(self.fn.ret, 0))}"
+        self.out.append("  %scratch.key = alloca i32, align 4")
+        self.add("store i32 0, ptr %scratch.key, align 4")
+        self.add(
+            f"%scratch = call align 8 ptr inttoptr (i64 1 to ptr)(ptr @{own.map.name}, ptr %scratch.key)"
+        )
+        self.add("%scratch.none = icmp eq ptr %scratch, null")
+        self.add("br i1 %scratch.none, label %scratch.no, label %scratch.there")
+        self.out.append("scratch.no:")
+        self.add(fails)
+        self.out.append("scratch.there:")
+        self.add("%scratch.depth = load i64, ptr %scratch, align 8")
+        self.add(f"%scratch.full = icmp ugt i64 %scratch.depth, {scratch.LEVELS - 1}")
+        self.add("br i1 %scratch.full, label %scratch.no, label %scratch.yes")
+        self.out.append("scratch.yes:")
+        self.add("%scratch.next = add i64 %scratch.depth, 1")
+        self.add("store volatile i64 %scratch.next, ptr %scratch, align 8")
+        self.add(f"%scratch.at = mul i64 %scratch.depth, {own.size}")
+        self.add("%scratch.from = add i64 %scratch.at, 8")
+        self.add("%scratch.part = getelementptr i8, ptr %scratch, i64 %scratch.from")
+        for local, offset in own.offsets.items():
+            if local in self.names:
+                self.add(f"{self.names[local]} = getelementptr i8, ptr %scratch.part, i64 {offset}")
 
     def add(self, text: str) -> None:
         self.out.append(f"  {text}{self.dbg}")
@@ -422,9 +471,9 @@ class _FunctionText:
         if op.struct.union:
             call = f"@llvm.preserve.union.access.index.p0.p0({self.arg(op.base)}, i32 {index})"
         else:
-            call = (
-                f"@llvm.preserve.struct.access.index.p0.p0(ptr elementtype(i8) {self.ref(op.base)}, i32 0, "
-            )
+            # a struct type, since LLVM asks for the member's when it weighs whether to move the call
+            base = f"ptr elementtype({{ i8 }}) {self.ref(op.base)}"
+            call = f"@llvm.preserve.struct.access.index.p0.p0({base}, i32 0, "
             call += f"i32 {index})"
         name = self.names[op] = self.fresh()
         self.out.append(f"  {name} = call ptr {call}{self.dbg}{access}")
@@ -454,6 +503,9 @@ class _FunctionText:
         else:
             how = "ptrtoint" if had == "ptr" else "inttoptr"
             self.define(op, f"{how} {self.arg(op.value)} to {want}")
+
+    def opaque(self, op: ir.Opaque) -> None:
+        self.define(op, f'call ptr asm "", "=r,0"({self.arg(op.value)})')
 
     def cast(self, op: ir.Cast) -> None:
         had, want = op.value.type, op.type
@@ -585,6 +637,8 @@ class _FunctionText:
         self.add(f"switch {self.arg(op.value)}, label %{self.labels[op.default]} [ {cases} ]")
 
     def ret(self, op: ir.Return) -> None:
+        if self.fn.scratch is not None:
+            self.add("store volatile i64 %scratch.depth, ptr %scratch, align 8")
         self.add("ret void" if op.value is None else f"ret {self.arg(op.value)}")
 
 
@@ -597,6 +651,7 @@ _EMIT: dict[type[ir.Op], Callable[[_FunctionText, Any], None]] = {
     ir.ElemAddr: _FunctionText.elem,
     ir.Offset: _FunctionText.offset,
     ir.Recast: _FunctionText.recast,
+    ir.Opaque: _FunctionText.opaque,
     ir.Cast: _FunctionText.cast,
     ir.Binary: _FunctionText.binary,
     ir.Swap: _FunctionText.swap,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
     """The hook of a declaration whose kind is in this package."""
-    from . import network, table, tracing
+    from . import network, struct_ops, table, tracing
 
     if table.find(str(decl.args[0])) is not None:
         return network.NetHook(decl, ktypes)
@@ -24,6 +24,7 @@ def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
         "iter": tracing.IterHook,
         "raw_tracepoint_writable": tracing.WritableHook,
         "netfilter": tracing.NetfilterHook,
+        "struct_ops": struct_ops.StructOpsHook,
         "syscall": tracing.SyscallHook,
         "lirc_mode2": tracing.LircHook,
     }

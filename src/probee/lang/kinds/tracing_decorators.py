@@ -165,6 +165,31 @@ def raw_tracepoint_writable(event: str) -> Decorator:
     return _plain("raw_tracepoint_writable", section)
 
 
+def struct_ops(struct: str, *, name: str = "") -> Any:
+    """Over a class: its methods are functions of a struct of the kernel, other attributes its members (5.6).
+
+    `@bp.struct_ops("tcp_congestion_ops")`. The struct is registered when the session starts, under `name`,
+    by default that of the class.
+    """
+    _section("struct_ops", struct, 'struct_ops("tcp_congestion_ops")')
+
+    def decorate(cls: type) -> type:
+        if not isinstance(cls, type):
+            raise refuse(f"@struct_ops stands on a class, not on {cls!r}", "make the functions its methods")
+        functions = {n: v for n, v in vars(cls).items() if hasattr(v, "__code__")}
+        plain = {n: v for n, v in vars(cls).items() if n[:2] != "__" and n not in functions}
+        values = tuple(sorted(plain.items()))
+        for word, fn in functions.items():
+            sleepable = ".s" if getattr(fn, "sleepable", False) else ""
+            section = f"struct_ops{sleepable}/{word}"
+            made = ProgramDecl(fn, "struct_ops", (section, struct, word, name or cls.__name__, values))
+            made.attachment = ("", (), {})
+            setattr(cls, word, made)
+        return cls
+
+    return decorate
+
+
 def freplace(function: str, *, like: str = "") -> Any:
     """Stand in place of a global function of another program, which is given before loading (Linux 5.6).
 
