@@ -188,3 +188,36 @@ def test_same_memory_as_in_python(build):
     assert o.inner.number == 0x30000
     assert module.Outer._size_ % 16 == 0
     assert module.Outer._unpack_(module.Outer._pack_(o)) == o
+
+
+def test_comparison_and_copies(build):
+    run = build(
+        """
+        a = Packed(a=1, b=2, c=number)
+        b = Packed(a=1, b=2, c=7)
+        p = Padded(a=1, b=number)
+        q = Padded(a=1, b=7)
+        p2 = Padded()
+        p2.a = 1
+        p2.b = number
+        n = int(a == b) + 2 * int(p == q) + 4 * int(p != p2) + 8 * int(by_number.get(1) is None)
+        by_number[1] = p
+        n += 16 * int(by_number[1] == q)
+        e = Exec(sizes=(1, 2, 3, 4))
+        n += 32 * int(e.sizes == (1, 2, 3, number))
+        big[0].numbers[99] = number
+        n += 64 * int(big[0].numbers == big[1].numbers)
+        return n
+        """,
+        above=ABOVE
+        + """
+class Big(bp.Struct):
+    numbers: u32[100]
+
+by_number = bp.Array[Padded](2)
+big = bp.Array[Big](2)
+""".replace("by_number = bp.Array[Padded](2)", "by_number = bp.Hash[u32, Padded](2)"),
+    )
+    assert run(0, 7) == 1 + 2 + 8 + 16
+    assert run(0, 4) == 32
+    assert run(0, 0) == 64

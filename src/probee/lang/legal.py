@@ -6,7 +6,7 @@ LLVM's BPF back end ends the process on most of this, with a message about its o
 from __future__ import annotations
 
 from ..errors import CompileError
-from . import ir
+from . import ir, scratch
 from .types import VOID, Array, Int, Ptr, Space, Struct, Type
 from .walk import Uses, operands, reachable
 
@@ -166,24 +166,13 @@ class _Checker:
     def stack(self) -> None:
         """The variables that need memory; those whose life is one block share it."""
         uses = Uses(self.blocks)
-        lasting, passing = 0, 0
-        largest: ir.Local | None = None
-        for local in self.fn.locals:
-            if local not in uses.of or uses.promoted(local):
-                continue
-            size = (local.of.size + 7) // 8 * 8
-            if largest is None or size > largest.of.size:
-                largest = local
-            if uses.lifetime(local) is None:
-                lasting += size
-            else:
-                passing = max(passing, size)
-        if largest is None or lasting + passing <= MAX_STACK:
+        need, largest = scratch.stack(self.fn, uses)
+        if largest is None or need <= MAX_STACK:
             return
         first = uses.of[largest][0][2]
         what = f"{largest.name} ({largest.of!r})" if largest.name else f"a {largest.of!r}"
         raise self.fail(
-            f"the variables need {lasting + passing} bytes of stack, BPF has {MAX_STACK}; "
+            f"the variables need {need} bytes of stack, BPF has {MAX_STACK}; "
             f"the largest is {what} with {largest.of.size}",
             first.loc,
             "keep it in a PerCpuArray of one element, or fill a ring buffer record in place",

@@ -73,7 +73,7 @@ def _byte(f: Fn, ref: Ref, at: ir.Value) -> ir.Value:
 def _direct(f: Fn, item: Item, node: ast.AST, role: str) -> Ref:
     ref = text.direct(f, item, node, role)
     f.escape(ref)
-    return ref
+    return Ref(f.b.opaque(ref.ptr))
 
 
 def known(item: Item) -> bytes | None:
@@ -325,8 +325,10 @@ def _cut_text(f: Fn, base: Item, start: Item, stop: Item | None, node: ast.AST) 
 
     def moved(dst: ir.Value) -> None:
         assert isinstance(dst.type, Ptr)
+        room = dst.type.to.size
         b.zero(dst)
-        loop = _Loop(f, "slice", min(size, dst.type.to.size))
+        dst = b.opaque(dst)
+        loop = _Loop(f, "slice", min(size, room))
         at = b.cast(b.arith("+", b.load(from_), loop.at()), U64)
         loop.leave_unless(b.compare("<", b.cast(at, I64), b.load(to_)))
         loop.leave_unless(b.compare("<", at, b.const(size, U64)))
@@ -362,6 +364,7 @@ def join(f: Fn, left: Item, right: Item, node: ast.AST) -> Item:
         assert isinstance(dst.type, Ptr)
         room = dst.type.to.size
         b.zero(dst)
+        dst = b.opaque(dst)
         at = b.local("length", I64)
         if first is None:
             assert head is not None
@@ -381,11 +384,11 @@ def _held(f: Fn, item: Item, node: ast.AST, role: str) -> Ref:
     item = resolve(f, item, node)
     refuse_maybe(f, item, node)
     ref = _direct(f, item, node, role)
-    if (isinstance(ref.ptr, ir.GlobalRef) and ref.ptr.var.private) or isinstance(item, TextCall):
+    if isinstance(item, (Py, TextCall)):
         return ref
     copy = f.b.local(role, Chars(_size(ref)))
     f.b.copy_into(copy, ref.ptr)
-    return Ref(copy)
+    return Ref(f.b.opaque(copy))
 
 
 def _append(f: Fn, dst: ir.Value, room: int, at: ir.Local, source: Ref) -> None:

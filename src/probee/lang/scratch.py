@@ -1,0 +1,111 @@
+"""Per-CPU memory for what does not fit the 512 bytes of stack, chosen without being asked.
+
+A function whose variables are too large gets a per-CPU array of its own; its largest variables live there. A
+program may be interrupted on its CPU by another run of itself: each level (task, softirq, interrupt, NMI) has
+its own part, taken by counting up at entry and given back at every return. Programs that may sleep can move
+among CPUs and be overtaken on one, so they get no such memory; nor do those that leave by a tail call.
+"""
+
+from __future__ import annotations
+
+from . import ir
+from .types import U8, U32, U64, Array, Chars, Member, Struct
+from .walk import Uses, reachable
+
+LEVELS = 4
+ENOUGH = 320  # bytes of stack that are left in use: LLVM needs room of its own
+SMALLEST = 32  # bytes of a variable that is worth moving
+_STACK_ONLY = ("loop", "for_each_map_elem", "find_vma", "user_ringbuf_drain")  # their context is on the stack
+
+
+class Scratch:
+    """What a function keeps there: offsets by variable, in each of the parts of `size` bytes."""
+
+    __slots__ = ("map", "offsets", "size")
+
+    def __init__(self, map: ir.Map, offsets: dict[ir.Local, int], size: int) -> None:
+        self.map = map
+        self.offsets = offsets
+        self.size = size
+
+
+def stack(fn: ir.Function, uses: Uses) -> tuple[int, ir.Local | None]:
+    """Bytes of stack that the variables of a function need, and the largest of them."""
+    lasting, passing = 0, 0
+    largest: ir.Local | None = None
+    for local in fn.locals:
+        if local not in uses.of or uses.promoted(local) or (fn.scratch and local in fn.scratch.offsets):
+            continue
+        size = (local.of.size + 7) // 8 * 8
+        if largest is None or size > largest.of.size:
+            largest = local
+        if uses.lifetime(local) is None:
+            lasting += size
+        else:
+            passing = max(passing, size)
+    return lasting + passing, largest
+
+
+def place(module: ir.Module, limit: int) -> None:
+    """Give functions that need more than `limit` bytes of stack memory of their own, where that can be."""
+    sleeping = any(_sleeps(fn) for fn in module.functions)
+    for fn in module.functions:
+        blocks = reachable(fn)
+        uses = Uses(blocks)
+        need, _ = stack(fn, uses)
+        if (
+            need <= limit
+            or (sleeping and (not fn.section or _sleeps(fn)))
+            or _leaves(blocks)
+            or _keeps(blocks)
+        ):
+            continue
+        movable = [v for v in fn.locals if v in uses.of and v.of.size >= SMALLEST and _movable(v, uses)]
+        movable.sort(key=lambda v: -v.of.size)
+        offsets: dict[ir.Local, int] = {}
+        size = 0
+        scratch = Scratch(ir.Map("", 6, U32, None, 1), offsets, 0)
+        fn.scratch = scratch
+        for local in movable:
+            if need <= ENOUGH:
+                break
+            offsets[local] = size
+            size += (local.of.size + 7) // 8 * 8
+            need, _ = stack(fn, uses)
+        if need > limit or 8 + LEVELS * size > 32 * 1024:  # a per-CPU value has at most 32 KiB
+            fn.scratch = None
+            continue
+        scratch.size = size
+        scratch.map.name = f"__scratch_{fn.name}"
+        members = (Member("depth", U64, 0), Member("parts", Array(U8, LEVELS * size), 64))
+        scratch.map.value = Struct(f"__scratch_of_{fn.name}", 8 + LEVELS * size, members)
+        module.maps.append(scratch.map)
+
+
+def _sleeps(fn: ir.Function) -> bool:
+    kind = fn.section.removeprefix("?").partition("/")[0]
+    return kind.endswith(".s") or kind == "syscall" or fn.section.startswith("struct_ops.s")
+
+
+def _leaves(blocks: list[ir.Block]) -> bool:
+    return any(isinstance(op, ir.Helper) and op.name == "tail_call" for b in blocks for op in b.ops)
+
+
+def _keeps(blocks: list[ir.Block]) -> bool:
+    """Whether the kernel may want a variable on the stack that can't be followed there."""
+    return any(isinstance(op, ir.Helper) and op.name in _STACK_ONLY for b in blocks for op in b.ops)
+
+
+def _movable(local: ir.Local, uses: Uses) -> bool:
+    """Not what the kernel wants on the stack: iterators, dynptrs, contexts of callbacks."""
+    of = local.of
+    if not isinstance(of, (Struct, Array, Chars)) or (isinstance(of, Struct) and of.core):
+        return False
+    if uses.promoted(local):
+        return False
+    for _, _, op, _ in uses.reach(local) or ():
+        if isinstance(op, ir.Kfunc):
+            return False
+        if isinstance(op, ir.Helper) and (op.name in _STACK_ONLY or "dynptr" in op.name):
+            return False
+    return True
