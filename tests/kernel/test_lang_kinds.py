@@ -165,18 +165,18 @@ def test_socket_filter(attach):
             return 8 + 2
         """
     )
-    with netbox.namespace():
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-        ):
-            server.bind(("127.0.0.1", 0))
-            link = session.programs["keep"].attach_socket(server)
-            client.sendto(b"hello", server.getsockname())
-            server.settimeout(1)
-            assert server.recv(100) == b"he"
-            link.close()
-            assert module.out[0] == server.getsockname()[1]
+    with (
+        netbox.namespace(),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("127.0.0.1", 0))
+        link = session.programs["keep"].attach_socket(server)
+        client.sendto(b"hello", server.getsockname())
+        server.settimeout(1)
+        assert server.recv(100) == b"he"
+        link.close()
+        assert module.out[0] == server.getsockname()[1]
 
 
 def test_netfilter(attach):
@@ -200,7 +200,7 @@ def test_netfilter(attach):
 
 
 def test_lwt(attach):
-    with netbox.pair() as pair:
+    with netbox.pair():
         session, module = attach(
             """
             @bp.lwt("out")
