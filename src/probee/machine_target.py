@@ -94,6 +94,8 @@ class Machine(Bare):
         """Give everything back. Doing it again does nothing."""
         if not self.closed:
             super().close()
+            if self in playing:
+                playing.remove(self)
             for report in on_close:
                 report(self)  # type: ignore[arg-type]
 
@@ -113,6 +115,7 @@ def _compile(programs: list[ProgramDecl], merge: bool, types: Types) -> bytes:
 # What fires the events of a machine that `bp.attach` makes; `probee run --machine` sets it. It is given the
 # machine and the globals of the module that attaches.
 scenario: Callable[[Machine, dict[str, Any]], object] | None = None
+playing: list[Machine] = []  # those that have such a scenario
 
 
 def attach(what: tuple[Any, ...], caller: dict[str, Any], merge_syscalls: bool, cache: bool) -> Machine:
@@ -120,6 +123,7 @@ def attach(what: tuple[Any, ...], caller: dict[str, Any], merge_syscalls: bool, 
     machine = Machine(*what, merge_syscalls=merge_syscalls, cache=cache, _caller=caller)
     if scenario is not None:
         machine.scenario = play(scenario(machine, caller))
+        playing.append(machine)
     for listen in on_attach:
         listen(machine)  # type: ignore[arg-type]
     return machine

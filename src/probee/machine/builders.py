@@ -71,7 +71,7 @@ class Builders(Core):
         """A `task_struct`, with credentials, parent, process leader, memory map and namespaces.
 
         `pid` is the thread's number, `tgid` the process's (the same by default). `ppid` makes a parent with
-        that number unless `parent` is given. `args` are the program's arguments in user memory. `stack` and
+        that number unless `parent` is given; without either it is the idle task, 0. `args` are the program's arguments in user memory. `stack` and
         `user_stack` are the addresses that bpf_get_stack sees. Other fields go by name.
         """
         kernel, tgid = self.kernel, tgid or pid
@@ -81,7 +81,8 @@ class Builders(Core):
             if parent is None:
                 parent = self.task(ppid, "init" if ppid == 1 else "parent")
         made = kernel.new("task_struct", pid=pid, tgid=tgid, comm=comm)
-        made.real_parent = made.parent = parent if parent is not None else made
+        idle = self._shared_object("task_struct", comm="swapper/0")
+        made.real_parent = made.parent = parent if parent is not None else idle
         leader = made
         if tgid != pid:
             known = self.services.tasks.by_pid.get(tgid)

@@ -220,7 +220,17 @@ def stream(session: Session, events: Any, duration: float | None) -> Iterator[An
 
 
 def rounds(interval: float | None, duration: float | None) -> Iterator[None]:
-    """Steps every `interval` seconds, and a last time when `duration` is over or at Ctrl-C."""
+    """Steps every `interval` seconds, and a last time when `duration` is over or at Ctrl-C.
+
+    In the machine time is what its scenario makes of it: one step, at the end of that.
+    """
+    machines = sys.modules.get("probee.machine_target")
+    if machines is not None and machines.playing:
+        for machine in machines.playing:
+            while machine.advance():
+                pass
+        yield
+        return
     end = time.monotonic() + duration if duration else float("inf")
     left = end - time.monotonic()
     try:
