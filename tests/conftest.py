@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from matrix.results import Recorder
 
@@ -21,6 +21,7 @@ settings.register_profile(
     deadline=None,
     derandomize="CI" in os.environ or IN_GUEST,
     max_examples=10 if IN_GUEST else 100,
+    suppress_health_check=[HealthCheck.too_slow] if IN_GUEST else [],
 )
 settings.load_profile("probee")
 

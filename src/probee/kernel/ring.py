@@ -156,14 +156,25 @@ class OverwrittenRing(Ring):
         ahead = (self._overwritten[0] - consumer) % (1 << _POSITION_BITS)
         return consumer + ahead if ahead < 1 << _POSITION_BITS - 1 else consumer
 
+    def _extent(self) -> tuple[int, int]:
+        """Where unread records start, and how many bytes there are.
+
+        The producer's position is read first: the other one is never further behind it than the ring is long,
+        but may have come past it when it is read.
+        """
+        producer: int = self._producer[0]
+        fence()
+        start = self._start()
+        left = (producer - start) % (1 << _POSITION_BITS)
+        return start, left if left < 1 << _POSITION_BITS - 1 else 0
+
     @property
     def available(self) -> int:
-        return (self._producer[0] - self._start()) % (1 << _POSITION_BITS)
+        return self._extent()[1]
 
     def scan(self, limit: int) -> tuple[list[Run], int]:
         begin: int = self._consumer[0]
-        start = self._start()
-        left = (self._producer[0] - start) % (1 << _POSITION_BITS)
+        start, left = self._extent()
         self._check(start, left)
         fence()
         at = start % self.size
