@@ -71,8 +71,9 @@ class Builders(Core):
         """A `task_struct`, with credentials, parent, process leader, memory map and namespaces.
 
         `pid` is the thread's number, `tgid` the process's (the same by default). `ppid` makes a parent with
-        that number unless `parent` is given; without either it is the idle task, 0. `args` are the program's arguments in user memory. `stack` and
-        `user_stack` are the addresses that bpf_get_stack sees. Other fields go by name.
+        that number unless `parent` is given; without either it is the idle task, 0. `args` are the program's
+        arguments in user memory. `stack` and `user_stack` are the addresses that bpf_get_stack sees. Other
+        fields go by name.
         """
         kernel, tgid = self.kernel, tgid or pid
         if parent is None and ppid:
