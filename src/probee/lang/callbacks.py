@@ -66,6 +66,7 @@ def inner(f: Fn, closure: Closure, out: ir.Function) -> Fn:
     src = source.Source(closure.node, f.source.file, f.source.lines)
     g = Fn(f.unit, made, src, out)
     g.program = f.program
+    g.under_rcu = f.under_rcu
     g.b.loc = ir.Loc(closure.node.lineno)
     g.outer_names = {n for n in code.co_freevars if n in f.local_names or n in f.outer_names}
     return g

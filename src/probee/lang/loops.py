@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PLAIN = 4096  # rounds, those of the loops around included, that the verifier is asked to follow
 _PLAIN_OF_DATA = 256  # the same where data decides how many there are: each may be the last
+# Where the verifier's ways part: those through a round multiply with those out of it.
+_FORKS = (ast.If, ast.IfExp, ast.BoolOp, ast.match_case, ast.While, ast.For, ast.Break, ast.Return)
 _UNROLLED = 1024  # rounds of a loop over constants, whose body is compiled for each
 
 
@@ -294,7 +296,9 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
         if loop.before is not None:
             around *= loop.rounds or _PLAIN
     most = numbers.most()
-    limit = _PLAIN if numbers.constant else _PLAIN_OF_DATA
+    limit = _PLAIN
+    if not numbers.constant:
+        limit = _PLAIN_OF_DATA // (1 + sum(isinstance(n, _FORKS) for s in node.body for n in ast.walk(s)))
     shifted = bool(numbers.size) and not isinstance(numbers.first, ir.Const)
     followed = most is not None and (most * around <= limit or (most <= 16 and numbers.constant))
     if (

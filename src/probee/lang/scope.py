@@ -264,6 +264,7 @@ class Fn:
         self.returns: list[tuple[ir.Block, Item | None, ast.AST]] = []
         self.fresh: list[Fresh] = []
         self.annotated: set[str] = set()  # locals whose type is written down
+        self.under_rcu = False  # inside a `with bp.rcu():`, of this function or of its caller
         self.shared_names: set[str] = set()  # locals that nested functions may change
         self.notes: dict[str, tuple[str, str]] = {}  # why a name has no value: a message and advice
         self.temps: dict[tuple[str, Type], ir.Local] = {}

@@ -107,7 +107,7 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
         src = source.of_function(fn)
     given = arguments(f, fn, src, node)
     prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
-    key = (fn, *(a.key for _, a in prepared))
+    key = (fn, f.under_rcu, *(a.key for _, a in prepared))
     sub = f.unit.subprograms.get(key)
     if sub is None:
         if any(k[0] is fn for k in f.unit.compiling):
@@ -264,6 +264,7 @@ def _compile(
         out = ir.Function(symbol, [], VOID, file=src.file, line=src.node.lineno)
         g = Fn(unit, fn, src, out, doubtful)
         g.program = f.program
+        g.under_rcu = f.under_rcu
         g.b.loc = ir.Loc(src.node.lineno)
         for name, arg in prepared:
             _parameter(f, g, name, arg, annotations.get(name), node)

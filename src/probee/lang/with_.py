@@ -29,10 +29,11 @@ class Held:
     the body is nothing without. `ended` tells why the name means nothing behind the body.
 
     Where taking it may fail, the body is skipped: `failed` is then the block that control goes to instead,
-    with what is known there, and `otherwise()` emits what is done on that way.
+    with what is known there, and `otherwise()` emits what is done on that way. `ends` is told when the body has
+    been compiled.
     """
 
-    __slots__ = ("ended", "failed", "item", "need_name", "otherwise", "release")
+    __slots__ = ("ended", "ends", "failed", "item", "need_name", "otherwise", "release")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Held:
         ended: tuple[str, str] | None = None,
         failed: tuple[ir.Block, Flow] | None = None,
         otherwise: Callable[[], None] | None = None,
+        ends: Callable[[Fn], None] | None = None,
     ) -> None:
         self.release = release
         self.item = item
@@ -50,6 +52,7 @@ class Held:
         self.ended = ended
         self.failed = failed
         self.otherwise = otherwise
+        self.ends = ends
 
 
 def with_(f: Fn, node: ast.With) -> None:
@@ -80,6 +83,8 @@ def _nest(f: Fn, node: ast.With, items: list[ast.withitem]) -> None:
     f.cleanups.append(release)
     _nest(f, node, items[1:])
     f.cleanups.pop()
+    if held.ends is not None:
+        held.ends(f)
     if f.flow is not None:
         release()
     del f.records[records:]
@@ -218,9 +223,17 @@ def void(value: object) -> None:
 
 def _rcu(f: Fn, node: ast.Call) -> Held:
     _nothing(f, node)
+    if f.under_rcu:
+        return Held(lambda: None)  # kernels refuse a second one inside the first, which does as well
     if f.unit.ktypes.kfunc("bpf_rcu_read_lock") is None and not getattr(f.program, "sleepable", False):
         return Held(lambda: None)  # a program that can't sleep runs under RCU anyway
-    return _section("bpf_rcu_read_lock", "bpf_rcu_read_unlock", "6.2")(f, node)
+    f.kfunc(node, "6.2", "bpf_rcu_read_lock")
+    f.under_rcu = True
+    return Held(lambda: void(f.kfunc(node, "6.2", "bpf_rcu_read_unlock")), ends=_end_rcu)
+
+
+def _end_rcu(f: Fn) -> None:
+    f.under_rcu = False
 
 
 def _irq_off(f: Fn, node: ast.Call) -> Held:
