@@ -17,6 +17,7 @@ ARGS = 11  # five words: what a call of Python's is given
 REGISTERS = 16  # eleven words, those still needed at the fault
 ENTRY = 27  # five words: r1 to r5 at the start
 NUMBER = 32  # of the CPU
-WORDS = 33
+SLOW, SPAN = 33, 34  # functions of the code that all programs share
+WORDS = 35
 
 STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX = 1, 2, 3, 4

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .maps import Layout
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
-FORMAT = 4  # of the code made here: a number of its own for each change of jit_text's output
+FORMAT = 5  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
@@ -199,6 +199,8 @@ class State:
         self.words[at.SHADOW] = (memory.native_shadow - (BASE >> 3)) & U64
         self.words[at.SIZE] = memory.size
         self.words[at.NUMBER] = cpu.number
+        shared = _runtime()
+        self.words[at.SLOW], self.words[at.SPAN] = shared.entry("slow"), shared.entry("span")
         self.words[at.LIMIT] = cpu.stack_base + FRAME_STRIDE * (MAX_FRAMES - 1)
 
     def enter(self, code: Code, start: int, args: Sequence[int], mode: str, times: int = 0) -> int:
@@ -400,14 +402,25 @@ def repeat(cpu: Cpu, code: Code, args: Sequence[int], times: int) -> int:
         cpu.code = None
 
 
-_repeaters: list[tuple[Mapped, Callable[[int, int, int], int]]] = []
+_shared: list[Mapped] = []
+
+
+def _runtime() -> Mapped:
+    """The code that all programs share."""
+    if not _shared:
+        if not available():
+            raise Unsupported("there is native code for x86-64 only; use the interpreter", feature="JIT")
+        name = blake2b(f"runtime {_host_key()}".encode(), digest_size=20).hexdigest()
+        linked = _from_cache(name)
+        if linked is None:
+            from .jit_compile import compile_object
+            from .jit_runtime import RUNTIME
+
+            linked = link(compile_object(RUNTIME))
+            _to_cache(name, linked)
+        _shared.append(Mapped(linked))
+    return _shared[0]
 
 
 def _repeater() -> Callable[[int, int, int], int]:
-    if not _repeaters:
-        from .jit_compile import compile_object
-        from .jit_text import REPEAT
-
-        mapped = Mapped(link(compile_object(REPEAT)))
-        _repeaters.append((mapped, _REPEAT(mapped.entry("repeat"))))
-    return _repeaters[0][1]
+    return _REPEAT(_runtime().entry("repeat"))
