@@ -60,8 +60,13 @@ class MachineCpu(Cpu):
         self.numa_node = 0
 
     def run(self, code: Code, *args: int) -> int:
-        """As `Cpu.run`. A program that throws ends, and what it threw is its result."""
+        """As `Cpu.run`. A program that throws ends, and what it threw is its result. One that fails gives
+        back what it held."""
         try:
             return super().run(code, *args)
         except Thrown as thrown:
             return thrown.cookie
+        except BaseException:
+            if self.code is None:
+                self.machine.abandon(self)
+            raise

@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from .cpus import Deadlock, MachineCpu, Waiting
+from .cpus import Deadlock, MachineCpu, Thrown, Waiting
 from .step import Execution
 
 if TYPE_CHECKING:
     from .code import Code
     from .helpers.services import Services
+    from .load import Program
+    from .machine import Machine
 
 DEFAULT_LIMIT = 10_000_000
 
@@ -41,13 +43,14 @@ class Interleaving:
 
     def __init__(
         self,
-        machine: Services,
+        machine: Services | Machine,
         *,
         seed: int | None = None,
         schedule: Iterable[int | tuple[int, int]] | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> None:
-        self.machine = machine
+        found: Any = machine
+        self.machine: Services = getattr(found, "services", found)
         self._random = None if seed is None else Random(seed)
         self._schedule = _flat(schedule or ())
         self._limit = limit
@@ -56,9 +59,11 @@ class Interleaving:
         self.order: list[int] = []
         self.results: dict[int, int] = {}
 
-    def add(self, cpu: int, code: Code, *args: int, context: Any = None) -> None:
+    def add(self, cpu: int, program: Code | Program, *args: int, context: Any = None) -> None:
         """Start a program on a CPU, with a context or with numbers. Raises ValueError if one was started
         there."""
+        given: Any = program
+        code: Code = getattr(given, "code", given)
         if cpu in self._running:
             raise ValueError(f"CPU {cpu} has a program to run")
         found = self.machine.cpu(cpu)
@@ -89,6 +94,7 @@ class Interleaving:
         cpu = running.cpu
         if cpu.context is not None:
             self.machine.contexts.pop(cpu.context.address, None)
+        self.machine.abandon(cpu)
         cpu.parallel, cpu.code, cpu.depth, cpu.context = False, None, 0, None
 
     def _next(self) -> _Running:
@@ -128,9 +134,16 @@ class Interleaving:
         except Waiting as wait:
             running.lock = wait.lock
             return
+        except Thrown as thrown:
+            self._finish(running, thrown.cookie)
+            return
         if not more:
-            self.results[number] = running.execution.result or 0
-            self._end(self._running.pop(number))
+            self._finish(running, running.execution.result or 0)
+
+    def _finish(self, running: _Running, result: int) -> None:
+        number = running.cpu.number
+        self.results[number] = result
+        self._end(self._running.pop(number))
 
 
 def _flat(schedule: Iterable[int | tuple[int, int]]) -> Iterator[int]:

@@ -6,15 +6,19 @@ import errno
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from machine_asm import Asm
 from probee.errors import ProbeeError, Unsupported
 from probee.isa.tables import HELPERS
+from probee.machine.contexts.base import arguments
 from probee.machine.helpers.format import render
 from probee.machine.helpers.table import all_helpers
 from probee.machine.memory import Fault
 
 HASH, ARRAY, PROG_ARRAY, PERF, QUEUE, STACK_TRACE, CGROUP_ARRAY = 1, 2, 3, 4, 22, 7, 8
+FORMATS = Asm()
 RINGBUF, USER_RINGBUF, BLOOM, TASK_STORAGE, DEVMAP = 27, 31, 30, 29, 14
 
 
@@ -389,21 +393,21 @@ def test_tail_calls() -> None:
 
 def test_mocks_and_records() -> None:
     m = Asm()
-    with pytest.raises(Unsupported, match=r"machine\.helper\('bprm_opts_set'"):
-        m.run("r1 = 1\nr2 = 2\ncall bprm_opts_set\nexit\n")
+    with pytest.raises(Unsupported, match=r"machine\.helper\('ima_inode_hash'"):
+        m.run("r1 = 1\nr2 = 2\nr3 = 3\ncall ima_inode_hash\nexit\n")
     seen: list[tuple[int, ...]] = []
 
     def stands_in(*args: int) -> None:
         seen.append(args)
 
-    m.services.mock("bprm_opts_set", stands_in)
+    m.services.mock("ima_inode_hash", stands_in)
     calls = m.services.record()
-    assert m.run("r1 = 1\nr2 = 2\ncall bprm_opts_set\nexit\n") == 0
-    assert seen == [(1, 2)]
+    assert m.run("r1 = 1\nr2 = 2\nr3 = 3\ncall ima_inode_hash\nexit\n") == 0
+    assert seen == [(1, 2, 3)]
     m.services.mock("bpf_ktime_get_ns", lambda: 12)
     assert m.run("call ktime_get_ns\nexit\n") == 12
     assert [(call.name, call.args, call.result) for call in calls] == [
-        ("bprm_opts_set", (1, 2), 0),
+        ("ima_inode_hash", (1, 2, 3), 0),
         ("ktime_get_ns", (), 12),
     ]
     m.services.mock("ktime_get_ns", None)
@@ -457,3 +461,54 @@ def test_storage_of_the_current_task() -> None:
     assert m.run(text.format(0)) == 0
     assert m.run(text.format(1)) == 1
     assert m.run(text.format(0)) == 2
+
+
+@given(st.binary(max_size=30) | st.text("%dlxuspiIKBc0123456789-+ .", max_size=20).map(str.encode))
+def test_any_format_is_printed_or_refused(fmt: bytes) -> None:
+    found = render(FORMATS.cpu, fmt, [1 << 63, 0, 5])
+    assert isinstance(found, bytes) or found == -errno.EINVAL
+
+
+def test_tunnels_are_noted_and_told() -> None:
+    m = Asm()
+    context = m.packet(bytes(64))
+    text = "*(u64 *)(r10 - 8) = 77\n" + on_stack(-8, 2) + "r3 = 8\nr4 = 0\ncall skb_set_tunnel_key\nexit\n"
+    assert m.run(text, context=context) == 0
+    assert context.facts["tunnel"] == (77).to_bytes(8, "little")
+    get = on_stack(-8, 2) + "r3 = 8\nr4 = 0\ncall skb_get_tunnel_key\nr0 = *(u64 *)(r10 - 8)\nexit\n"
+    assert m.run(get, context=context) == 77
+    assert m.run(text.replace("r3 = 8", "r3 = 7"), context=context) == -errno.EINVAL
+
+
+def test_a_program_that_fails_gives_its_locks_back() -> None:
+    m = Asm()
+    lock = m.bytes(bytes(8))
+    with pytest.raises(Fault):
+        m.run(f"r1 = {lock:#x} ll\ncall spin_lock\nr1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit\n")
+    assert (
+        m.run(f"r6 = {lock:#x} ll\nr1 = r6\ncall spin_lock\nr1 = r6\ncall spin_unlock\nr0 = 3\nexit\n") == 3
+    )
+
+
+def test_sysctl_texts() -> None:
+    m = Asm()
+    context = m.context()
+    context.facts = {"name": "net/ipv4/tcp_mem", "current": "1 2", "new": "3"}
+    name = on_stack(-16, 2) + "r3 = 16\nr4 = {}\ncall sysctl_get_name\nexit\n"
+    assert m.run(name.format(0), context=context) == -errno.E2BIG
+    assert m.run(name.format(1), context=context) == len("tcp_mem")
+    new = "*(u64 *)(r10 - 16) = 0x39\n" + on_stack(-16, 2) + "r3 = 1\ncall sysctl_set_new_value\nexit\n"
+    assert m.run(new, context=context) == 0
+    assert context.facts["new"] == "9"
+
+
+def test_arguments_of_functions() -> None:
+    m = Asm()
+    context = arguments(m.memory, [5, 6], extra=(7,), ip=0x1234)
+    take = "r6 = r1\n*(u64 *)(r10 - 8) = 99\n{}if r0 != 0 goto out\nr0 = *(u64 *)(r10 - 8)\nout:\nexit\n"
+    get = "r2 = {}\n" + on_stack(-8, 3) + "call get_func_arg\n"
+    assert m.run(take.format(get.format(1)), context=context) == 6
+    assert m.run(take.format(get.format(2)), context=context) == -errno.EINVAL
+    assert m.run(take.format(on_stack(-8, 2) + "call get_func_ret\n"), context=context) == 7
+    assert m.run("call get_func_arg_cnt\nexit\n", context=context) == 2
+    assert m.run("call get_func_ip\nexit\n", context=context) == 0x1234

@@ -165,6 +165,14 @@ class Services:
             what = ["a lock"] * bool(held) + nested
             raise ProbeeError(f"the program ended and still holds {', '.join(what)}")
 
+    def abandon(self, cpu: MachineCpu) -> None:
+        """A program ended in an error: what it held is free again."""
+        for lock in cpu.locks:
+            self.locks.pop(lock, None)
+        cpu.locks.clear()
+        cpu.irq.clear()
+        cpu.rcu = cpu.preempt = 0
+
     def context_at(self, cpu: MachineCpu, address: int) -> Any:
         """The context that a helper was given. Raises Fault if it is none."""
         found = self.contexts.get(address)

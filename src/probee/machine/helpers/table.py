@@ -30,6 +30,7 @@ _FAMILIES = (
     "strings",
     "system",
     "cgroups",
+    "noted",
 )
 _loaded = False
 
