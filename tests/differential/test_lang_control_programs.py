@@ -223,7 +223,8 @@ class Writer:
             self.block(depth + 1)
 
     def inner_function(self, depth: int) -> None:
-        if self.inner:
+        if self.inner:  # one level of them
+            self.both(depth, f"{self.target()} = {self.value()}")
             return
         name, changed = self.fresh("f"), self.target()
         names, fixed, loops = list(self.names), set(self.fixed), self.loops

@@ -29,8 +29,8 @@ class Held:
     the body is nothing without. `ended` tells why the name means nothing behind the body.
 
     Where taking it may fail, the body is skipped: `failed` is then the block that control goes to instead,
-    with what is known there, and `otherwise()` emits what is done on that way. `ends` is told when the body has
-    been compiled.
+    with what is known there, and `otherwise()` emits what is done on that way. `ends` is called when
+    the body has been compiled.
     """
 
     __slots__ = ("ended", "ends", "failed", "item", "need_name", "otherwise", "release")
