@@ -13,7 +13,13 @@ from probee.isa.sections import SECTIONS
 from probee.lang.kinds import contexts, table
 from probee.lang.types import Array, NetInt
 
-ABOVE = "import probee as bp\nfrom probee import *\nfrom probee import u8, u16, u32, u64\n\nout = bp.Array[u64](4)\n"
+ABOVE = """\
+import probee as bp
+from probee import *
+from probee import u8, u16, u32, u64
+
+out = bp.Array[u64](4)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -143,27 +149,11 @@ def test_contexts_are_the_kernels(ktypes, name):
 
 
 def test_every_section_of_the_network_has_a_kind():
-    kinds = [
-        "xdp",
-        "tc",
-        "tcx",
-        "netkit",
-        "classifier",
-        "cgroup",
-        "cgroup_skb",
-        "socket",
-        "sockops",
-        "sk_msg",
-        "sk_skb",
-        "sk_lookup",
-        "sk_reuseport",
-        "flow_dissector",
-        "lwt_in",
-        "lwt_out",
-        "lwt_xmit",
-        "lwt_seg6local",
-        "xdp.frags",
-    ]
+    words = """
+        xdp tc tcx netkit classifier cgroup cgroup_skb socket sockops sk_msg sk_skb sk_lookup sk_reuseport
+        flow_dissector lwt_in lwt_out lwt_xmit lwt_seg6local xdp.frags
+    """
+    kinds = words.split()
     for section in SECTIONS:
         if section.partition("/")[0] in kinds and section != "cgroup/skb":
             kind = table.find(section)
