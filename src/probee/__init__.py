@@ -95,9 +95,11 @@ _HOMES = {
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
-        arg bits bounded cast cgroup comm cpu css css_tasks current_task curtask dmabufs gid irq_off
-        jump kernel_str kernel_type_exists kmem_caches kstack list_of nsecs pid preempt_off printf
-        rand rcu reg retval sizeof static tail_call tasks threads tid uid user_str ustack vmas""",
+        addr arg bits bounded cast cgroup comm container_of cpu css css_tasks current_task curtask
+        deref dmabufs enum_exists enum_value field_size gid irq_off jump kernel_str
+        kernel_type_exists kernel_type_matches kmem_caches kstack list_of nsecs offsetof pid
+        preempt_off printf rand rcu reg retval sizeof static tail_call tasks threads tid uid
+        user_str ustack vmas""",
     "lang.kinds.decorators": """
         cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector
         lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter sockops syscall

@@ -130,6 +130,9 @@ def annotation(f: Fn, node: ast.expr) -> Any:
     obj = item.obj if isinstance(item, Py) else None
     if isinstance(obj, decl.ScalarType):
         return Int(obj.bits, obj.signed)
+    if isinstance(obj, type) and issubclass(obj, int) and hasattr(obj, "__members__"):
+        scalar = decl.EnumType(obj).scalar
+        return Int(scalar.bits, scalar.signed)
     if obj is int:
         return I64
     if obj is bool:

@@ -89,6 +89,32 @@ sizeof = Builtin(
 kernel_type_exists = Builtin(
     "kernel_type_exists", "(name) -> bool", "Does the running kernel have this struct? A CO-RE check."
 )
+enum_value = Builtin(
+    "enum_value",
+    "(enum, enumerator) -> u64",
+    "The value of an enumerator in the kernel that the program is loaded into (CO-RE).",
+)
+enum_exists = Builtin(
+    "enum_exists", "(enum, enumerator) -> bool", "Does that kernel have the enumerator? (CO-RE)"
+)
+offsetof = Builtin(
+    "offsetof", "(struct, field) -> u64", "Where a field is, in bytes; in kernel structs by CO-RE."
+)
+field_size = Builtin(
+    "field_size", "(struct, field) -> u64", "Size of a field in bytes: of kernel structs by CO-RE."
+)
+kernel_type_matches = Builtin(
+    "kernel_type_matches",
+    "(struct) -> bool",
+    "Has the kernel a struct with such fields? (CO-RE)",
+)
+container_of = Builtin(
+    "container_of",
+    "(pointer, struct, member)",
+    'The kernel struct that a member is in: `container_of(node, "task_struct", "tasks")`.',
+)
+addr = Builtin("addr", "(struct.field)", "A pointer to a member, which is not read.")
+deref = Builtin("deref", "(pointer)", "What a pointer points to.")
 printf = Builtin("printf", "(f-string)", "Write a line to the trace pipe, as `print` does inside a program.")
 
 rcu = Builtin(
@@ -141,7 +167,7 @@ jump = Builtin("jump", "(programs, index)", "Go on in a program of a ProgArray: 
 
 arg = Builtin("arg", "(n)", "Argument n, from 0, of the function or probe that the program runs at.")
 retval = Builtin("retval", "() -> i64", "What the function returned, in return probes and fexit.")
-reg = Builtin("reg", "(name) -> u64", "A register in kprobes, uprobes and perf events: `reg(\"sp\")`.")
+reg = Builtin("reg", "(name) -> u64", 'A register in kprobes, uprobes and perf events: `reg("sp")`.')
 
 
 class Static(Builtin):

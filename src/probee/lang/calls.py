@@ -9,6 +9,7 @@ from types import FunctionType, ModuleType
 from . import (
     builtins,
     callbacks,
+    core,
     decl,
     expr,
     ir,
@@ -65,6 +66,8 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
         return _construct(f, obj, node)
     if isinstance(obj, decl.CharType):
         return _text(f, obj, node)
+    if isinstance(obj, decl.ArrayType):
+        return core.array(f, obj, node)
     if isinstance(obj, builtins.Helper):
         return _helper(f, obj, node)
     if isinstance(obj, builtins.Builtin):
@@ -213,6 +216,10 @@ def _cast(f: Fn, t: decl.ScalarType, node: ast.Call) -> Item:
 def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
     """`Exec(pid=…)`: a zeroed struct on the stack."""
     name = cls.__name__
+    if cls._core_:
+        f.fail(node, f"{name} is a kernel struct: programs can't make one", f"write bp.cast({name}, pointer)")
+    if len(node.args) == 1 and not node.keywords:
+        return _copied(f, cls, node)
     if node.args:
         f.fail(node.args[0], f"{name} takes its fields by name", f"write {name}({cls._fields_[0].name}=…)")
     kind = decl.ir_type(cls)
@@ -237,6 +244,24 @@ def _construct(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
         store(f, place.ptr, item, where)
         f.live.wrote(place.fresh, place.offset, place.type.size)
     return ref
+
+
+def _copied(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
+    """`Point(p)`: another struct with the same values."""
+    kind = decl.ir_type(cls)
+    item = resolve(f, f.expr(node.args[0]), node.args[0])
+    refuse_maybe(f, item, node.args[0])
+    if not isinstance(item, Ref) or item.type != kind:
+        first = cls._fields_[0].name
+        f.fail(
+            node.args[0],
+            f"{cls.__name__} takes its fields by name, or another {cls.__name__} to copy",
+            f"write {cls.__name__}({first}=…)",
+        )
+    slot = f.b.local(cls.__name__, kind)
+    f.escape(item)
+    f.b.copy_into(slot, item.ptr)
+    return Ref(slot, origin=frozenset((Site(cls.__name__, f.loops),)))
 
 
 def _text(f: Fn, t: decl.CharType, node: ast.Call) -> Item:
@@ -759,4 +784,5 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "sizeof": _sizeof,
     "kernel_type_exists": _kernel_type_exists,
     "printf": _printf,
+    **core.HANDLERS,
 }

@@ -266,7 +266,11 @@ class Struct(metaclass=StructType):
     _union_ = False
     _core_ = False
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, of: Struct | None = None, /, **values: Any) -> None:
+        if of is not None:
+            if values or type(of)._fields_ != type(self)._fields_:
+                raise TypeError(f"{type(self).__name__} takes its fields by name, or one struct to copy")
+            values = {f.name: getattr(of, f.name) for f in type(self)._fields_}
         for f in type(self)._fields_:
             self.__dict__[f.name] = (
                 f.type._coerce_(values.pop(f.name)) if f.name in values else f.type._zero_()
@@ -313,7 +317,10 @@ class Union(Struct, union=True):
     memory. `==` compares memory.
     """
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, of: Struct | None = None, /, **values: Any) -> None:
+        if of is not None:
+            self.__dict__["_memory_"] = type(self)._pack_(of)
+            return
         if len(values) > 1:
             raise TypeError(f"{type(self).__name__} is a union: it takes one field, not {len(values)}")
         self.__dict__["_memory_"] = bytes(type(self)._size_)

@@ -206,13 +206,16 @@ class ArrayType:
         self._size_ = self.size
         self._align_ = elem._align_
 
-    def __call__(self, values: Iterable[Any] = ()) -> FixedList:
+    def __call__(self, *values: Any) -> FixedList:
+        if len(values) == 1 and hasattr(values[0], "__iter__") and not isinstance(values[0], str):
+            values = tuple(values[0])
         return FixedList(self, values)
 
     def _zero_(self) -> FixedList:
         return FixedList(self)
 
-    _coerce_ = __call__
+    def _coerce_(self, value: Iterable[Any]) -> FixedList:
+        return FixedList(self, value)
 
     def _pack_(self, value: Iterable[Any]) -> bytes:
         return b"".join(map(self.elem._pack_, FixedList(self, value)))
