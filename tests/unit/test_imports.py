@@ -27,7 +27,20 @@ HEAVY = {
     "tempfile",
     "typing",
 }
-ORDER = ["isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "lang", "session", "tools", "cli"]
+ORDER = [
+    "isa",
+    "btf",
+    "obj",
+    "verifier",
+    "sys",
+    "symbols",
+    "kernel",
+    "machine",
+    "lang",
+    "session",
+    "tools",
+    "cli",
+]
 # What the design's table allows, room by room, beyond "only rooms listed before".
 ALLOWED = {
     "isa": set(),
@@ -37,8 +50,10 @@ ALLOWED = {
     "sys": {"isa"},
     "symbols": {"isa", "sys"},
     "kernel": {"isa", "btf", "obj", "verifier", "sys", "symbols"},
+    # `kernel` for the classes that show a map to Python, see docs/decisions.md; `sys` for files of tracefs
+    "machine": {"isa", "btf", "obj", "verifier", "sys", "kernel"},
     "lang": {"isa", "btf", "obj", "sys"},
-    "session": {"isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "lang", "cache"},
+    "session": {"isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "machine", "lang", "cache"},
 }
 
 
