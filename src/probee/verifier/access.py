@@ -258,7 +258,13 @@ def _map_value(
         field = w.context.record(info).at(off + reg.num.smin, "kptr", "uptr")
         if field is not None:
             return w.context.kptr_access(w, reg, field, write=write, value=value, imm=imm)
-        if not write and dst >= 0 and info.data is not None and info.flags & regions.RDONLY_PROG and info.type == 2:
+        if (
+            not write
+            and dst >= 0
+            and info.data is not None
+            and info.flags & regions.RDONLY_PROG
+            and info.type == 2
+        ):
             at = off + reg.num.smin
             part = info.data[at : at + size]
             if len(part) == size:

@@ -33,6 +33,7 @@ from probee.verifier.scalars import (
     UNKNOWN,
     Num,
     broken,
+    byte_swap,
     const,
     raw,
     sign_extend,
@@ -236,10 +237,11 @@ def _unary(w: Walk, index: int, insn: Insn) -> Step:
     op, dst, is32 = insn.opcode & 0xF0, insn.dst, insn.opcode & 7 != ALU64
     if op == NEG and (insn.opcode & X or insn.src or insn.off or insn.imm):
         return _refuse("BPF_NEG uses reserved fields")
-    if op == END:
-        swaps = insn.opcode & 7 == ALU64
-        if insn.src or insn.off or insn.imm not in (16, 32, 64) or (swaps and insn.opcode & X):
-            return _refuse("BPF_END uses reserved fields")
+    always = insn.opcode & 7 == ALU64
+    swaps = always or bool(insn.opcode & X)  # on a little-endian machine
+    follows_swaps = w.context.at_least(6, 18)
+    if op == END and (insn.src or insn.off or insn.imm not in (16, 32, 64) or (always and insn.opcode & X)):
+        return _refuse("BPF_END uses reserved fields")
 
     def step() -> int:
         regs = w.regs
@@ -248,6 +250,8 @@ def _unary(w: Walk, index: int, insn: Insn) -> Step:
         if op == NEG and reg.type == SCALAR:
             num = arithmetic.apply(NEG, is32, reg.num, reg.num)
             regs[dst] = scalar(unbounded(num) if broken(num) else num)
+        elif op == END and reg.type == SCALAR and follows_swaps:
+            regs[dst] = scalar(byte_swap(reg.num, insn.imm // 8, swaps=swaps))
         else:
             regs[dst] = UNKNOWN_REG
         return index + 1

@@ -69,7 +69,9 @@ def _sized(btf: Btf, id: int) -> int:
     return btf.size_of(id)
 
 
-def walk_struct(btf: Btf, id: int, off: int, size: int, *, flexible: bool, nested: bool = False) -> Found | int:
+def walk_struct(
+    btf: Btf, id: int, off: int, size: int, *, flexible: bool, nested: bool = False
+) -> Found | int:
     """The member that [off, off + size) is in.
 
     With `nested`: the id of the struct that begins at `off`, or 0.
@@ -243,9 +245,7 @@ def access(
 
 
 def _loaded(w: Walk, btf: Btf, id: int, flags: int) -> Reg:
-    return pointer(
-        BTF_ID | flags, btf=btf, btf_id=id, id=w.new_id() if flags & MAYBE_NULL else 0
-    )
+    return pointer(BTF_ID | flags, btf=btf, btf_id=id, id=w.new_id() if flags & MAYBE_NULL else 0)
 
 
 def _flags(w: Walk, reg: Reg, found: Found) -> int:

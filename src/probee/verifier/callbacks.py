@@ -1,4 +1,6 @@
-"""Calls into functions of the program: subprograms, global functions, callbacks, and coming back from them."""
+"""Calls into functions of the program: subprograms, global functions, callbacks, and coming back from
+them.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +73,7 @@ def make_call(w: Walk, index: int, insn: Insn) -> Step:
             )
         if w.context.might_sleep(callee) and not w.may_sleep:
             raise Reject(
-                f"sleepable global function {context.name_of(callee)}() called in "
-                f"{non_sleepable(w)}"
+                f"sleepable global function {context.name_of(callee)}() called in {non_sleepable(w)}"
             )
         context.check_global_call(w, callee)
         if context.changes_packet(callee):

@@ -1,4 +1,6 @@
-"""Steps of calls to helpers: their arguments are checked against the prototype, and what comes back is known by it."""
+"""Steps of calls to helpers: their arguments are checked against the prototype, and what comes back is
+known by it.
+"""
 
 from __future__ import annotations
 
@@ -237,7 +239,9 @@ def check_kfunc_size(w: Walk, number: int) -> None:
         w.regs[number - 1] = reg
 
 
-def check_type(w: Walk, number: int, kind: str, nullable: bool, readonly: bool, args: Arguments | None) -> None:
+def check_type(
+    w: Walk, number: int, kind: str, nullable: bool, readonly: bool, args: Arguments | None
+) -> None:
     """The register's type is one that the kind of argument takes.
 
     Raises:
@@ -469,9 +473,7 @@ def check_argument(w: Walk, number: int, kind: str, before: str, args: Arguments
     elif key == "mem":
         args.raw_pending = raw
         if fixed:
-            check_memory(
-                w, number, fixed, write=writes, zero_allowed=False, raw=args.raw if raw else None
-            )
+            check_memory(w, number, fixed, write=writes, zero_allowed=False, raw=args.raw if raw else None)
             if args.name in _ALIGNED:
                 regions.check_alignment(w, reg, 0, fixed, strict_once=True)
     elif key in ("size", "size_or_zero"):

@@ -55,7 +55,7 @@ def known_opcode(opcode: int) -> bool:
     if kind == ST:
         return mode == _MEM
     if kind == STX:
-        return mode == _MEM or mode == ATOMIC
+        return mode in (_MEM, ATOMIC)
     return opcode == LD_IMM64 or (mode in (0x20, 0x40) and size != 0x18)
 
 
@@ -109,9 +109,13 @@ def _wide(program: Program, index: int, insn: Insn) -> None:
         if info.type not in _DIRECT:
             raise Reject("no direct value access support for this map type", index)
         if info.type == 2 and info.max_entries != 1:
-            raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
+            raise Reject(
+                f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index
+            )
         if info.type == 2 and offset >= info.value_size:
-            raise Reject(f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index)
+            raise Reject(
+                f"invalid access to map value pointer, value_size={info.value_size} off={offset}", index
+            )
 
 
 _TRACING = {"kprobe", "tracepoint", "perf_event", "raw_tracepoint", "raw_tracepoint_writable"}
@@ -139,9 +143,7 @@ def check_maps(context: Context) -> None:
         if record.has("wq") and tracing:
             raise Reject("tracing progs cannot use bpf_wq yet", index)
         if context.sleepable and info.type not in _SLEEPABLE_MAPS:
-            raise Reject(
-                "Sleepable programs can only use array, hash, ringbuf and local storage maps", index
-            )
+            raise Reject("Sleepable programs can only use array, hash, ringbuf and local storage maps", index)
 
 
 __all__ = ["LD", "check_instructions", "known_opcode"]

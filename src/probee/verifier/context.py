@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from probee.btf.kinds import DECL_TAG
+from probee.btf.kinds import DECL_TAG, STRUCT
 from probee.btf.kinds import FUNC as BTF_FUNC
-from probee.btf.kinds import STRUCT
 from probee.isa.helpers import BY_ID, Prototype
 from probee.isa.helpers.programs import allowed, version
 from probee.isa.insn import CALL, JMP, LD_IMM64
 from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
-from probee.verifier import callbacks, fields
-from probee.verifier.alu import read
+from probee.verifier import fields
 from probee.verifier.errors import Reject, Unsupported
-from probee.verifier.precision import mark_precise
 from probee.verifier.program import SLEEPABLE, STRICT_ALIGNMENT, TEST_STATE_FREQ
 from probee.verifier.return_rules import return_rule
-from probee.verifier.scalars import Num
-from probee.verifier.state import ALLOC, BASE, BTF_ID, MAP_VALUE, SCALAR, Reg, State, type_name
+from probee.verifier.state import ALLOC, BASE, BTF_ID, MAP_VALUE, Reg, State
 from probee.verifier.typed_context import Target, target_of
 
 TYPE_CHECKING = False
@@ -33,7 +29,13 @@ _NAMES = {number: name for name, (number, _) in PROG_TYPES.items()}
 _ATTACH = {number: name for name, (number, _) in ATTACH_TYPES.items()}
 _PACKET_READERS = {"lwt_in", "lwt_out", "lwt_seg6local", "sk_reuseport", "flow_dissector", "cgroup_skb"}
 _PACKET_WRITERS = {"sched_cls", "sched_act", "xdp", "lwt_xmit", "sk_skb", "sk_msg"}
-_HAS_ATTACH = {"cgroup_sock", "cgroup_sock_addr", "cgroup_skb", "cgroup_sockopt", "sk_lookup", "sk_reuseport"}
+# What attach type 0 stands for.
+_DEFAULT_ATTACH = {
+    "cgroup_skb": "cgroup_inet_ingress",
+    "cgroup_sock": "cgroup_inet_sock_create",
+    "tracing": "cgroup_inet_ingress",
+    "lsm": "cgroup_inet_ingress",
+}
 
 
 class Context:
@@ -47,13 +49,8 @@ class Context:
         self.kernel_btf = kernel_btf
         self.kind = _NAMES.get(program.prog_type, "")
         self.attach = _ATTACH.get(program.attach_type, "")
-        if not program.attach_type and self.kind not in (
-            "cgroup_skb",
-            "tracing",
-            "lsm",
-            "cgroup_sock",
-        ):
-            self.attach = ""
+        if not program.attach_type:
+            self.attach = _DEFAULT_ATTACH.get(self.kind, "")
         self.sleepable = bool(program.flags & SLEEPABLE)
         self.strict_alignment = bool(program.flags & STRICT_ALIGNMENT)
         self.test_state_freq = bool(program.flags & TEST_STATE_FREQ)
@@ -158,9 +155,7 @@ class Context:
             kind = "sched_cls"
         if kind in _PACKET_WRITERS:
             return proto is None or proto.packet
-        if kind == "cgroup_sockopt":
-            return True
-        return False
+        return kind == "cgroup_sockopt"
 
     def may_update_sockmap(self, name: str) -> bool:
         if name == "map_delete_elem" and self.kind == "sock_ops":
@@ -215,7 +210,9 @@ class Context:
         return 0x3E
 
     def checks_recursion(self) -> bool:
-        """Whether the kernel keeps the program from running inside itself (so that its stack may be private)."""
+        """Whether the kernel keeps the program from running inside itself (so that its stack may be
+        private).
+        """
         if self.kind == "tracing":
             return self.attach != "trace_iter"
         if self.kind == "lsm":
@@ -261,9 +258,7 @@ class Context:
     def ctx_is_memory(self) -> bool:
         return self.kind == "syscall"
 
-    def ctx_access(
-        self, w: Walk, reg: Reg, off: int, size: int, *, write: bool, signed: bool
-    ) -> Reg | None:
+    def ctx_access(self, w: Walk, reg: Reg, off: int, size: int, *, write: bool, signed: bool) -> Reg | None:
         from probee.verifier import contexts
 
         return contexts.access(self, w, reg, off, size, write=write, signed=signed)
@@ -351,7 +346,9 @@ class Context:
 
     def check_get_func_ip(self) -> None:
         if self.kind == "tracing" and self.attach not in ("trace_fentry", "trace_fexit", "modify_return"):
-            raise Reject("func bpf_get_func_ip#173 supported only for fentry/fexit/fsession/fmod_ret programs")
+            raise Reject(
+                "func bpf_get_func_ip#173 supported only for fentry/fexit/fsession/fmod_ret programs"
+            )
 
     def find_exception_callback(self) -> None:
         """The function that the tag `exception_callback:NAME` on the main function names.

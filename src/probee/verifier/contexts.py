@@ -78,9 +78,7 @@ def _reg(context: Context, w: Walk, found: context_rules.Access) -> Reg:
         return pointer(_KINDS[kind] | null, id=id)
     if kind == "btf":
         btf, type_id = context.kernel_type(found.name)
-        return pointer(
-            BTF_ID | null | (TRUSTED if found.trusted else 0), btf=btf, btf_id=type_id, id=id
-        )
+        return pointer(BTF_ID | null | (TRUSTED if found.trusted else 0), btf=btf, btf_id=type_id, id=id)
     raise Unsupported(f"a context field that gives {kind}")
 
 

@@ -112,7 +112,8 @@ def check_argument(
     if not good:
         raise Reject(f"Expected an initialized dynptr as arg #{number - 1}")
     main = main_of(w, reg)
-    assert main is not None and main.detail is not None
+    assert main is not None
+    assert main.detail is not None
     if wanted and main.detail[0] != wanted:
         raise Reject(f"Expected a dynptr of type {wanted} as arg #{number - 1}")
 

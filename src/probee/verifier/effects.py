@@ -1,4 +1,6 @@
-"""What a helper does once its arguments are right: references, callbacks, the result, lost packet pointers."""
+"""What a helper does once its arguments are right: references, callbacks, the result, lost packet
+pointers.
+"""
 
 from __future__ import annotations
 
@@ -159,9 +161,8 @@ def _release(w: Walk, args: Arguments) -> None:
             return UNKNOWN_REG
 
         w.replace(w.state, change)
-    elif args.ref:
-        if not w.release(args.ref):
-            raise Reject(f"func bpf_{args.name}#{args.number} reference has not been acquired before")
+    elif args.ref and not w.release(args.ref):
+        raise Reject(f"func bpf_{args.name}#{args.number} reference has not been acquired before")
 
 
 def _result(w: Walk, args: Arguments, percpu: bool) -> Reg:

@@ -29,7 +29,8 @@ _KPTRS = {
 
 
 class Field:
-    """A special field: `kind` ("spin_lock", "kptr_ref", "rb_root" …), where it is, and for pointers and roots what type
+    """A special field: `kind` ("spin_lock", "kptr_ref", "rb_root" …), where it is, and for pointers and
+    roots what type
     they hold: `btf_id` of `btf` (and `node_offset` of the node in it)."""
 
     __slots__ = ("btf", "btf_id", "kind", "node", "node_offset", "offset", "size", "type_name")
@@ -107,9 +108,7 @@ def _collect(btf: Btf, id: int, base: int, found: list[Field], depth: int) -> No
             _member(btf, id, number, member.type, base + member.bit_offset // 8, found, depth)
 
 
-def _member(
-    btf: Btf, owner: int, number: int, id: int, offset: int, found: list[Field], depth: int
-) -> None:
+def _member(btf: Btf, owner: int, number: int, id: int, offset: int, found: list[Field], depth: int) -> None:
     inner_id = skip(btf, id)
     inner = btf.type(inner_id)
     count, size = 1, 0

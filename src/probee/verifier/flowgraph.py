@@ -1,4 +1,5 @@
-"""The shape of a program, found before the walk: subprograms, where jumps may go, points to compare states at,
+"""The shape of a program, found before the walk: subprograms, where jumps may go, points to compare states
+at,
 registers that matter at each instruction, and loops.
 """
 
@@ -158,7 +159,9 @@ def check_subprograms(graph: Graph) -> None:
             raise Reject("last insn is not an exit or jmp", sub.end - 1)
 
 
-def check_flow(graph: Graph, is_iter_next: Callable[[int], bool], is_callback_kfunc: Callable[[int], str]) -> None:
+def check_flow(
+    graph: Graph, is_iter_next: Callable[[int], bool], is_callback_kfunc: Callable[[int], str]
+) -> None:
     """Every instruction is reached, none from within a wide immediate; marks the points to compare states at.
 
     `is_callback_kfunc` says "sync", "async" or "" of a kernel function's call.
@@ -201,7 +204,9 @@ def _visit(
     is_iter_next: Callable[[int], bool],
     is_callback_kfunc: Callable[[int], str],
 ) -> list[tuple[int, bool]]:
-    """What may come after the instruction: (index, whether by a branch); the one to look at last comes first."""
+    """What may come after the instruction: (index, whether by a branch); the one to look at last comes
+    first.
+    """
     insn = graph.insns[index]
     prune, jumps = graph.prune_points, graph.jump_points
     kind, op = insn.opcode & 7, insn.opcode & 0xF0
@@ -313,9 +318,7 @@ def uses_and_sets(
     return dst | (src if insn.opcode & X else 0), 0
 
 
-def find_live(
-    graph: Graph, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]
-) -> None:
+def find_live(graph: Graph, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]) -> None:
     """`graph.live`: bits of the registers whose value is read later, before each instruction."""
     count = graph.count
     flows = [uses_and_sets(insn, call_args, fastcall) for insn in graph.insns]
@@ -338,7 +341,9 @@ def find_live(
 
 
 def find_loops(graph: Graph) -> None:
-    """`graph.loop_of`: the number of the loop (strongly connected component) of each instruction, 0 for none."""
+    """`graph.loop_of`: the number of the loop (strongly connected component) of each instruction, 0 for
+    none.
+    """
     count = graph.count
     order = [0] * count
     low = [0] * count

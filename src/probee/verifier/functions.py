@@ -1,4 +1,6 @@
-"""The program's functions: what their types say, walking the global ones by themselves, how deep the stack gets."""
+"""The program's functions: what their types say, walking the global ones by themselves, how deep the stack
+gets.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def parameters(context: Context, subprog: int) -> list[Parameter]:
     if known is not None:
         return known
     btf, id = context.program.btf, context.functions.get(subprog)
-    assert btf is not None and id is not None
+    assert btf is not None
+    assert id is not None
     function = btf.type(id)
     proto = btf.type(function.type)
     name = function.name
@@ -136,9 +139,7 @@ def _parameter(context: Context, btf: Btf, name: str, at: int, id: int, tags: se
         if "nonnull" in tags:
             raise Reject(f"arg#{at} has invalid combination of tags")
         _, kernel_id = context.kernel_type(struct)
-        return Parameter(
-            "btf", flags=TRUSTED | (MAYBE_NULL if "nullable" in tags else 0), btf_id=kernel_id
-        )
+        return Parameter("btf", flags=TRUSTED | (MAYBE_NULL if "nullable" in tags else 0), btf_id=kernel_id)
     if "untrusted" in tags:
         if tags - {"untrusted"}:
             raise Reject(f"arg#{at} untrusted cannot be combined with any other tags")
@@ -215,9 +216,7 @@ def check_call(w: Walk, callee: int) -> None:
         _check_arguments(w, callee)
     except Reject as reject:
         name = context.name_of(callee)
-        raise Reject(
-            f"{reject.message}\nCaller passes invalid args into func#{callee} ('{name}')"
-        ) from None
+        raise Reject(f"{reject.message}\nCaller passes invalid args into func#{callee} ('{name}')") from None
 
 
 def _check_arguments(w: Walk, callee: int) -> None:
@@ -420,8 +419,7 @@ def _depth_below(w: Walk, top: int, private: bool, normal: set[int]) -> None:
             raise Reject("cannot use BPF_LD_[ABS|IND] within callback", sub.start)
         if number and sub.has_tail_call and depth >= 256:
             raise Reject(
-                "tail_calls are not allowed when call stack of previous frames is "
-                f"{depth} bytes. Too large",
+                f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
                 sub.start,
             )
         own = _round(w.stack_depth[number])
@@ -431,7 +429,9 @@ def _depth_below(w: Walk, top: int, private: bool, normal: set[int]) -> None:
         else:
             depth += own
             if depth > MAX_STACK:
-                raise Reject(f"combined stack size of {len(chain) + 1} calls is {depth}. Too large", sub.start)
+                raise Reject(
+                    f"combined stack size of {len(chain) + 1} calls is {depth}. Too large", sub.start
+                )
         for index in range(sub.start, sub.end):
             insn = insns[index]
             called = insn.opcode == JMP | CALL and insn.src == PSEUDO_CALL

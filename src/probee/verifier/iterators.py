@@ -8,6 +8,7 @@ from probee.verifier.access import access
 from probee.verifier.errors import Reject, Unsupported
 from probee.verifier.jumps import not_null
 from probee.verifier.prune import ACTIVE, DRAINED, previous_entry, widen
+from probee.verifier.state import _KINDS as KINDS
 from probee.verifier.state import (
     EMPTY_SLOT,
     ITER,
@@ -21,7 +22,6 @@ from probee.verifier.state import (
     State,
     pointer,
 )
-from probee.verifier.state import _KINDS as KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def check(w: Walk, given: Given, number: int, reg: Reg, type_id: int) -> None:
             flags = RCU if w.in_rcu else UNTRUSTED
         ref = w.acquire()
         for item in range(slots):
-            state = pointer(
-                STACK | flags, detail=(type_id, ACTIVE, 0), ref=ref if item == 0 else 0
-            )
+            state = pointer(STACK | flags, detail=(type_id, ACTIVE, 0), ref=ref if item == 0 else 0)
             frame.stack[spi - item] = Slot(KINDS[ITER], state)
         return
     try:

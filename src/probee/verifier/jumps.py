@@ -188,10 +188,7 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
         if flags:
             w.note(flags)
         numbers = a.type == SCALAR and b.type == SCALAR
-        if numbers:
-            way = taken(op, is32, a.num, b.num)
-        else:
-            way = _pointers_taken(w, op, is32, a, b)
+        way = taken(op, is32, a.num, b.num) if numbers else _pointers_taken(w, op, is32, a, b)
         if way >= 0:
             if a.type == SCALAR:
                 mark_precise(w, dst)
@@ -369,12 +366,8 @@ def _match_packet(w: Walk, op: int, dst: int, src: int, this: State, other: Stat
     a, b = this.frames[-1].regs[dst], this.frames[-1].regs[src]
     if op not in (JGT, JLT, JGE, JLE):
         return False
-    forward = (a.type == PACKET and b.type == PACKET_END) or (
-        a.type == PACKET_META and _is_start(b)
-    )
-    backward = (a.type == PACKET_END and b.type == PACKET) or (
-        _is_start(a) and b.type == PACKET_META
-    )
+    forward = (a.type == PACKET and b.type == PACKET_END) or (a.type == PACKET_META and _is_start(b))
+    backward = (a.type == PACKET_END and b.type == PACKET) or (_is_start(a) and b.type == PACKET_META)
     if not forward and not backward:
         return False
     # Below, `pointer > end` is: true side (other) has nothing, false side (this) has the range.
@@ -383,7 +376,7 @@ def _match_packet(w: Walk, op: int, dst: int, src: int, this: State, other: Stat
         op = branches.FLIP[op]
     good, bad = (this, other) if op in (JGT, JGE) else (other, this)
     open_end = op in (JGE, JLT)
-    reg = (a if forward else b)
+    reg = a if forward else b
     _good_packet(w, good, reg, open_end)
     _packet_end(bad, number, op in (JGT, JLE))
     return True

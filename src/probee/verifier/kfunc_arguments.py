@@ -1,4 +1,6 @@
-"""Arguments of kernel functions: what BTF and the parameters' names ask for, and whether the registers are that."""
+"""Arguments of kernel functions: what BTF and the parameters' names ask for, and whether the registers are
+that.
+"""
 
 from __future__ import annotations
 
@@ -234,13 +236,11 @@ def _pointer(
     if struct == "bpf_res_spin_lock" or name.endswith("__irq_flag"):
         raise Unsupported(f"kernel function {kfunc}")
     base = reg.type & BASE
-    if base == BTF_ID or base in AS_STRUCT or base == XDP_SOCK:
+    if base in (BTF_ID, XDP_SOCK) or base in AS_STRUCT:
         if not struct:
             kind = target.kind_name.upper() if target is not None else "VOID"
             label = target.name if target is not None else ""
-            raise Reject(
-                f"kernel function {kfunc} args#{at} pointer type {kind} {label} is not supported"
-            )
+            raise Reject(f"kernel function {kfunc} args#{at} pointer type {kind} {label} is not supported")
         _trusted(given, reg, number)
         calls.check_argument_offset(w, number, release=release)
         _struct(w, given, at, reg, struct, target_id)
@@ -291,7 +291,8 @@ def _dynptr(w: Walk, given: Given, number: int, reg: Reg, name: str) -> None:
         return
     dynptrs.check_argument(w, number, reg, "dynptr")
     main = dynptrs.main_of(w, reg)
-    assert main is not None and main.detail is not None
+    assert main is not None
+    assert main.detail is not None
     given.dynptr, given.dynptr_id, given.dynptr_kind = main, main.id, str(main.detail[0])
 
 
@@ -307,8 +308,7 @@ def _map(w: Walk, given: Given, at: int, reg: Reg) -> bool:
         and (given.map is not reg.map or given.uid != reg.uid)
     ):
         raise Reject(
-            f"workqueue pointer in R1 map_uid={given.uid} doesn't match map pointer in R2 "
-            f"map_uid={reg.uid}"
+            f"workqueue pointer in R1 map_uid={given.uid} doesn't match map pointer in R2 map_uid={reg.uid}"
         )
     _trusted(given, reg, number)
     calls.check_argument_offset(w, number)
@@ -326,21 +326,17 @@ def _struct(w: Walk, given: Given, at: int, reg: Reg, struct: str, target_id: in
     base = reg.type & BASE
     if base == BTF_ID and reg.type & _UNSAFE and not reg.type & RCU:
         trusted = reg.type & (TRUSTED | ALLOC | NON_OWN_REF)
-        raise Reject(
-            f"arg#{at} is {type_name(reg.type)} expected {type_name(base | trusted)} or socket"
-        )
+        raise Reject(f"arg#{at} is {type_name(reg.type)} expected {type_name(base | trusted)} or socket")
     if base == BTF_ID:
         assert reg.btf is not None
         have_btf, have_id = reg.btf, reg.btf_id
     else:
         have_btf, have_id = context.kernel_type(AS_STRUCT[base])
     have = have_btf.type(fields.skip(have_btf, have_id))
-    strict = (given.rules.release and bool(reg.ref))
+    strict = given.rules.release and bool(reg.ref)
     if have.name.startswith(struct + "___") or struct.startswith(have.name + "___"):
         strict = True
-    same = ids_match(
-        have_btf, have_id, reg.off, btf, target_id, strict=strict, flexible=not reg.type & ALLOC
-    )
+    same = ids_match(have_btf, have_id, reg.off, btf, target_id, strict=strict, flexible=not reg.type & ALLOC)
     if not same and (struct, have.name) not in (("__sk_buff", "sk_buff"), ("xdp_md", "xdp_buff")):
         raise Reject(
             f"kernel function {given.name} args#{at} expected pointer to STRUCT {struct} but R{number} "
@@ -359,9 +355,7 @@ def _memory(
     params: tuple[tuple[str, int], ...],
 ) -> bool:
     btf, number = given.btf, at + 1
-    sized = (
-        at + 1 < len(params) and _is_size(params[at + 1][0]) and w.regs[number + 1].type == SCALAR
-    )
+    sized = at + 1 < len(params) and _is_size(params[at + 1][0]) and w.regs[number + 1].type == SCALAR
     plain = target is not None and (target.kind == INT or target.kind in ENUMS)
     if not plain and not (target is not None and is_scalar_struct(btf, target_id)):
         if not (sized and target is None):

@@ -136,7 +136,8 @@ def make(w: Walk, index: int, insn: Insn) -> Step:
     id = btf.find(name, FUNC) if name else None
     if id is None or rules is None:
         return _stop(Unsupported(f"kernel function {name or insn.imm}"))
-    if not rules.allowed(context.kind, kernel=context.kernel):
+    narrowed = name == "bpf_sock_destroy" and context.attach != "trace_iter"
+    if narrowed or not rules.allowed(context.kind, kernel=context.kernel):
         return _stop(Reject(f"calling kernel function {name} is not allowed"))
     function_id = id
 
@@ -156,7 +157,6 @@ def _stop(error: Exception) -> Step:
 def call(w: Walk, index: int, rules: Kfunc, btf: Btf, id: int) -> int:
     """One call."""
     name = rules.name
-    state = w.state
     regs = w.regs
     if rules.sleepable and not w.sleepable:
         raise Reject(f"program must be sleepable to call sleepable kfunc {name}")
@@ -235,9 +235,7 @@ def _end_rcu(w: Walk) -> None:
     for frame in w.state.frames:
         for spi, slot in frame.stack.items():
             if slot.kinds[0] == 5 and slot.reg.type & RCU:
-                frame.stack[spi] = Slot(
-                    slot.kinds, slot.reg.but(type=slot.reg.type & ~RCU | UNTRUSTED)
-                )
+                frame.stack[spi] = Slot(slot.kinds, slot.reg.but(type=slot.reg.type & ~RCU | UNTRUSTED))
 
 
 def _make_non_owning(w: Walk, ref: int) -> None:

@@ -36,9 +36,7 @@ def root(w: Walk, given: Given, number: int, reg: Reg, kind: str) -> None:
     if not state.locks or state.lock_what is not what or state.lock_id != reg.id:
         lock = record.find("spin_lock") or record.find("res_spin_lock")
         before = "held lock and object are not in the same allocation\n" if state.locks else ""
-        raise Reject(
-            f"{before}bpf_spin_lock at off={lock.offset if lock else -22} must be held for {word}"
-        )
+        raise Reject(f"{before}bpf_spin_lock at off={lock.offset if lock else -22} must be held for {word}")
     given.root = field
 
 
@@ -51,8 +49,10 @@ def node(w: Walk, given: Given, number: int, reg: Reg, is_list: bool) -> None:
     name = given.name
     kind = "list_node" if is_list else "rb_node"
     if name in ("bpf_rbtree_remove", "bpf_rbtree_left", "bpf_rbtree_right"):
-        if reg.type & BASE != BTF_ID or not reg.type & ALLOC or (
-            name == "bpf_rbtree_remove" and not _may_remove(w, reg)
+        if (
+            reg.type & BASE != BTF_ID
+            or not reg.type & ALLOC
+            or (name == "bpf_rbtree_remove" and not _may_remove(w, reg))
         ):
             raise Reject(f"{name} can only take non-owning or refcounted bpf_rb_node pointer")
         if w.context.in_tree_callback(w):
@@ -70,7 +70,9 @@ def node(w: Walk, given: Given, number: int, reg: Reg, is_list: bool) -> None:
     if record.at(at, kind) is None:
         raise Reject(f"{word} not found at offset={at}")
     field = given.root
-    assert field is not None and field.btf is not None and reg.btf is not None
+    assert field is not None
+    assert field.btf is not None
+    assert reg.btf is not None
     if not ids_match(reg.btf, reg.btf_id, 0, field.btf, field.btf_id, strict=True, flexible=False):
         have = reg.btf.type(reg.btf_id).name
         raise Reject(

@@ -1,8 +1,8 @@
 """Which numbers a verdict hung on, traced back along the path.
 
-Two states are alike although a number differs in them, as long as nothing asked what it is. Where something does (an
-offset, a decided branch, a size), the path is walked back to what the number came from, and the remembered states on the
-way are told that their copy of it counts.
+Two states are alike although a number differs in them, as long as nothing asked what it is. Where something
+does (an offset, a decided branch, a size), the path is walked back to what the number came from, and the
+remembered states on the way are told that their copy of it counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class _GiveUp(Exception):
 
 
 class Masks:
-    """What is looked for: bits of registers and of stack slots, frame by frame; `frame` is where the trace is."""
+    """What is looked for: bits of registers and of stack slots, frame by frame; `frame` is where the trace
+    is.
+    """
 
     __slots__ = ("frame", "regs", "slots")
 
@@ -71,7 +73,9 @@ def mark_precise(w: Walk, number: int) -> None:
 
 
 def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
-    """Marks what `masks` asks for in the states before `state`, from instruction `last` back. Whether any was new."""
+    """Marks what `masks` asks for in the states before `state`, from instruction `last` back. Whether any
+    was new.
+    """
     start: State | None = state
     current = state
     first = current.first_insn
@@ -179,7 +183,9 @@ def _mark_all(state: State | None) -> None:
         state = state.parent
 
 
-def _sync_linked(masks: Masks, entry: tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]] | None) -> None:
+def _sync_linked(
+    masks: Masks, entry: tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]] | None
+) -> None:
     """If one of the registers tied together at this instruction counts, all do."""
     if entry is None or not entry[4]:
         return

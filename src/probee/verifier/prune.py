@@ -1,7 +1,8 @@
 """Whether a state was already walked through, in this form or a wider one.
 
-States are remembered at the points the flow analysis marked. A state whose path is finished covers another if everything it
-relied on holds there too; one still being walked means a loop, which is either shown to come round or refused.
+States are remembered at the points the flow analysis marked. A state whose path is finished covers another
+if everything it relied on holds there too; one still being walked means a loop, which is either shown to
+come round or refused.
 """
 
 from __future__ import annotations
@@ -183,6 +184,9 @@ def _as_scalar(slot: Slot) -> Reg | None:
 
 
 def _stack_safe(old: Frame, new: Frame, ids: Ids, exact: int) -> bool:
+    reach = new.allocated
+    if exact != NOT_EXACT and old.allocated > reach:
+        return False
     for spi, slot in old.stack.items():
         other = new.stack.get(spi, EMPTY_SLOT)
         kinds, others = slot.kinds, other.kinds
@@ -197,6 +201,8 @@ def _stack_safe(old: Frame, new: Frame, ids: Ids, exact: int) -> bool:
                 if mine and theirs and exact and not reg_safe(mine, theirs, 0, ids, exact):
                     return False
             continue
+        if spi >= reach:
+            return False
         precise = old.precise_slots >> spi & 1
         mine, theirs = _as_scalar(slot), _as_scalar(other)
         if mine is not None and theirs is not None:
@@ -244,8 +250,8 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
         or old.lock_what is not new.lock_what
     ):
         return False
-    for a, b in zip(old.held, new.held, strict=True):
-        if a[0] != b[0] or not ids.same(a[1], b[1]) or a[3] is not b[3]:
+    for was, now in zip(old.held, new.held, strict=True):
+        if was[0] != now[0] or not ids.same(was[1], now[1]) or was[3] is not now[3]:
             return False
     live_of = w.graph.live
     top = len(old.frames) - 1
@@ -353,9 +359,7 @@ def _may_loop(old: State, new: State) -> bool:
     if len(old.frames) != len(new.frames):
         return False
     for a, b in zip(old.frames[-1].regs, new.frames[-1].regs, strict=True):
-        if a is not b and not (
-            a.num is b.num and a.id == b.id and a.ref == b.ref and _same_fields(a, b)
-        ):
+        if a is not b and not (a.num is b.num and a.id == b.id and a.ref == b.ref and _same_fields(a, b)):
             return False
     return True
 
@@ -383,7 +387,7 @@ def visited(w: Walk, index: int) -> bool:
     state = w.state
     checkpoint = index in graph.checkpoints
     force = w.context.test_state_freq or checkpoint or len(state.history) > 40
-    add = force or (w.jumps_since() >= 2 and w.processed - 1 - w.last_processed >= 8)
+    add = force or (w.jumps_since() >= 2 and w.processed - w.last_processed >= 8)
     key = (index, state.frames[-1].callsite)
     remembered = w.explored.get(key)
     if remembered is None:
@@ -417,7 +421,7 @@ def visited(w: Walk, index: int) -> bool:
                 w.context.loop_states = (state, old)
                 raise Reject(f"infinite loop detected at insn {index}", index)
             if not hit:
-                if not force and w.jumps_since() < 20 and w.processed - 1 - w.last_processed < 100:
+                if not force and w.jumps_since() < 20 and w.processed - w.last_processed < 100:
                     add = False
         else:
             loop = _unfinished(w, old)
@@ -444,7 +448,7 @@ def visited(w: Walk, index: int) -> bool:
         return False
     w.total_states += 1
     w.last_jumps = w.jumps
-    w.last_processed = w.processed - 1
+    w.last_processed = w.processed
     new = state.copy()
     new.insn = index
     new.branches = 1

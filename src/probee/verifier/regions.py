@@ -74,9 +74,7 @@ def _outside(reg: Reg, number: int, off: int, size: int, limit: int) -> str:
     if base == MAP_VALUE:
         return f"invalid access to map value, value_size={limit} off={off} size={size}"
     if base in (PACKET, PACKET_META, PACKET_END):
-        return (
-            f"invalid access to packet, off={off} size={size}, R{number}(id={reg.id},off={off},r={limit})"
-        )
+        return f"invalid access to packet, off={off} size={size}, R{number}(id={reg.id},off={off},r={limit})"
     return f"invalid access to memory, mem_size={limit} off={off} size={size}"
 
 
@@ -117,7 +115,9 @@ def check_map_flags(reg: Reg, off: int, size: int, write: bool) -> None:
 def check_map_value(
     w: Walk, reg: Reg, number: int, off: int, size: int, *, zero_allowed: bool = False, helper: bool = False
 ) -> None:
-    """The bytes are in the map's value and touch none of its special fields (kernel pointers may be loaded whole)."""
+    """The bytes are in the map's value and touch none of its special fields (kernel pointers may be loaded
+    whole).
+    """
     assert reg.map is not None
     check_region(reg, number, off, size, reg.map.value_size, zero_allowed=zero_allowed)
     record = w.context.record(reg.map)
@@ -130,9 +130,7 @@ def check_map_value(
                 if helper:
                     raise Reject(f"{_kptr_word(field.kind)} cannot be accessed indirectly by helper")
                 if reg.num.mask:
-                    raise Reject(
-                        f"{_kptr_word(field.kind)} access cannot have variable offset"
-                    )
+                    raise Reject(f"{_kptr_word(field.kind)} access cannot have variable offset")
                 if field.offset != off + reg.num.smin:
                     raise Reject(
                         f"{_kptr_word(field.kind)} access misaligned expected={field.offset} "
@@ -166,9 +164,7 @@ FIELD_NAMES = {
 }
 
 
-def check_packet(
-    w: Walk, reg: Reg, number: int, off: int, size: int, *, zero_allowed: bool = False
-) -> None:
+def check_packet(w: Walk, reg: Reg, number: int, off: int, size: int, *, zero_allowed: bool = False) -> None:
     if reg.num.smin < 0:
         raise Reject(
             f"R{number} min value is negative, either use unsigned index or do a if (index >=0) check."
@@ -196,6 +192,4 @@ def check_buffer(reg: Reg, number: int, off: int, size: int, *, zero_allowed: bo
     if off < 0:
         raise Reject(f"R{number} invalid {word} buffer access: off={off}, size={size}")
     if reg.num.mask or reg.num.value:
-        raise Reject(
-            f"R{number} invalid variable buffer offset: off={off}, var_off={bits_text(reg.num)}"
-        )
+        raise Reject(f"R{number} invalid variable buffer offset: off={off}, var_off={bits_text(reg.num)}")

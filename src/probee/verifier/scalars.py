@@ -7,6 +7,8 @@ with `32` for the lower half. `value` and `mask` are the tristate number.
 
 from __future__ import annotations
 
+from probee.verifier.tnum import swap
+
 U64 = (1 << 64) - 1
 U32 = (1 << 32) - 1
 S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
@@ -58,8 +60,9 @@ class Num:
         if self.known:
             return f"Num({self.smin})"
         return (
-            f"Num(u64=[{self.umin}, {self.umax}], s64=[{self.smin}, {self.smax}], u32=[{self.u32min}, {self.u32max}], "
-            f"s32=[{self.s32min}, {self.s32max}], var_off=({self.value:#x}; {self.mask:#x}))"
+            f"Num(u64=[{self.umin}, {self.umax}], s64=[{self.smin}, {self.smax}], "
+            f"u32=[{self.u32min}, {self.u32max}], s32=[{self.s32min}, {self.s32max}], "
+            f"var_off=({self.value:#x}; {self.mask:#x}))"
         )
 
 
@@ -80,7 +83,7 @@ def s32(value: int) -> int:
 
 def raw(*fields: int) -> Num:
     """The number with exactly these fields, in the order of `Num.fields`: nothing is deduced."""
-    num = _unique.get(fields)  # type: ignore[call-overload]
+    num = _unique.get(fields)  # type: ignore[arg-type]
     if num is None:
         if len(_unique) > _MANY:
             _unique.clear()
@@ -308,6 +311,13 @@ def truncate(num: Num, size: int) -> Num:
         _truncated.clear()
     _truncated[num, size] = out
     return out
+
+
+def byte_swap(num: Num, size: int, *, swaps: bool) -> Num:
+    """The low `size` bytes, in the other order or as they are: the bits are followed, the ranges are lost."""
+    bits = swap((num.value, num.mask), size) if swaps else (num.value, num.mask)
+    lost = raw(*bits, *UNBOUNDED)
+    return sync(*lost.fields) if size == 8 else truncate(lost, size)
 
 
 def sign_extend(num: Num, size: int) -> Num:

@@ -1,4 +1,6 @@
-"""Helper arguments that point to something special: locks, timers, dynptrs, constant strings, kernel pointers."""
+"""Helper arguments that point to something special: locks, timers, dynptrs, constant strings, kernel
+pointers.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ def check_bounds(w: Walk, reg: Reg, number: int, off: int, size: int, what: str)
         raise Reject(
             f"invalid variable-offset{what} stack R{number} var_off={bits_text(num)} off={off} size={size}"
         )
-    w.grow_stack(frame_of(w, reg), -low)
+    frame = frame_of(w, reg)
+    frame.allocated = max(frame.allocated, (7 - low) >> 3)
+    w.grow_stack(frame, -low)
 
 
 def destroy_dynptr(w: Walk, frame: Frame, spi: int) -> None:
@@ -108,7 +110,7 @@ def write(w: Walk, reg: Reg, number: int, off: int, size: int, value: int, imm: 
     off += reg.num.smin
     spi = (-off - 1) >> 3
     destroy_dynptr(w, frame, spi)
-    at = (off & 7)
+    at = off & 7
     whole = at + size == 8
     source = w.regs[value] if value >= 0 else None
     flags = ON_STACK | frame.number << 4 | spi << 8
@@ -166,7 +168,13 @@ def _write_somewhere(
         spi = (-at - 1) >> 3
         slot = frame.stack.get(spi, EMPTY_SLOT)
         kind = slot.kinds[at & 7]
-        if zero and kind == SPILL and slot.spilled and slot.reg.type == SCALAR and slot.reg.num is ZERO_REG.num:
+        if (
+            zero
+            and kind == SPILL
+            and slot.spilled
+            and slot.reg.type == SCALAR
+            and slot.reg.num is ZERO_REG.num
+        ):
             kept_zero = True
             continue
         kinds = bytearray(_scrub(slot.kinds))
@@ -304,9 +312,7 @@ def check_range(
             continue
         if not num.mask:
             raise Reject(f"invalid read from stack R{number} off {low}+{at - low} size {size}")
-        raise Reject(
-            f"invalid read from stack R{number} var_off {bits_text(num)}+{at - low} size {size}"
-        )
+        raise Reject(f"invalid read from stack R{number} var_off {bits_text(num)}+{at - low} size {size}")
 
 
 def is_special(slot: Slot) -> bool:

@@ -1,7 +1,7 @@
 """What is known at one point of one path: registers, stack slots, frames, held references and locks.
 
-`Reg` and `Slot` are immutable and shared between states; a `Frame` holds a list of one and a dict of the other and is
-copied when the path forks.
+`Reg` and `Slot` are immutable and shared between states; a `Frame` holds a list of one and a dict of the
+other and is copied when the path forks.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ BEYOND_PACKET_END, AT_PACKET_END = -1, -2
 class Reg:
     """What a register (or a spilled one) holds.
 
-    `num` is the number of a scalar and the variable offset of a pointer, `off` a pointer's fixed offset. `id` ties together
-    registers that hold the same, `ref` is the reference the pointer stands for. `range` counts the packet's bytes known
-    to be there. `size` is that of a block of memory, `map` and `uid` those of map pointers, keys and values. `btf` and
-    `btf_id` type a BTF pointer. `frame` is a stack pointer's frame. `detail` belongs to dynptrs, iterators and
-    functions.
+    `num` is the number of a scalar and the variable offset of a pointer, `off` a pointer's fixed
+    offset. `id` ties together registers that hold the same, `ref` is the reference the pointer stands
+    for. `range` counts the packet's bytes known to be there. `size` is that of a block of memory, `map`
+    and `uid` those of map pointers, keys and values. `btf` and `btf_id` type a BTF pointer. `frame` is
+    a stack pointer's frame. `detail` belongs to dynptrs, iterators and functions.
     """
 
     __slots__ = (
@@ -244,9 +244,12 @@ ZERO_SLOT = Slot(ALL_ZERO)
 
 
 class Frame:
-    """A function's frame: `regs` (R0 to R10), `stack` (slot number -> Slot, 0 is fp-8), who called it and how."""
+    """A function's frame: `regs` (R0 to R10), `stack` (slot number -> Slot, 0 is fp-8), who called it and
+    how.
+    """
 
     __slots__ = (
+        "allocated",
         "async_count",
         "callback_depth",
         "callsite",
@@ -268,6 +271,7 @@ class Frame:
         self.callsite = callsite
         self.regs: list[Reg] = [UNINIT] * 11
         self.stack: dict[int, Slot] = {}
+        self.allocated = 0  # slots that were touched so far, counted from the top
         self.precise = 0  # of a remembered state: bits of registers whose value mattered
         self.precise_slots = 0
         self.callback_depth = 0
@@ -285,6 +289,7 @@ class Frame:
         new.callsite = self.callsite
         new.regs = self.regs[:]
         new.stack = self.stack.copy()
+        new.allocated = self.allocated
         new.precise = 0
         new.precise_slots = 0
         new.callback_depth = self.callback_depth
@@ -315,8 +320,8 @@ class State:
         "first_insn",
         "frames",
         "held",
-        "hits",
         "history",
+        "hits",
         "in_sleepable",
         "insn",
         "irq_id",

@@ -106,8 +106,10 @@ def _call(w: Walk, index: int, insn: Insn) -> Step:
 
     def step() -> int:
         w.jumps += 1
-        if w.state.locks and not unlock and not (
-            insn.src == PSEUDO_KFUNC_CALL and w.context.kfunc_under_lock(index)
+        if (
+            w.state.locks
+            and not unlock
+            and not (insn.src == PSEUDO_KFUNC_CALL and w.context.kfunc_under_lock(index))
         ):
             raise Reject("function calls are not allowed while holding a lock")
         return inner()
@@ -212,4 +214,4 @@ def _fail_or_go_on(w: Walk, index: int, following: int) -> int:
     return following
 
 
-__all__ = ["SWITCHED", "MAP_VALUE", "mark_precise", "prepare"]
+__all__ = ["MAP_VALUE", "SWITCHED", "mark_precise", "prepare"]

@@ -106,6 +106,13 @@ def arsh(a: Tnum, by: int, bits: int) -> Tnum:
     return ((value ^ sign) - sign) >> by & all_ones, ((mask ^ sign) - sign) >> by & all_ones
 
 
+def swap(a: Tnum, size: int) -> Tnum:
+    """The low `size` bytes in the other order."""
+    ones = (1 << size * 8) - 1
+    value, mask = (int.from_bytes((part & ones).to_bytes(size, "little"), "big") for part in a)
+    return value, mask
+
+
 def overlap(a: Tnum, b: Tnum) -> bool:
     """Whether some number is in both."""
     known = ~a[1] & ~b[1]

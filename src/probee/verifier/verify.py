@@ -51,11 +51,8 @@ def verify(
             walk.log = Log(walk, log_level)
         prepare(walk)
         functions.walk_all(walk)
-        if context.uneliminated >= 0:
-            if walk.seen_insns[context.uneliminated]:
-                raise Reject(
-                    "invalid kernel function call not eliminated in verifier pass", context.uneliminated
-                )
+        if context.uneliminated >= 0 and walk.seen_insns[context.uneliminated]:
+            raise Reject("invalid kernel function call not eliminated in verifier pass", context.uneliminated)
         verdict = Verdict(ACCEPT)
     except Stop as stop:
         index = stop.index if stop.index >= 0 or walk is None else walk.index

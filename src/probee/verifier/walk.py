@@ -1,7 +1,8 @@
-"""The walk over all paths of a program: which instruction comes next, in which state, and what is put aside for later.
+"""The walk over all paths of a program: which instruction comes next, in which state, and what is put aside
+for later.
 
-Paths are taken depth first, the one that falls through before the one that jumps, as Linux does: the first refusal met is
-the one it reports.
+Paths are taken depth first, the one that falls through before the one that jumps, as Linux does: the first
+refusal met is the one it reports.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ MAX_PENDING = 8192
 # What a step gives instead of the next instruction.
 ENDED, SWITCHED = -1, -2
 
-# Flags of an entry of the history: which slot of which frame was filled from or spilled to, and pointers compared.
+# Flags of an entry of the history: which slot of which frame was filled from or spilled to, and pointers
+# compared.
 ON_STACK, DST_STACK, SRC_STACK = 1, 2, 4
 
 
@@ -63,7 +65,7 @@ class Walk:
         self.index = 0
         self.previous = -1
         self.pending: list[Pending] = []
-        self.explored: dict[tuple[int, tuple[int, ...]], list[State]] = {}
+        self.explored: dict[tuple[int, int], list[State]] = {}
         self.processed = 0
         self.jumps = 0
         self.last_processed = 0
@@ -197,9 +199,7 @@ class Walk:
                 if slot.kinds[0] == 1:
                     yield frame, number, False, slot.reg
 
-    def replace(
-        self, state: State, change: Callable[[Reg], Reg | None]
-    ) -> None:
+    def replace(self, state: State, change: Callable[[Reg], Reg | None]) -> None:
         """Puts `change(reg)` in the place of every register that it isn't None for."""
         for frame in state.frames:
             regs = frame.regs
@@ -256,13 +256,7 @@ class Walk:
     def may_sleep(self) -> bool:
         """Whether this point is in a sleepable context."""
         state = self.state
-        return (
-            not state.rcu
-            and not state.preempt
-            and not state.locks
-            and not state.irq_id
-            and self.sleepable
-        )
+        return not state.rcu and not state.preempt and not state.locks and not state.irq_id and self.sleepable
 
     def grow_stack(self, frame: Frame, depth: int) -> None:
         if self.stack_depth[frame.subprog] < depth:
