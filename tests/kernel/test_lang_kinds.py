@@ -846,3 +846,124 @@ def test_usdt_arguments(attach, tmp_path):
     subprocess.run([binary], check=True)
     signed = [n - (1 << 64) if n >> 63 else n for n in outs(module, 6)]
     assert signed == [-7, 200, 42, -5, 0, 1]
+
+
+# ---- redirects ----
+
+
+def pairs() -> tuple[list[socket.socket], list[socket.socket]]:
+    """Two TCP connections over the loopback: the clients, and their other ends."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        clients, others = [], []
+        for _ in range(2):
+            clients.append(socket.create_connection(server.getsockname()))
+            others.append(server.accept()[0])
+            others[-1].settimeout(1)
+            clients[-1].settimeout(1)
+    return clients, others
+
+
+def test_sk_msg_redirects_and_drops(attach):
+    _, module = attach(
+        """
+        sockets = bp.SockMap(4)
+
+        class Word(bp.Struct):
+            text: u8[4]
+
+        @bp.sk_msg(sockets)
+        def sent(msg):
+            out[0] += 1
+            out[1] = msg.size
+            word = msg.read(Word)
+            if word is None:
+                return SK.PASS
+            if word.text == b"drop":
+                return SK.DROP
+            if word.text == b"over":
+                return msg.redirect(sockets, 1)
+            out[2] = msg.remote_port
+            return SK.PASS
+        """
+    )
+    clients, others = pairs()
+    with ExitStack() as stack:
+        for made in (*clients, *others):
+            stack.enter_context(made)
+        module.sockets[0], module.sockets[1] = clients[0], clients[1]
+        clients[0].sendall(b"pass it")
+        assert others[0].recv(100) == b"pass it"
+        assert outs(module, 3) == [1, 7, clients[0].getpeername()[1]]
+        clients[0].sendall(b"over there")
+        assert others[1].recv(100) == b"over there"
+        with pytest.raises(PermissionError):
+            clients[0].send(b"drop me")
+
+
+def test_sk_skb_verdict(attach):
+    _, module = attach(
+        """
+        sockets = bp.SockMap(4)
+
+        class Word(bp.Struct):
+            text: u8[4]
+
+        @bp.sk_skb("stream_parser", sockets)
+        def parse(pkt):
+            out[0] += 1
+
+        @bp.sk_skb("stream_verdict", sockets)
+        def judge(pkt):
+            word = pkt.load(0, Word)
+            if word is not None and word.text == b"drop":
+                return SK.DROP
+            if word is not None and word.text == b"over":
+                return pkt.redirect(sockets, 1)
+            return SK.PASS
+        """
+    )
+    clients, others = pairs()
+    with ExitStack() as stack:
+        for made in (*clients, *others):
+            stack.enter_context(made)
+        module.sockets[0], module.sockets[1] = others[0], others[1]
+        clients[0].sendall(b"over there")
+        assert clients[1].recv(100) == b"over there"
+        clients[0].sendall(b"drop")
+        time.sleep(0.05)
+        clients[0].sendall(b"pass")
+        assert others[0].recv(100) == b"pass"
+        assert module.out[0] > 0
+
+
+def test_xdp_redirects_by_map_and_by_number(attach):
+    with netbox.pair() as pair:
+        session, module = attach(
+            """
+            ports = bp.DevMap(4)
+
+            @bp.xdp
+            def away(pkt):
+                out[0] += 1
+                return pkt.redirect(ports, 2, XDP.DROP)
+
+            @bp.tcx("near", "egress")
+            def aside(pkt):
+                eth, ip, udp = pkt.read(Ethernet, IPv4, UDP, short=TC.NEXT)
+                if udp.dst_port == 5:
+                    out[1] += 1
+                    return pkt.redirect(LO)
+                return TC.NEXT
+            """,
+            LO=1,
+        )
+        frame = bytes(60)
+        assert session.programs["away"].test_run(frame).retval == 1
+        module.ports[2] = "near"
+        assert session.programs["away"].test_run(frame).retval == 4
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", (pair.THERE, 5))
+        assert module.out[1] == 1
+        assert pair.reaches(payload=b"y") == b"y"

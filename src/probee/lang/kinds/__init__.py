@@ -13,6 +13,8 @@ def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
     """The hook of a declaration whose kind is in this package."""
     from . import network, struct_ops, table, tracing
 
+    if decl.kind == "freplace":
+        return network.Replacement(decl, ktypes)
     if table.find(str(decl.args[0])) is not None:
         return network.NetHook(decl, ktypes)
     hooks: dict[str, type[Hook]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import CompileError
 from .. import ir
 from ..hooks import ContextObject, Hook
 from ..items import Item, Num, Ref
@@ -161,6 +162,23 @@ class NetHook(Hook):
         if kind.results and value not in kind.results.values() and (value & 0xFFFFFFFF) != 0xFFFFFFFF:
             names = _words(kind, lambda v: True)
             f.fail(node, f"a {kind.word} program does not return {value}", f"return {names}")
+
+
+class Replacement(NetHook):
+    """`freplace/func`: as the program whose function it stands in for, a whole program of the network."""
+
+    __slots__ = ()
+
+    def __init__(self, decl: ProgramDecl, ktypes: KernelTypes) -> None:
+        Hook.__init__(self, decl, ktypes)
+        self.section, like = decl.args
+        kind = find(like)
+        if kind is None:
+            raise CompileError(
+                f"what {self.section.partition('/')[2]} is like can't be told",
+                advice='say the section of the program that is replaced: freplace("name", like="xdp")',
+            )
+        self.kind = kind
 
 
 def _words(kind: NetKind, allowed: object) -> str:

@@ -347,7 +347,7 @@ def _select(f: Fn, c: NetContext, node: ast.Call) -> Item:
     """`select(map, key)`: the socket that gets the packet. 0 or a negative error."""
     b = f.b
     items = _plain_arguments(f, node, "select(map, key)", 2, 2)
-    m = _socket_map(f, items[0], node.args[0], (15, 18, 20), "a ReusePortSockArray, SockMap or SockHash")
+    m = _socket_map(f, items[0], node.args[0], (15, 18, 20), "a ReuseportArray, SockMap or SockHash")
     slot = f.temp("key", U32)
     b.write(slot, number(f, items[1], node.args[1]))
     return Num(b.helper("sk_select_reuseport", c.ctx, ir.MapRef(f.unit.map(m)), slot, b.const(0)))
