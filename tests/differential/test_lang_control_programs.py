@@ -274,7 +274,7 @@ def compiled(module: ModuleType, ktypes: Any) -> bytes | None:
 
 
 @settings(
-    max_examples=60,
+    max_examples=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
