@@ -71,7 +71,7 @@ def _warm(cpu: Cpu, code: Code) -> bool:
     from .native import mode_of, native_of
 
     try:
-        native_of(code, mode_of(cpu, code, "jit-verified"), cpu.env)
+        native_of(code, mode_of(cpu, code, "jit-verified"), cpu.env, hot=True)
     except Unsupported:
         return False
     return True

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .maps import Layout
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
-FORMAT = 5  # of the code made here: a number of its own for each change of jit_text's output
+MANY = 500  # runs of quickly made code before all passes are worth their time
+FORMAT = 6  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
@@ -47,7 +48,9 @@ def available() -> bool:
 class NativeProgram:
     """A program's native code."""
 
-    def __init__(self, linked: Linked) -> None:
+    def __init__(self, linked: Linked, *, quick: bool = False) -> None:
+        self.quick = quick  # made with few of LLVM's passes
+        self.runs = 0
         self._mapped = Mapped(linked)
         self._entries: dict[int, Callable[[int], int]] = {}
         self.size = len(linked.code)
@@ -72,24 +75,26 @@ def mode_of(cpu: Cpu, code: Code, engine: str) -> str:
     return "counted" if cpu.counted or endless else "verified"
 
 
-def native_of(code: Code, mode: str, env: Env, *, cached: bool = True) -> NativeProgram:
-    """The native code of a program: as made before, from the cache, or by LLVM. `env` knows the maps.
+def native_of(code: Code, mode: str, env: Env, *, hot: bool = False) -> NativeProgram:
+    """The native code of a program: as made before, from the cache, or by LLVM. `env` knows the maps. Code of
+    `hot` programs is made with all of LLVM's passes.
 
     Raises:
         Unsupported: this is no system for it, or llvmlite is missing.
     """
     program: NativeProgram | None = code.native.get(mode)
-    if program is None:
+    if program is None or (hot and program.quick):
         if not available():
             raise Unsupported("there is native code for x86-64 only; use the interpreter", feature="JIT")
         layouts = layouts_of(code, env)
-        name = _file_name(code, mode, layouts) if cached else ""
-        linked = _from_cache(name) if cached else None
+        name = _file_name(code, mode, layouts)
+        quick, linked = False, _from_cache(name)
+        if linked is None and not hot:
+            quick, linked = True, _from_cache(name + "q")
         if linked is None:
-            linked = make(code, mode, layouts)
-            if cached:
-                _to_cache(name, linked)
-        program = code.native[mode] = NativeProgram(linked)
+            linked = make(code, mode, layouts, quick=quick)
+            _to_cache(name + "q" * quick, linked)
+        program = code.native[mode] = NativeProgram(linked, quick=quick)
     return program
 
 
@@ -104,13 +109,15 @@ def layouts_of(code: Code, env: Env) -> dict[int, Layout]:
     return {address: layout for address, layout in found.items() if layout is not None and usable(layout)}
 
 
-def make(code: Code, mode: str, layouts: Mapping[int, Layout] | None = None) -> Linked:
-    """Have LLVM make a program's native code."""
+def make(
+    code: Code, mode: str, layouts: Mapping[int, Layout] | None = None, *, quick: bool = False
+) -> Linked:
+    """Have LLVM make a program's native code; `quick`: with the passes that matter most only."""
     from .jit_compile import compile_object
     from .jit_text import module_text
 
     text = module_text(code, checked=mode == "checked", budget=mode != "verified", layouts=layouts or {})
-    return link(compile_object(text))
+    return link(compile_object(text, quick=quick))
 
 
 # The cache
@@ -206,7 +213,10 @@ class State:
     def enter(self, code: Code, start: int, args: Sequence[int], mode: str, times: int = 0) -> int:
         """Run a function; returns r0. `times` runs the main function that often."""
         cpu, words = self.cpu, self.words
-        program = native_of(code, mode, cpu.env)
+        program = native_of(code, mode, cpu.env, hot=bool(times))
+        program.runs += 1
+        if program.quick and program.runs > MANY:
+            program = native_of(code, mode, cpu.env, hot=True)
         cpu.code = code
         words[at.SP] = cpu.stack_base + FRAME_STRIDE * cpu.depth
         words[at.STOP] = words[at.RETURN] = 0

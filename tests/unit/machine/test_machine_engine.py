@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from probee.machine import BareEnv, Code, Cpu
+from probee.machine.native import available, mode_of, native_of
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "conformance.json"
-ENGINES = ["step", "interpret", "jit-checked", "jit-verified"]
+ENGINES = ["step", "interpret", *(["jit-checked", "jit-verified"] if available() else [])]
 
 
 @cache
@@ -27,8 +28,8 @@ def unwind(cpu: Cpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
     return r1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_conformance(engine: str) -> None:
+@pytest.mark.parametrize(("engine", "optimised"), [(e, e == "jit-verified") for e in ENGINES])
+def test_conformance(engine: str, optimised: bool) -> None:
     env = BareEnv(helpers={5: unwind})
     cpu = Cpu(env, engine=engine)
     wrong = []
@@ -40,6 +41,8 @@ def test_conformance(engine: str) -> None:
             region = env.memory.alloc(len(memory), "ctx")
             region.data[:] = memory
             args = (region.address, len(memory))
+        if optimised:
+            native_of(code, mode_of(cpu, code, engine), env, hot=True)
         result = cpu.run(code, *args)
         if result != int(vector["result"]) & (1 << 64) - 1:
             wrong.append((vector["name"], hex(result), vector["result"]))
