@@ -20,13 +20,15 @@ from .step import gotox_target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from types import CodeType, TracebackType
     from typing import Any, Literal
 
     from .code import Code
 
 _FORMATS: tuple[Literal["H"], Literal["I"], Literal["Q"]] = ("H", "I", "Q")
 _serial = itertools.count()
+_MOST_COMPILED = 256
+_compiled: dict[str, tuple[CodeType, str]] = {}  # text -> code, and the file name it was compiled with
 
 
 class Program:
@@ -48,9 +50,20 @@ class Program:
                 lines.append(line)
                 self.slots.append(slot)
         self.text = "\n".join(lines)
-        exec(compile(self.text, self.file, "exec", dont_inherit=True), self.namespace)
+        exec(self._compiled(), self.namespace)
         for function in code.functions:
             self.functions[function.start] = self.namespace[f"f{function.start}"]
+
+    def _compiled(self) -> CodeType:
+        """The text compiled; the same text, as of the same program in another machine, only once."""
+        known = _compiled.get(self.text)
+        if known is None:
+            if len(_compiled) >= _MOST_COMPILED:
+                _compiled.clear()
+            made = compile(self.text, self.file, "exec", dont_inherit=True)
+            known = _compiled[self.text] = made, self.file
+        self.file = known[1]
+        return known[0]
 
     def _names(self) -> dict[str, Any]:
         """What the text refers to, beside its own variables."""

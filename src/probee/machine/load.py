@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Mapping
 from typing import Any
 
+from ..btf.choose import LIVE
+from ..btf.shipped import RELEASE
 from ..btf.values import Codecs
-from ..errors import LoadError, MapError
+from ..errors import LoadError, MapError, VerifierError
 from ..kernel.globals import Globals
 from ..obj.spec import LinkedProgram, MapSpec, ObjectSpec, ProgramSpec
 from . import maps as machine_maps
 from .code import CODE_BASE, Code
-from .contexts.rewrite import btf_loads, rewrite
+from .contexts.rewrite import btf_loads, certain, rewrite
 from .faces import face
 from .relocate import Relocation, Symbols, lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..verifier.objects import Objects
+    from ..verifier.verdict import Verdict
     from .machine import Machine
     from .maps import Map
 
@@ -119,6 +124,7 @@ class Loader:
         )
         self._tables: dict[tuple[str, int], int] = {}
         self._base = CODE_BASE
+        self._objects: Objects | None = None
 
     def load(self) -> Collection:
         self._make_maps()
@@ -238,6 +244,29 @@ class Loader:
 
     # ---- programs
 
+    def _verify(self, spec: ProgramSpec, linked: LinkedProgram) -> tuple[bool, set[int]]:
+        """For the engine that trusts the verifier: whether it may, and the loads that stay checked.
+
+        Programs with something that our verifier does not model run checked. Raises VerifierError.
+        """
+        if self.machine.engine != "verified":
+            return False, set()
+        from ..verifier.objects import Objects
+        from ..verifier.verify import verify
+
+        if self._objects is None:
+            self._objects = Objects(self.spec, self.machine.btf)
+            for name, content in self._initial().items():
+                if self.spec.maps[name].readonly:
+                    self._objects.map_info(name).data = bytes(content)
+        prepared = self._objects.prepare(spec)
+        version = "live" if self.machine.types.key == LIVE else RELEASE
+        verdict = verify(prepared.program, kernel=version, kernel_btf=self.machine.btf)
+        if verdict.verdict == "reject":
+            raise _refused(spec, verdict)
+        trusted = verdict.accepted and certain(linked.insns, spec.prog_type)
+        return trusted, set(verdict.probe_loads)
+
     def _load(self, spec: ProgramSpec, relocation: Relocation) -> None:
         if not spec.prog_type:
             raise LoadError(f"section {spec.section!r} of program {spec.name} names no kind of program")
@@ -245,14 +274,16 @@ class Loader:
         linked = spec.link()
         poisoned = relocation.run(linked)
         code = rewrite(linked.insns, spec.prog_type)
+        verified, probes = self._verify(spec, linked)
         targets = {slot for table in linked.jump_tables for slot in table}
         made = Code(
             code,
             name=spec.name,
             lines=lines(linked, self.spec.btf),
             base=self._base,
-            probe_loads=btf_loads(code, spec.prog_type),
+            probe_loads=btf_loads(code, spec.prog_type) | probes,
             jump_targets=targets,
+            verified=verified,
         )
         program = Program(self.machine, spec, linked, made)
         program.poisoned = poisoned
@@ -261,6 +292,15 @@ class Loader:
         if self.spec.btf is not None:
             self.machine.services.types_of[made.base] = self.spec.btf
         self.collection.programs[spec.name] = program
+
+
+def _refused(spec: ProgramSpec, verdict: Verdict) -> VerifierError:
+    return VerifierError(
+        f"the verifier refuses program {spec.name}: {verdict.message}",
+        errno=errno.EACCES,
+        log=verdict.log or verdict.message,
+        program=spec.name,
+    )
 
 
 __all__ = ["Collection", "Loader", "Program"]

@@ -71,6 +71,7 @@ class Machine(Firing):
         self.btf = self.types.btf
         self.arch = self.types.arch
         self.seed = seed
+        self.engine = engine
         self.memory = Memory(memory)
         self.kernel = Kernel(self.memory, self.btf)
         self.user = User(self.memory)

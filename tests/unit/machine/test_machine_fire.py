@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from c_objects import object_from_c
-from probee.errors import ProbeeError
+from probee.errors import ProbeeError, VerifierError
 from probee.machine.machine import Machine
 
 RECORDS = """
@@ -198,6 +198,23 @@ SEC("xdp") int filter(struct xdp_md *c) {
     return 2;
 }
 """
+
+
+def test_the_verified_engine_trusts_what_the_verifier_accepts_and_refuses_the_rest(tmp_path: Path) -> None:
+    good = """
+    struct xdp_md { u32 data, data_end; };
+    SEC("xdp") int good(struct xdp_md *c) {
+        u8 *at = (void *)(long)c->data, *end = (void *)(long)c->data_end;
+        return at + 14 <= end && at[13] == 9 ? 1 : 2;
+    }
+    """
+    with machine(tmp_path, good, engine="verified") as m:
+        assert m.programs["good"].code.verified
+        assert m.xdp(bytes(13) + b"\x09").verdict == "DROP"
+        assert m.xdp(bytes(13)).verdict == "PASS"
+    bad = good.replace("at + 14 <= end &&", "")
+    with pytest.raises(VerifierError, match=r"refuses program good: R\d offset is outside of the packet"):
+        machine(tmp_path, bad, engine="verified")
 
 
 def test_xdp_gives_verdict_packet_and_target(tmp_path: Path) -> None:

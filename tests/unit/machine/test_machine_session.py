@@ -162,7 +162,7 @@ def test_programs_may_stay_apart_and_objects_be_files(tmp_path: Path) -> None:
         bp.Machine(str(tmp_path / "none.o"))
 
 
-@pytest.mark.parametrize("engine", ["interpreter", "jit", "step"])
+@pytest.mark.parametrize("engine", ["interpreter", "jit", "verified", "step"])
 def test_engines_agree(engine: str) -> None:
     with bp.Machine(on_unlink, engine=engine) as m:
         for pid in (5, 6):

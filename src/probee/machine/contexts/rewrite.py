@@ -62,6 +62,15 @@ def pointer_fields(prog_type: int) -> dict[int, int]:
     return XDP_MD if prog_type in _XDP else SK_BUFF if prog_type in _SKB else {}
 
 
+def certain(code: bytes | bytearray, prog_type: int) -> bool:
+    """Whether `rewrite` finds every load of a pointer field: the context never gets out of sight."""
+    if not pointer_fields(prog_type):
+        return True
+    flow = _Flow(decode(code))
+    flow.run()
+    return not flow.lost
+
+
 def rewrite(code: bytes | bytearray, prog_type: int) -> bytes:
     """The program with its loads of pointer fields turned into 64-bit loads; the same number of slots."""
     fields = pointer_fields(prog_type)
@@ -115,7 +124,7 @@ class _Flow:
         self.ever: dict[
             tuple[int, int], tuple[str, int, int]
         ] = {}  # what a stack slot of a function once held
-        self.functions: dict[int, int] = {}  # slot -> the function it belongs to, by its first slot
+        self.lost = False  # a register or slot held the context on one path only
 
     def base(self, index: int) -> tuple[str, int, int] | None:
         """What the source register of a load holds."""
@@ -133,7 +142,11 @@ class _Flow:
                 continue
             known = self.states.get(pc)
             if known is not None:
+                before = known[0], state, known[1], slots
                 state, slots = _join(known[0], state), _join_slots(known[1], slots)
+                self.lost |= _loses(before[0], state) or _loses(before[1], state)
+                self.lost |= _CTX in {held[0] for held in before[2].values()} and slots != before[2]
+                self.lost |= _CTX in {held[0] for held in before[3].values()} and slots != before[3]
                 if (state, slots) == known:
                     continue
             self.states[pc] = (state, slots)
@@ -231,6 +244,10 @@ def _join(a: _State, b: _State) -> _State:
     return tuple(
         x if x == y or _is_kernel(x) else y if _is_kernel(y) else None for x, y in zip(a, b, strict=True)
     )
+
+
+def _loses(before: _State, after: _State) -> bool:
+    return any(x is not None and x[0] == _CTX and y is None for x, y in zip(before, after, strict=True))
 
 
 def _is_kernel(held: tuple[str, int, int] | None) -> bool:
