@@ -300,6 +300,9 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
     if not numbers.constant:
         limit = _PLAIN_OF_DATA // (1 + sum(isinstance(n, _FORKS) for s in node.body for n in ast.walk(s)))
     shifted = bool(numbers.size) and not isinstance(numbers.first, ir.Const)
+    configured = numbers.configured()
+    if configured is not None and configured * around <= _PLAIN_OF_DATA:
+        return _Plain(f, node, numbers, 0)
     followed = most is not None and (most * around <= limit or (most <= 16 and numbers.constant))
     if (
         followed and not shifted

@@ -68,6 +68,18 @@ class Numbers:
         rounds = max(0, -(-way // abs(self.step)))
         return rounds if rounds < MANY else None
 
+    def configured(self) -> int | None:
+        """The rounds that the default of a `Const` gives: its value is known when the verifier follows them."""
+        value = self.last
+        while isinstance(value, ir.Cast):
+            value = value.value
+        if not (isinstance(value, ir.Load) and isinstance(value.ptr, ir.GlobalRef) and value.ptr.var.const):
+            return None
+        if not isinstance(self.first, ir.Const):
+            return None
+        stop = int.from_bytes(value.ptr.var.init[: value.type.size], "little")
+        return max(0, -(-(stop - self.first.value) // self.step)) if self.step > 0 else None
+
     def some(self) -> bool:
         """Is there surely a first round?"""
         return (
