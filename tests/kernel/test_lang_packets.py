@@ -559,3 +559,95 @@ def test_cgroup_skb_and_flow_dissector_read(build):
     assert keys[9] == Protocol.UDP
     assert keys[10:12] == b"\x08\x00"
     assert keys[16:20] == bytes([10, 0, 0, 1])
+
+
+def test_headers_are_made_on_the_stack_and_copied(build):
+    live = build(
+        """
+        @bp.xdp
+        def program(pkt):
+            ip = IPv4(version=4, ihl=5, ttl=9, more_fragments=1, fragment_offset=0x123, src=ipv4("1.2.3.4"))
+            out[0] = ip.ihl
+            out[1] = ip.fragment_offset
+            ip.dscp = 63
+            out[2] = pkt.store(14, ip)
+            six = IPv6(version=6, src=ipv6("fd00::1"))
+            if six.src == ipv6("fd00::1") and six.dst == ipv6("::"):
+                out[3] = 1
+            pkt.rewind()
+            eth = pkt.read(Ethernet, short=0)
+            if eth.src == mac("02:00:00:00:00:02"):
+                out[4] = 1
+            return 2
+        """
+    )
+    result = live.programs["program"].test_run(ethernet() + bytes(60))
+    assert result.retval == 2
+    assert outs(live, 5) == [5, 0x123, 0, 1, 1]
+    want = IPv4(version=4, ihl=5, ttl=9, more_fragments=1, fragment_offset=0x123, src=0x01020304, dscp=63)
+    assert result.data[14:34] == bytes(want)
+
+
+def test_fragments_are_reached_by_copies(build):
+    live = build(
+        """
+        @bp.xdp(frags=True)
+        def program(pkt):
+            number = pkt.load(5000, u32)
+            if number is None:
+                return 0
+            out[0] = number
+            out[1] = len(pkt) < 5000
+            out[2] = pkt.buffer_length()
+            return 2
+        """
+    )
+    frame = bytearray(6000)
+    frame[5000:5004] = bytes([1, 2, 3, 4])
+    assert live.programs["program"].test_run(bytes(frame)).retval == 2
+    assert outs(live, 3) == [0x01020304, 1, 6000]
+
+
+def test_fields_of_contexts_go_into_narrow_ones(build):
+    """Some contexts can be read in whole words only, whatever is done with the number."""
+    live = build(
+        """
+        class Peer(bp.Struct):
+            port: u16
+            low: u8
+            address: u32
+
+        peers = bp.Hash[u32, Peer](8)
+
+        @bp.sockops
+        def ops(ctx):
+            peers[1] = Peer(port=ctx.remote_port, low=ctx.op, address=ctx.remote_ip4)
+            if ctx.local_port & 0xFF == 3:
+                return 0
+
+        @bp.sk_msg
+        def message(ctx):
+            peers[2] = Peer(port=ctx.remote_port, low=ctx.size, address=ctx.local_ip4)
+
+        @bp.sk_lookup
+        def lookup(ctx):
+            peers[3] = Peer(port=ctx.remote_port, low=ctx.local_port, address=ctx.local_ip4)
+
+        @bp.cgroup_device
+        def device(ctx):
+            peers[4] = Peer(port=ctx.major, low=ctx.access_type & 7)
+
+        @bp.cgroup_sock("post_bind4")
+        def bound(ctx):
+            peers[5] = Peer(port=ctx.src_port, low=ctx.family, address=ctx.src_ip4)
+
+        @bp.sk_reuseport
+        def choose(ctx):
+            peers[6] = Peer(port=ctx.eth_protocol, low=ctx.ip_protocol)
+
+        @bp.cgroup_sockopt("getsockopt")
+        def option(ctx):
+            peers[7] = Peer(port=ctx.level, low=ctx.optname)
+        """
+    )
+    assert len(live.programs) == 7
