@@ -111,3 +111,19 @@ def test_enumerators_that_this_kernel_lacks(build):
     assert build('return int(bp.enum_exists("pid_type", "PIDTYPE_NONE_SUCH")) + 1')() == 1
     assert build('return int(bp.enum_exists("pid_type", "PIDTYPE_TGID")) + 1')() == 2
     assert build('return int(bp.enum_exists("no_such_enum", "X")) + 1')() == 1
+
+
+def test_flavours_choose_at_load_time(build):
+    run = build(
+        """
+        old = bp.cast(task_struct___old, bp.current_task())
+        new = bp.cast(task_struct___new, bp.current_task())
+        if hasattr(old, "state"):
+            return 1
+        if hasattr(new, "__state"):
+            return 2 if new.__state == 0 else 3
+        return 4
+        """,
+        above=ABOVE + "class task_struct___new(bp.KernelStruct):\n    __state: u32\n",
+    )
+    assert run() == 2

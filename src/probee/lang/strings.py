@@ -100,7 +100,7 @@ def find(f: Fn, hay: Item, needle: Item, node: ast.AST, *, at_end: bool = False)
     if data is not None:
         return _find_known(f, where, text.encode(f, data, node), result, at_end=at_end)
     other = _direct(f, needle, node, "other text")
-    outer = _Loop(f, "search", size)
+    outer = _Loop(f, "search", size + at_end)  # a text that fills its field ends where no byte is
     start = outer.at()
     same = b.local("same", BOOL)
     b.store(same, b.const(1, BOOL))
@@ -157,6 +157,8 @@ def find(f: Fn, hay: Item, needle: Item, node: ast.AST, *, at_end: bool = False)
     b.store(result, outer.at())
     outer.leave()
     b.at(on)
+    if at_end:
+        outer.leave_unless(b.compare("<", outer.at(), b.const(size)))
     outer.leave_unless(b.truth(_byte(f, where, outer.at())))
     outer.close()
     return b.load(result)

@@ -249,7 +249,8 @@ def _annotations(cls: type, space: dict[str, Any]) -> dict[str, Any]:
                     f"{cls.__name__}.{name}: can't evaluate the type {value!r}: {e}",
                     "declare or import the type before the struct",
                 ) from None
-        out[name] = value
+        private = "_" + cls.__name__.lstrip("_")  # what Python puts before names such as __state
+        out[name.removeprefix(private) if name.startswith(private + "__") else name] = value
     return out
 
 
