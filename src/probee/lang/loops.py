@@ -335,7 +335,10 @@ class _Plain(Rounds):
     def test(self, body: ir.Block, out: ir.Block) -> None:
         b = self.f.b
         limit = b.load(self.held) if self.held is not None else self.numbers.last
-        b.branch(b.compare("<" if self.numbers.step > 0 else ">", b.load(self.counter), limit), body, out)
+        now = b.load(self.counter)
+        if limit.type == U64 and self.numbers.upward():
+            now = b.cast(now, U64)
+        b.branch(b.compare("<" if self.numbers.step > 0 else ">", now, limit), body, out)
 
     def step(self) -> None:
         b, n = self.f.b, self.numbers

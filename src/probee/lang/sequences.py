@@ -68,8 +68,12 @@ class Numbers:
         rounds = max(0, -(-way // abs(self.step)))
         return rounds if rounds < MANY else None
 
+    def upward(self) -> bool:
+        """Do the numbers go up from one that is not negative?"""
+        return self.step > 0 and bounds.interval(self.first, self.f.intervals)[0] >= 0
+
     def configured(self) -> int | None:
-        """The rounds that the default of a `Const` gives: its value is known when the verifier follows them."""
+        """The rounds that the default of a `Const` gives: known when the verifier follows them."""
         value = self.last
         while isinstance(value, ir.Cast):
             value = value.value
