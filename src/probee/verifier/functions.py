@@ -436,12 +436,12 @@ def _depth_below(w: Walk, top: int, private: bool, normal: set[int]) -> None:
             insn = insns[index]
             called = insn.opcode == JMP | CALL and insn.src == PSEUDO_CALL
             if not called and not (insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC):
-                if insn.opcode == JMP | CALL and insn.src == PSEUDO_KFUNC_CALL and context.is_throw(index):
-                    if in_callback and any(subs[item].is_callback for item in (*chain, number)):
-                        raise Reject(
-                            f"bpf_throw kfunc (insn {index}) cannot be called from callback subprog {number}",
-                            index,
-                        )
+                kernel = insn.opcode == JMP | CALL and insn.src == PSEUDO_KFUNC_CALL
+                if kernel and in_callback and context.is_throw(index):
+                    raise Reject(
+                        f"bpf_throw kfunc (insn {index}) cannot be called from callback subprog {number}",
+                        index,
+                    )
                 continue
             callee = w.graph.start_of[index + insn.imm + 1]
             if callee in context.async_callbacks:

@@ -216,13 +216,13 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
                 if before.type == SCALAR and before.id:
                     sync_linked(w.state, regs[number], linked)
                     sync_linked(other, theirs[number], linked)
-        if not is32 and a.type != SCALAR and b.type != SCALAR and op in (JEQ, JNE):
-            if a.type & BASE != BTF_ID and b.type & BASE != BTF_ID:
-                equal = theirs if op == JEQ else regs
-                if never_null(w, a) and b.type & MAYBE_NULL:
-                    equal[src] = not_null(w, b)
-                if never_null(w, b) and a.type & MAYBE_NULL:
-                    equal[dst] = not_null(w, a)
+        pointers = a.type != SCALAR and b.type != SCALAR and BTF_ID not in (a.type & BASE, b.type & BASE)
+        if not is32 and pointers and op in (JEQ, JNE):
+            equal = theirs if op == JEQ else regs
+            if never_null(w, a) and b.type & MAYBE_NULL:
+                equal[src] = not_null(w, b)
+            if never_null(w, b) and a.type & MAYBE_NULL:
+                equal[dst] = not_null(w, a)
         if not is32:
             _match_packet(w, op, dst, src, w.state, other)
         return following

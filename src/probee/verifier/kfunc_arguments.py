@@ -357,14 +357,14 @@ def _memory(
     btf, number = given.btf, at + 1
     sized = at + 1 < len(params) and _is_size(params[at + 1][0]) and w.regs[number + 1].type == SCALAR
     plain = target is not None and (target.kind == INT or target.kind in ENUMS)
-    if not plain and not (target is not None and is_scalar_struct(btf, target_id)):
-        if not (sized and target is None):
-            kind = target.kind_name.upper() if target is not None else "VOID"
-            label = target.name if target is not None else ""
-            word = "void, " if sized else ""
-            raise Reject(
-                f"arg#{at} pointer type {kind} {label} must point to {word}scalar, or struct with scalar"
-            )
+    plain = plain or (target is not None and is_scalar_struct(btf, target_id))
+    if not plain and not (sized and target is None):
+        kind = target.kind_name.upper() if target is not None else "VOID"
+        label = target.name if target is not None else ""
+        word = "void, " if sized else ""
+        raise Reject(
+            f"arg#{at} pointer type {kind} {label} must point to {word}scalar, or struct with scalar"
+        )
     calls.check_argument_offset(w, number)
     if not sized:
         check_block(w, number, btf.size_of(target_id))

@@ -118,10 +118,10 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
                     return True
             if masks.empty:
                 return changed
-            if current is state and (left, index) in traced and following >= 0:
-                # The rest of the way was gone before, looking for the same.
-                if (masks.frame, *masks.regs, *masks.slots) in traced[left, index]:
-                    return changed
+            # Where the rest of the way was gone before, looking for the same, there's nothing to add.
+            known = traced.get((left, index)) if current is state and following >= 0 else None
+            if known is not None and (masks.frame, *masks.regs, *masks.slots) in known:
+                return changed
             following = index
             if index == current.first_insn and (not left or (left == 1 and history[0][0] == index)):
                 break

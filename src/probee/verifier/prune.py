@@ -229,9 +229,10 @@ def _stack_safe(old: Frame, new: Frame, ids: Ids, exact: int) -> bool:
                 return False
             if not ids.same(a.ref, b.ref):
                 return False
-        elif first == IRQ:
-            if slot.reg.detail != other.reg.detail or not ids.same(slot.reg.ref, other.reg.ref):
-                return False
+        elif first == IRQ and (
+            slot.reg.detail != other.reg.detail or not ids.same(slot.reg.ref, other.reg.ref)
+        ):
+            return False
     return True
 
 
@@ -420,9 +421,8 @@ def visited(w: Walk, index: int) -> bool:
             ):
                 w.context.loop_states = (state, old)
                 raise Reject(f"infinite loop detected at insn {index}", index)
-            if not hit:
-                if not force and w.jumps_since() < 20 and w.processed - w.last_processed < 100:
-                    add = False
+            if not hit and not force and w.jumps_since() < 20 and w.processed - w.last_processed < 100:
+                add = False
         else:
             loop = _unfinished(w, old)
             hit = states_equal(w, old, state, RANGE if loop else NOT_EXACT)
