@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 _LARGE = 4000  # lines of text: beyond that the costlier passes are left out
 _QUICK = ("sroa", "simplify_cfg", "instruction_combine", "simplify_cfg")
-_machines: list[Any] = []
+_machines: dict[int, Any] = {}
 
 
-def _machine() -> Any:
-    if not _machines:
+def _machine(level: int) -> Any:
+    """The target, with the effort that code generation makes: 0 to 3."""
+    if level not in _machines:
         try:
             import llvmlite.binding as llvm
         except ImportError:
@@ -26,21 +27,22 @@ def _machine() -> Any:
         machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(
             cpu=llvm.get_host_cpu_name(),
             features=llvm.get_host_cpu_features().flatten(),
-            opt=2,
+            opt=level,
             reloc="pic",
             codemodel="small",
         )
-        _machines.append(machine)
-    return _machines[0]
+        _machines[level] = machine
+    return _machines[level]
 
 
 def compile_object(text: str, *, quick: bool = False) -> bytes:
-    """The ELF object of a module in LLVM's language. `quick` leaves out most passes: a quarter of the time.
+    """The ELF object of a module in LLVM's language. `quick` takes a quarter of the time, for code
+    that is slower.
 
     Raises:
         Unsupported: llvmlite is missing.
     """
-    machine = _machine()
+    machine = _machine(0 if quick else 2)
     import llvmlite.binding as llvm
 
     try:

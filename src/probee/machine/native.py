@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
 MANY = 500  # runs of quickly made code before all passes are worth their time
-FORMAT = 6  # of the code made here: a number of its own for each change of jit_text's output
+_LONG = 10_000  # instructions that count as a run
+FORMAT = 7  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
@@ -232,7 +233,8 @@ class State:
                 stop = program.entry(start)(self.address)
         finally:
             self.level -= 1
-        cpu.left = self.reserve + self.signed[at.BUDGET]
+        before, cpu.left = cpu.left, self.reserve + self.signed[at.BUDGET]
+        program.runs += (before - cpu.left) // _LONG
         if stop:
             raise self._stopped(code)
         if cpu.left < 0 and mode != "verified":
