@@ -84,7 +84,8 @@ def test_memory_of_structs(tmp_path_factory, seed):
             assert run.raw("out") == run.module.S1._pack_(value), (text, lines, n)
             assert run.module.S1._pack_(run.module.S1._unpack_(run.raw("out"))) == run.raw("out")
     except CompileError as e:
-        assert "bit field lies" in e.message, (text, lines)
+        if "bit field lies" not in e.message:  # across more bytes than there are to load at once
+            raise
 
 
 ALPHABET = "ab/."

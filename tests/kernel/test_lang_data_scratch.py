@@ -72,5 +72,6 @@ def test_programs_that_sleep_get_none(build):
 def test_more_than_a_per_cpu_value_holds(build):
     with pytest.raises(CompileError, match="bytes of stack"):
         build(
-            "a = Huge()\nb = Huge()\na.numbers[number & 511] = 1\nb.numbers[number & 255] = 2\nreturn a.numbers[3] + b.numbers[4]"
+            "a = Huge()\nb = Huge()\na.numbers[number & 511] = 1\nb.numbers[number & 255] = 2\n"
+            "return a.numbers[3] + b.numbers[4]"
         )
