@@ -1,9 +1,8 @@
 """Headers of common protocols. Sources: IEEE 802.3, 802.1Q, and the RFCs that each names."""
 
 # mypy: ignore-errors
-# The annotations are values that describe a layout; to type checkers a field is Any.
-
-from __future__ import annotations
+# The annotations are values that describe a layout; to type checkers a field is Any. They are no strings,
+# which would have to be evaluated one by one at every start.
 
 from ..decl.types import Bits, u8, u16, u32
 from .header import Header
