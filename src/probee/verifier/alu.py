@@ -380,10 +380,10 @@ def _binary_reg(w: Walk, index: int, insn: Insn) -> Step:
                 regs[dst] = UNKNOWN_REG
                 return following
             mark_precise(w, dst)
-            regs[dst] = adjust_pointer(w, op, is32, dst, b, a.num, own=False)
+            regs[dst] = adjust_pointer(w, op, is32, dst, b, a.num, own=False, delta=a.off)
             return following
         mark_precise(w, src)
-        regs[dst] = adjust_pointer(w, op, is32, dst, a, b.num, own=True)
+        regs[dst] = adjust_pointer(w, op, is32, dst, a, b.num, own=True, delta=b.off)
         return following
 
     return step
@@ -402,8 +402,11 @@ def _check_sane(num: Num, off: int, type: int) -> None:
         raise Reject(f"value {num.smin} makes {name} pointer be out of bounds")
 
 
-def adjust_pointer(w: Walk, op: int, is32: bool, dst: int, ptr: Reg, by: Num, *, own: bool) -> Reg:
+def adjust_pointer(
+    w: Walk, op: int, is32: bool, dst: int, ptr: Reg, by: Num, *, own: bool, delta: int = 0
+) -> Reg:
     """`ptr` plus or minus a number. `own`: the pointer is the destination, not the other operand.
+    `delta`: how far the number is from the one it is tied to.
 
     Raises:
         Reject: the kind of pointer, the operator or the offset aren't allowed.
@@ -424,7 +427,7 @@ def adjust_pointer(w: Walk, op: int, is32: bool, dst: int, ptr: Reg, by: Num, *,
         or (base in (MAP_PTR, FLOW_KEYS) and known and by.smin == 0 and op == ADD)
     ):
         raise Reject(f"R{dst} pointer arithmetic on {type_name(type)} prohibited")
-    _check_sane(by, 0, type)
+    _check_sane(by, delta, type)
     _check_sane(ptr.num, ptr.off, type)
     if op in (AND, OR, XOR):
         raise Reject(f"R{dst} bitwise operator {OPERATORS[op]} on pointer prohibited")

@@ -68,6 +68,7 @@ class Context:
         self.target: Target | None = None
         self.returns_pointer = False
         self.uneliminated = -1
+        self._lines: dict[int, str] | None = None
         self.probe_loads: set[int] = set()
 
     def find_target(self) -> None:
@@ -94,6 +95,15 @@ class Context:
                 for number, sub in enumerate(self.graph.subprogs)
                 if sub.start in by_start
             }
+
+    def source_at(self, index: int) -> str:
+        """The line of source that begins at an instruction, as the kernel's log shows it; "" for none."""
+        if self._lines is None:
+            self._lines = {
+                at: f"; {source.strip()} @ {file.rpartition('/')[2]}:{line}"
+                for at, file, line, _, source in self.program.lines
+            }
+        return self._lines.get(index, "")
 
     def at_least(self, *numbers: int) -> bool:
         return self.version >= numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 
+from probee.errors import ObjectError
 from probee.verifier import checks, flowgraph, functions
 from probee.verifier.context import Context
 from probee.verifier.errors import Reject, Stop
@@ -56,11 +57,12 @@ def verify(
         verdict = Verdict(ACCEPT)
     except Stop as stop:
         index = stop.index if stop.index >= 0 or walk is None else walk.index
-        *before, last = stop.message.split("\n")
+        last = stop.message.rpartition("\n")[2]
         verdict = Verdict(REJECT if isinstance(stop, Reject) else UNSUPPORTED, last, index)
         if walk is not None and walk.log is not None:
             walk.log.verdict(stop.message)
-        del before
+    except ObjectError as error:
+        verdict = Verdict(UNSUPPORTED, f"types that can't be read: {error}")
     if walk is not None:
         verdict.insns_processed = walk.processed
         verdict.total_states = walk.total_states

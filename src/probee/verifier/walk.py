@@ -44,7 +44,7 @@ class Pending:
 
     __slots__ = ("index", "logged", "previous", "state")
 
-    def __init__(self, state: State, index: int, previous: int, logged: int = 0) -> None:
+    def __init__(self, state: State, index: int, previous: int, logged: tuple[int, int] = (0, 0)) -> None:
         self.logged = logged
         self.state = state
         self.index = index
@@ -107,7 +107,9 @@ class Walk:
         if parent is not None:
             parent.branches += 1
         state.branches = 0
-        self.pending.append(Pending(state, index, previous, self.log.length if self.log is not None else 0))
+        self.pending.append(
+            Pending(state, index, previous, self.log.length if self.log is not None else (0, 0))
+        )
         if len(self.pending) > MAX_PENDING:
             raise Reject(f"The sequence of {len(self.pending)} jumps is too complex.")
         return state
@@ -185,7 +187,22 @@ class Walk:
 
     def path(self) -> list[tuple[int, bool]]:
         """The branches on the way to where the walk stopped."""
+        entries = []
+        state: State | None = self.state
+        while state is not None:
+            entries.append(state.history)
+            state = state.parent
         found: list[tuple[int, bool]] = []
+        insns = self.context.program.insns
+        for history in reversed(entries):
+            for index, previous, *_ in history:
+                insn = insns[previous] if 0 <= previous < len(insns) else None
+                if (
+                    insn is not None
+                    and insn.opcode & 7 in (5, 6)
+                    and insn.opcode & 0xF0 not in (0, 0x80, 0x90)
+                ):
+                    found.append((previous, index != previous + 1))
         return found
 
     # Registers and slots
