@@ -177,9 +177,10 @@ def show(result: Result) -> None:
     head = f"{bold(result.name)} ({result.type})"
     if verdict.verdict == ACCEPT:
         stack = "+".join(str(depth) for depth in verdict.stack_depth) or "0"
+        longest = f", longest path {verdict.worst_path}" if verdict.worst_path else ""
         print(
             f"{head}: ok, {verdict.insns_processed} instructions processed, {verdict.total_states} states "
-            f"(at most {verdict.peak_states} kept), stack {stack} bytes, longest path {verdict.worst_path}"
+            f"(at most {verdict.peak_states} kept), stack {stack} bytes{longest}"
         )
         return
     if verdict.verdict == UNSUPPORTED:
