@@ -272,8 +272,8 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
     value = const(insn.imm)
     apply = arithmetic.apply
     forks = op in (AND, OR)
-    adds = op == ADD and not is32 and 0 <= insn.imm <= S32_MAX
-    adds_any = op == ADD and not is32
+    delta = insn.imm if op == ADD else -insn.imm
+    adds = not is32 and _keeps_tie(w, op, delta)
 
     def step() -> int:
         regs = w.regs
@@ -295,8 +295,8 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
             reg = fork_signs(w, index, dst, reg)
             num = reg.num
         num = apply(op, is32, num, value)
-        if reg.id and adds_any and adds and not reg.id & ADD_CONST:
-            regs[dst] = tied(num, reg.id | ADD_CONST, insn.imm)
+        if reg.id and adds and not reg.id & ADD_CONST:
+            regs[dst] = tied(num, reg.id | ADD_CONST, delta)
         else:
             regs[dst] = scalar(num)
         if broken(num):
@@ -304,6 +304,13 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
         return following
 
     return step
+
+
+def _keeps_tie(w: Walk, op: int, delta: int) -> bool:
+    """Whether a number plus `delta` stays tied to what it was (once)."""
+    if op == ADD and 0 <= delta <= S32_MAX:
+        return True
+    return op in (ADD, SUB) and S32_MIN < delta <= S32_MAX and w.context.at_least(6, 18)
 
 
 def fork_signs(w: Walk, index: int, dst: int, reg: Reg) -> Reg:
@@ -354,16 +361,10 @@ def _binary_reg(w: Walk, index: int, insn: Insn) -> Step:
                 a = fork_signs(w, index, dst, a)
                 num = a.num
             num = apply(op, is32, num, other)
-            if (
-                a.id
-                and op == ADD
-                and not is32
-                and not other.mask
-                and src != dst
-                and not a.id & ADD_CONST
-                and other.value <= S32_MAX
-            ):
-                regs[dst] = tied(num, a.id | ADD_CONST, other.value)
+            delta = other.smin if op == ADD else -other.smin
+            ties = a.id and not is32 and not other.mask and src != dst and not a.id & ADD_CONST
+            if ties and _keeps_tie(w, op, delta):
+                regs[dst] = tied(num, a.id | ADD_CONST, delta)
             else:
                 regs[dst] = scalar(num)
             if broken(num):

@@ -126,24 +126,23 @@ def _sub(a: Num, b: Num) -> Num:
     )
 
 
-def _product(a: tuple[int, int, int], b: tuple[int, int, int], top: int) -> tuple[int, int, int, int]:
-    """(smin, smax, umin, umax) from (smin, umin, umax) of the factors; only small positive ones are
-    tracked.
-    """
-    limit, signed_top = (1 << top.bit_length() // 2) - 1, top >> 1
-    if a[0] < 0 or b[0] < 0 or a[2] > limit or b[2] > limit:
-        return -signed_top - 1, signed_top, 0, top
-    low, high = a[1] * b[1], a[2] * b[2]
-    if high > signed_top:
-        return -signed_top - 1, signed_top, low, high
-    return low, high, low, high
+def _product(
+    a: tuple[int, int, int, int], b: tuple[int, int, int, int], top: int
+) -> tuple[int, int, int, int]:
+    """(smin, smax, umin, umax) of the product from those of the factors."""
+    low, high = a[2] * b[2], a[3] * b[3]
+    if low > top or high > top:
+        low, high = 0, top
+    corners = (a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1])
+    signed = _signed_sum(min(corners), max(corners), -(top >> 1) - 1, top >> 1)
+    return *signed, low, high
 
 
 def _mul(a: Num, b: Num) -> Num:
     return raw(
         *tnum.mul((a.value, a.mask), (b.value, b.mask)),
-        *_product((a.smin, a.umin, a.umax), (b.smin, b.umin, b.umax), U64),
-        *_product((a.s32min, a.u32min, a.u32max), (b.s32min, b.u32min, b.u32max), U32),
+        *_product(a.fields[2:6], b.fields[2:6], U64),
+        *_product(a.fields[6:10], b.fields[6:10], U32),
     )
 
 
