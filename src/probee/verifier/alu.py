@@ -310,7 +310,7 @@ def _keeps_tie(w: Walk, op: int, delta: int) -> bool:
     """Whether a number plus `delta` stays tied to what it was (once)."""
     if op == ADD and 0 <= delta <= S32_MAX:
         return True
-    return op in (ADD, SUB) and S32_MIN < delta <= S32_MAX and w.context.at_least(6, 18)
+    return op in (ADD, SUB) and S32_MIN <= delta <= S32_MAX and w.context.at_least(6, 18)
 
 
 def fork_signs(w: Walk, index: int, dst: int, reg: Reg) -> Reg:
