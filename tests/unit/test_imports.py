@@ -38,6 +38,8 @@ ORDER = [
     "machine",
     "lang",
     "session",
+    "debug",
+    "testing",
     "tools",
     "cli",
 ]
@@ -52,8 +54,10 @@ ALLOWED = {
     "kernel": {"isa", "btf", "obj", "verifier", "sys", "symbols"},
     # `kernel` for the classes that show a map to Python, see docs/decisions.md; `sys` for files of tracefs
     "machine": {"isa", "btf", "obj", "verifier", "sys", "kernel"},
-    "lang": {"isa", "btf", "obj", "sys"},
+    "lang": {"isa", "btf", "obj", "verifier", "sys"},  # `verifier` for the flags of kernel functions
     "session": {"isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "machine", "lang", "cache"},
+    "debug": {"isa", "btf", "obj", "verifier", "machine", "lang", "session"},
+    "testing": {"isa", "verifier", "sys", "machine", "lang", "session", "debug"},
 }
 
 

@@ -34,7 +34,7 @@ from .convert import (
 )
 from .decl.storages import Storage
 from .hooks import current_task
-from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref
 from .kinds import registers
 from .packets import addresses, checksum
 from .packets.address import Address
@@ -586,54 +586,17 @@ def _printf(f: Fn, node: ast.Call) -> Item:
     return printing.call(f, node, "printf")
 
 
-_UNSIGNED = frozenset(
-    (
-        "ktime_get_ns",
-        "ktime_get_boot_ns",
-        "ktime_get_coarse_ns",
-        "ktime_get_tai_ns",
-        "jiffies64",
-        "get_prandom_u32",
-        "get_smp_processor_id",
-        "get_numa_node_id",
-        "get_current_pid_tgid",
-        "get_current_uid_gid",
-        "get_current_cgroup_id",
-        "get_current_ancestor_cgroup_id",
-        "get_current_task",
-        "get_func_ip",
-        "get_attach_cookie",
-    )
-)  # helpers whose result is a u64; that of the others is negative on failure
-_REFUSED_HELPERS = {
-    "ringbuf_reserve": "write `with events.reserve() as e:`",
-    "ringbuf_submit": "write `with events.reserve() as e:`",
-    "ringbuf_discard": "write `with events.reserve() as e:`",
-    "trace_printk": 'write print(f"…")',
-    "trace_vprintk": 'write print(f"…")',
-    "get_stackid": "write bp.kstack(stacks) or bp.ustack(stacks)",
-    "tail_call": "write bp.tail_call(programs, index)",
-}
-
-
 def _helper(f: Fn, helper: builtins.Helper, node: ast.Call) -> Item:
     """A kernel helper, with what the kernel's takes."""
     name = helper.name
-    if name in _REFUSED_HELPERS:
-        f.fail(node, f"bp.{name} is not called directly", _REFUSED_HELPERS[name])
-    items = arguments(f, node, f"{name}(…)", 0, 5)
     if name in ("loop", "for_each_map_elem"):
-        return _call_back(f, name, items, node)
-    values = [
-        _helper_argument(f, item, arg, i) for i, (item, arg) in enumerate(zip(items, node.args, strict=True))
-    ]
+        return _call_back(f, name, arguments(f, node, f"{name}(…)", 0, 5), node)
     if name == "get_current_task_btf":
+        arguments(f, node, "get_current_task_btf()", 0, 0)
         return _task(f, node)
-    if name == "map_lookup_elem" and isinstance(items[0], Py) and isinstance(items[0].obj, decl.MapDecl):
-        value = mapops.value_type(f, items[0].obj)
-        ptr = f.b.helper(name, *values, type=Ptr(value, Space.MAP, True))
-        return Ref(ptr, maybe=f"bp.{name}(…)", shared=mapops.shared(items[0].obj))
-    return Num(f.b.helper(name, *values, type=U64 if name in _UNSIGNED else I64))
+    from .services import helpers
+
+    return helpers.call(f, helper, node)
 
 
 def _call_back(f: Fn, name: str, items: list[Item], node: ast.Call) -> Item:
@@ -645,34 +608,6 @@ def _call_back(f: Fn, name: str, items: list[Item], node: ast.Call) -> Item:
     if not isinstance(items[0], Py) or not isinstance(items[0].obj, decl.MapDecl):
         f.fail(node.args[0], f"a map is needed here, and this is {describe(items[0])}", f"write bp.{form}")
     return callbacks.for_each(f, items[0].obj, items[1], node)
-
-
-def _helper_argument(f: Fn, item: Item, node: ast.expr, i: int) -> ir.Value:
-    if isinstance(item, Py):
-        obj = item.obj
-        if isinstance(obj, decl.MapDecl):
-            return ir.MapRef(f.unit.map(obj))
-        if isinstance(obj, (str, bytes)):
-            return f.b.string(text.encode(f, obj, node))
-        if obj is None:
-            return f.b.const(0)
-        if isinstance(obj, decl.Global):
-            return ir.GlobalRef(f.unit.var(obj))
-    item = resolve(f, item, node)
-    if isinstance(item, Context):
-        return subprograms.context(f, node, "this helper")
-    if isinstance(item, TextCall):
-        kind = Chars(item.size or text.LONGEST)
-        slot = f.temp(f"argument {i}", kind)
-        text.store(f, slot, item, node)
-        return slot
-    refuse_maybe(f, item, node)
-    if isinstance(item, Ref):
-        f.escape(item)
-        return item.ptr
-    if isinstance(item, Pointer):
-        return item.v
-    return number(f, item, node)
 
 
 # -- methods

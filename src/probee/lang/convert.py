@@ -271,6 +271,11 @@ def far(type: Type) -> bool:
     return isinstance(type, Ptr) and (type.space in PROBED or type.space is Space.TRUSTED)
 
 
+def in_context(ptr: ir.Value) -> bool:
+    """A place in the program's context, whose address helpers don't take."""
+    return isinstance(ptr.type, Ptr) and ptr.type.space in (Space.CONTEXT, Space.CALLER)
+
+
 def memory(f: Fn, item: Item, type: Type, node: ast.AST, role: str) -> ir.Value:
     """The address of memory that holds the item as `type`, for a helper to read."""
     b = f.b
@@ -283,7 +288,12 @@ def memory(f: Fn, item: Item, type: Type, node: ast.AST, role: str) -> ir.Value:
         from . import text
 
         item = resolve(f, item, node)
-        if isinstance(item, Ref) and not item.maybe and item.type == type and not far(item.ptr.type):
+        if (
+            isinstance(item, Ref)
+            and not item.maybe
+            and item.type == type
+            and not (far(item.ptr.type) or in_context(item.ptr))
+        ):
             f.escape(item)
             return item.ptr
         slot = f.temp(role, type)
@@ -292,7 +302,7 @@ def memory(f: Fn, item: Item, type: Type, node: ast.AST, role: str) -> ir.Value:
     item = resolve(f, item, node)
     refuse_maybe(f, item, node)
     if isinstance(item, Ref) and item.type == type:
-        if far(item.ptr.type):
+        if far(item.ptr.type) or in_context(item.ptr):
             slot = f.temp(role, type)
             b.copy_into(slot, item.ptr)
             return slot

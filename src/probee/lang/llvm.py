@@ -457,7 +457,8 @@ class _FunctionText:
         if not op.struct.core:
             offset = op.struct.members[op.index].bit_offset // 8
             assert isinstance(op.type, Ptr)
-            if isinstance(op.base, ir.Param) and op.type.space is Space.CONTEXT:
+            known = isinstance(op.base, ir.Param) and op.type.space is Space.CONTEXT
+            if known or op.type.space is Space.CALLER:
                 # or LLVM might add a number to the context before it loads, which the verifier refuses
                 fixed = self.give(f"call ptr @llvm.preserve.static.offset({self.arg(op.base)})")
                 self.define(op, f"getelementptr inbounds i8, ptr {fixed}, i64 {offset}")

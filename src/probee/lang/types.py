@@ -25,6 +25,7 @@ class Space(Enum):
     PACKET = "a packet"
     PACKET_READ = "a packet that this kind of program can only read"
     CONTEXT = "the context"
+    CALLER = "memory of the caller"  # the context of a syscall program, which it may write
     RECORD = "a ring buffer record"
     GLOBAL = "a global"  # .data/.bss/.rodata
     CODE = "code"
@@ -233,6 +234,26 @@ class Struct(Type):
         return f"{'union' if self.union else 'struct'} {self.name or '(anonymous)'}"
 
 
+class Special(Struct):
+    """A struct that the kernel knows by its name, and alone may touch: `bpf_timer`, `bpf_spin_lock`…
+
+    `contains`: of a list or tree, the struct of its objects and the field that links them.
+    """
+
+    __slots__ = ("contains",)
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        members: tuple[Member, ...],
+        *,
+        contains: tuple[Type, str] | None = None,
+    ) -> None:
+        super().__init__(name, size, members)
+        self.contains = contains
+
+
 class InnerMap(Type):
     """A map found in a map of maps; `map` is the declaration of what those are like."""
 
@@ -274,6 +295,25 @@ class Ptr(Type):
 
     def __repr__(self) -> str:
         return f"{'nullable ' if self.nullable else ''}pointer to {self.to!r} in {self.space.value}"
+
+
+class Kptr(Ptr):
+    """A pointer in a map's value that owns what it leads to; `tag` is its kind in BTF."""
+
+    __slots__ = ("tag",)
+
+    def __init__(self, to: Type, tag: str) -> None:
+        super().__init__(to, Space.KERNEL)
+        self.tag = tag
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kptr) and (self.to, self.tag) == (other.to, other.tag)
+
+    def __hash__(self) -> int:
+        return hash(("Kptr", self.to, self.tag))
+
+    def __repr__(self) -> str:
+        return f"kptr to {self.to!r}"
 
 
 VOID = Void()

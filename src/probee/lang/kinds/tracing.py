@@ -299,7 +299,7 @@ class SyscallHook(Hook):
                 advice="annotate it with a Struct: what test_run(ctx=…) is given",
             )
         # Memory that may be written and loaded from directly, as a map's value.
-        return {names[0]: Ref(b.recast(params[0], Ptr(kind._ir_(), Space.MAP)))}
+        return {names[0]: Ref(b.recast(params[0], Ptr(kind._ir_(), Space.CALLER)))}
 
 
 class TrustedContext(ContextObject):

@@ -1,0 +1,1 @@
+"""What the kernel does for programs: helpers, kernel functions, timers, locks, objects, dynptrs, arenas."""
