@@ -1,0 +1,1 @@
+"""The debugger for programs in the machine, and coverage of their source."""
