@@ -42,6 +42,9 @@ class Machine(Firing):
     what programs wrote to a ring buffer, `trace_pipe` is what they printed.
     """
 
+    _memory_type: type[Memory] = Memory
+    _services_type: type[Services] = Services
+
     def __init__(
         self,
         spec: ObjectSpec | Iterable[ObjectSpec] = (),
@@ -72,10 +75,10 @@ class Machine(Firing):
         self.arch = self.types.arch
         self.seed = seed
         self.engine = engine
-        self.memory = Memory(memory)
+        self.memory = self._memory_type(memory)
         self.kernel = Kernel(self.memory, self.btf)
         self.user = User(self.memory)
-        self.services = Services(
+        self.services = self._services_type(
             self.memory, cpus=cpus, seed=seed, kernel=self.kernel, btf=self.btf, engine=ENGINES[engine]
         )
         self.cpus = self.services.cpus
