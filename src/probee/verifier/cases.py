@@ -13,10 +13,11 @@ import lzma
 import struct
 from functools import cached_property
 
-from probee.btf import Btf, BtfBuilder
+from probee.btf import Btf
 from probee.errors import ProbeeError
-from probee.isa.insn import CALL_IMM, LD_IMM64, PSEUDO_KFUNC_CALL, Insn, decode
+from probee.isa.insn import CALL_IMM, PSEUDO_KFUNC_CALL, Insn, decode
 from probee.isa.tables import ATTACH_TYPES, MAP_TYPES, PROG_TYPES, name_of
+from probee.verifier.case_types import functions_btf
 from probee.verifier.program import MapInfo, Program
 
 TYPE_CHECKING = False
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _RDONLY_PROG, _WRONLY_PROG, _MMAPABLE, _NO_PREALLOC = 1 << 7, 1 << 8, 1 << 10, 1
-_FUNC, _TYPEDEF, _DECL_TAG = 12, 8, 17
+_STRUCT, _FUNC, _TYPEDEF, _DECL_TAG = 4, 12, 8, 17
+_DUMMY_OPS = "bpf_dummy_ops"  # what the kernel's own tests of struct_ops implement
 _TEST_RND_HI32, _TEST_REG_INVARIANTS = 1 << 2, 1 << 7
 
 # The maps of the kernel's test_verifier: type, key, value, entries, flags, type id of the value in its BTF.
@@ -54,7 +56,8 @@ _KNOWN: dict[str, tuple[str, int, int, int, int, int]] = {
     "map_kptr": ("array", 4, 24, 1, 0, 14),
 }
 # What the first value of test_verifier's 48-byte arrays holds: `index`, then `foo[6]`.
-_FILLED = struct.pack("<I20xI", 28, 0xABCDEF12).ljust(48, b"\0")
+FILLED = struct.pack("<I24xI", 28, 0xABCDEF12).ljust(48, b"\0")
+POINTER_VALUE = 0xCAFE4A  # the r0 of runs that may leave any number there
 FILLED_MAPS = ("map_array_48b", "map_array_ro", "map_array_wo")
 
 
@@ -186,28 +189,20 @@ class CaseFile:
     def _new(self, test: dict[str, Any], made: Case) -> None:
         program = made.program
         program.flags = test.get("prog_flags") or 0
-        infos = [
-            MapInfo(
-                int(told["type"]),
-                int(told["key_size"]),
-                int(told["value_size"]),
-                int(told["max_entries"]),
-                flags=int(told.get("map_flags") or 0),
-                name=str(told.get("name") or ""),
-            )
-            for told in test.get("maps") or []
-        ]
+        infos = [self._map(told, str(test.get("source") or "")) for told in test.get("maps") or []]
         for info in infos:
             if name_of(MAP_TYPES, info.type).endswith("_of_maps"):
                 info.inner = MapInfo(MAP_TYPES["array"][0], 4, 4, 1)
         for ref in test.get("map_refs") or []:
+            if ref["map"] < 0:
+                continue  # the descriptor in the instruction is meant, which is none of a map
             insn = program.insns[ref["insn"]]
             program.insns[ref["insn"]] = Insn(insn.opcode, insn.dst, int(ref.get("pseudo") or 1), insn.off, 0)
             program.map_refs[ref["insn"]] = infos[ref["map"]]
         for place, number, *_ in test.get("kfunc_calls") or []:
             self._kfunc(made, place, number if isinstance(number, str) else self._kernel_name(number))
         if test.get("attach_btf_id"):
-            self._aim(made, str(test.get("section") or "").partition("/")[2])
+            self._aim(made, str(test.get("section") or "").partition("/")[2], int(test["attach_btf_id"]))
         func_info = test.get("func_info") or []
         if func_info:
             blob, numbers = functions_btf(program.insns, [tuple(entry) for entry in func_info])
@@ -218,6 +213,25 @@ class CaseFile:
         result = _number(str(test.get("retval") or ""))
         if result is not None:
             made.runs.append((b"", result & 0xFFFFFFFF))
+
+    def _map(self, told: dict[str, Any], source: str) -> MapInfo:
+        """A map as the case tells it; one of test_verifier's has the types that it has there."""
+        info = MapInfo(
+            int(told["type"]),
+            int(told["key_size"]),
+            int(told["value_size"]),
+            int(told["max_entries"]),
+            flags=int(told.get("map_flags") or 0),
+            name=str(told.get("name") or ""),
+        )
+        typed = _KNOWN.get(info.name)
+        if typed is not None and typed[5] and told.get("btf_value_type_id"):
+            known = self.known_map(info.name, source)
+            if (known.type, known.value_size) == (info.type, info.value_size) and known.btf is not None:
+                info.btf, info.key_type, info.value_type = known.btf, known.key_type, known.value_type
+        elif info.name.endswith(".rodata") and info.flags & _RDONLY_PROG:
+            info.data = bytes(info.value_size)  # constants, whose values no case tells
+        return info
 
     def _kernel_name(self, number: int) -> str:
         shifted = number + self.shift
@@ -251,19 +265,21 @@ class CaseFile:
         if not name:
             made.problem = "a kernel function without a name"
             return
-        if number is None:
-            made.problem = f"the kernel has no function {name}"
-        program.kfuncs[place] = name
+        if number is not None:  # a loader leaves 0 for what the kernel lacks
+            program.kfuncs[place] = name
         program.insns[place] = Insn(CALL_IMM, 0, PSEUDO_KFUNC_CALL, insn.off, number or 0)
 
-    def _aim(self, made: Case, target: str) -> None:
-        """What a tracing, LSM or struct_ops program is attached to."""
+    def _aim(self, made: Case, target: str, number: int = 0) -> None:
+        """What a tracing, LSM or struct_ops program is attached to; `number` is its id in the file's kernel."""
         program = made.program
         program.target = target
         if self._kernel is None:
             made.problem = "the kernel's BTF is not at hand"
             return
         attach = name_of(ATTACH_TYPES, program.attach_type)
+        if program.prog_type == PROG_TYPES["struct_ops"][0]:
+            self._aim_struct(made, target, number)
+            return
         name, kind = target, _FUNC
         if attach == "trace_raw_tp":
             name, kind = f"btf_trace_{target}", _TYPEDEF
@@ -276,6 +292,20 @@ class CaseFile:
             made.problem = f"the kernel has no {name}"
         else:
             program.attach_btf_id = found
+
+    def _aim_struct(self, made: Case, member: str, number: int) -> None:
+        """A struct_ops program is attached to a struct, its attach type is the member's number."""
+        assert self._kernel is not None
+        for found in (number + self.shift, self._kernel.find(_DUMMY_OPS, _STRUCT) or 0):
+            if not 0 < found < len(self._kernel):
+                continue
+            held = self._kernel.type(found)
+            at = made.program.attach_type
+            if held.kind == _STRUCT and at < len(held.members) and held.members[at].name == member:
+                made.program.target = f"{held.name}.{member}"
+                made.program.attach_btf_id = found
+                return
+        made.problem = f"the kernel has no struct with operation {member}"
 
 
 def _number(text: str) -> int | None:
@@ -300,52 +330,3 @@ def raw_btf(types: bytes, strings: bytes) -> bytes:
     """A BTF blob of a type section and a string section."""
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     return header + types + strings
-
-
-def functions_btf(insns: list[Insn], functions: list[tuple[Any, ...]]) -> tuple[bytes, list[int]]:
-    """BTF for functions told as (instruction, name, linkage), and each function's id in it.
-
-    The first takes a context. What others take is not told: a static function's arguments don't matter, a
-    global one's are taken to be numbers, as many as it reads.
-    """
-    builder = BtfBuilder()
-    number = builder.int_("int", 4, 1)
-    wide = builder.int_("long", 8, 1)
-    context = builder.ptr(0)
-    found = []
-    starts = sorted(int(entry[0]) for entry in functions)
-    for place, name, linkage in functions:
-        after = [start for start in starts if start > place]
-        count = 1 if place == 0 else _arguments(insns, int(place), after[0] if after else len(insns))
-        params = [("ctx", context)] if place == 0 else [(f"a{n}", wide) for n in range(count)]
-        proto = builder.func_proto(number, params)
-        found.append(builder.func(str(name), proto, int(linkage)))
-    return builder.build(), found
-
-
-def _arguments(insns: list[Insn], start: int, end: int) -> int:
-    """How many of r1 to r5 a function reads before it sets them, in the order of its instructions."""
-    known: set[int] = set()
-    most = 0
-    at = start
-    while at < end:
-        insn = insns[at]
-        kind = insn.opcode & 7
-        reads: list[int] = []
-        if kind == 1 or (kind in (4, 7) and insn.opcode & 8):
-            reads.append(insn.src)
-        if kind in (2, 3):
-            reads += [insn.dst] + ([insn.src] if kind == 3 else [])
-        if kind in (4, 7) and insn.opcode & 0xF0 != 0xB0:
-            reads.append(insn.dst)
-        if kind in (5, 6) and insn.opcode & 0xF0 not in (0x00, 0x80, 0x90):
-            reads += [insn.dst] + ([insn.src] if insn.opcode & 8 else [])
-        for register in reads:
-            if 1 <= register <= 5 and register not in known:
-                most = max(most, register)
-        if insn.opcode == CALL_IMM:
-            known.update(range(6))
-        elif kind in (0, 1, 4, 7):
-            known.add(insn.dst)
-        at += 2 if insn.opcode == LD_IMM64 else 1
-    return most

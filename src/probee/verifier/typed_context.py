@@ -24,6 +24,7 @@ from probee.btf.kinds import (
 )
 from probee.isa.tables import ATTACH_TYPES, PROG_TYPES, name_of
 from probee.verifier.context_rules import Access
+from probee.verifier.program import SLEEPABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ def _struct_ops(program: Program, btf: Btf) -> Target | str:
     proto = btf.type(pointer.type) if pointer.kind == PTR else pointer
     if proto.kind != FUNC_PROTO:
         return f"attach to invalid member {found.name}({index}) of struct {held.name}"
+    if held.name == "bpf_dummy_ops" and program.flags & SLEEPABLE and found.name != "test_sleepable":
+        return f"attach to unsupported member {found.name} of struct {held.name}"
     target = Target("struct_ops", found.name, btf, number, proto)
     target.ops = held.name
     target._find_marks()
