@@ -47,6 +47,7 @@ class Machine(Bare):
             programs, objects = _gather(what, caller)
         super().__init__(btf=btf, cpus=cpus, seed=seed, engine=engine, memory=memory)
         self.stats: dict[str, int] = {}
+        self.debugger: Any = None
         given = dict(values or {})
         try:
             if programs:
@@ -59,6 +60,14 @@ class Machine(Bare):
         except BaseException:
             self.close()
             raise
+        for listen in on_machine:
+            listen(self)
+
+    def debug(self) -> None:
+        """Stop in the debugger at the next instruction of any program, as `breakpoint()` does in Python."""
+        from .debug.launch import debug
+
+        debug(self)
 
     def _add_programs(
         self, programs: list[ProgramDecl], merge: bool, cached: bool, given: dict[str, Any], kconfig: str
@@ -111,6 +120,8 @@ def _compile(programs: list[ProgramDecl], merge: bool, types: Types) -> bytes:
     ktypes = KernelTypes(types.btf, arch=types.arch, formats=types.fields, events=types.events)
     return compile(programs, ktypes=ktypes, merge_syscalls=merge)
 
+
+on_machine: list[Callable[[Machine], object]] = []  # called with each machine once its programs are loaded
 
 # What fires the events of a machine that `bp.attach` makes; `probee run --machine` sets it. It is given the
 # machine and the globals of the module that attaches.

@@ -100,6 +100,11 @@ def _command(argv: list[str]) -> int:
         from .verify_cases import main as verify_cases
 
         return verify_cases(argv[1:])
+    if name == "debug":
+        _prepare()
+        from .debug import main as debug
+
+        return debug(argv[1:])
     if name == "demo":
         _prepare()
         one_interrupt()

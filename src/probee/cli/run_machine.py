@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from ..machine_target import Machine
 
 
-def run_machine(path: str, argv: list[str], events: str, json: bool) -> int:
-    """Run the file with the machine as the target of `attach`; show the rest as `probee run` does."""
+def run_machine(
+    path: str, argv: list[str], events: str, json: bool, look: Callable[[Machine], object] | None = None
+) -> int:
+    """Run the file with the machine as the target of `attach`; show the rest as `probee run` does.
+
+    `look` gets the machine before its first event.
+    """
     from_file = machine_target.events_scenario(events) if events else None
 
     def scenario(machine: Machine, names: dict[str, Any]) -> object:
+        if look is not None:
+            look(machine)
         return _scenario(path, from_file, names)(machine)
 
     session.default_target = "machine"

@@ -17,6 +17,7 @@ COMMANDS = {
     "disasm": "show the instructions of a Python file's programs or of an object",
     "verify": "whether Linux will take a file's programs, any version of it, and why not",
     "verify-cases": "verdicts on a file of verifier cases, ours or the running kernel's",
+    "debug": "step through programs in the machine, forward and back",
     "tools": "list the tools",
 }
 

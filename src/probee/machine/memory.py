@@ -246,6 +246,11 @@ class Memory:
             raise ValueError("permissions change at multiples of 8 bytes")
         self._mark(region.address - BASE + offset, size, readable, writable)
 
+    @property
+    def extent(self) -> int:
+        """How many bytes from `BASE` on were ever used for regions; all after them are zero."""
+        return self._next
+
     def find(self, address: int) -> Region | None:
         """The live region that the byte at `address` belongs to."""
         start = address - BASE

@@ -1,0 +1,138 @@
+"""Names in the debugger's expressions: variables, registers, the context's fields, maps, globals."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import ProbeeError
+from ..machine.load import Program
+from ..machine.machine import Machine
+from .places import Places
+from .timeline import Moment
+
+_REGISTERS = {f"r{n}": n for n in range(11)}
+
+
+class Names(Mapping[str, Any]):
+    """What a name means at one moment. Looked up in this order: variables, registers, `ctx` and its fields,
+    maps, globals, `m` (the machine), `task`, `packet`, Python's own.
+    """
+
+    def __init__(self, machine: Machine, places: Places, moment: Moment) -> None:
+        self.machine = machine
+        self.places = places
+        self.moment = moment
+
+    def __getitem__(self, name: str) -> Any:
+        moment = self.moment
+        variables = self.variables()
+        if name in variables:
+            return variables[name]
+        if name in _REGISTERS:
+            return moment.registers[_REGISTERS[name]]
+        if name == "pc":
+            return moment.pc
+        if name in ("m", "machine"):
+            return self.machine
+        if name == "task":
+            return self.machine.current
+        if name == "packet":
+            return self.packet()
+        if name == "ctx":
+            return self.context()
+        if name in self.machine.maps:
+            return self.machine.maps[name]
+        for collection in self.machine.collections:
+            if name in collection.spec.globals:
+                return collection.globals[name]
+        if hasattr(builtins, name):
+            return getattr(builtins, name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.variables()
+        yield from _REGISTERS
+        yield from ("pc", "m", "machine", "task", "packet", "ctx")
+        yield from self.machine.maps
+        for collection in self.machine.collections:
+            yield from collection.spec.globals
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def program(self) -> Program | None:
+        """The program that runs."""
+        return self.places.program(self.moment.code)
+
+    def variables(self) -> dict[str, Any]:
+        """The function's variables that are known here, by their names in the source."""
+        return {}
+
+    def context(self) -> Any:
+        """The context's struct, or its fields as attributes."""
+        live = self._live_context()
+        if live is not None and live.fields is not None:
+            return live.fields
+        return SimpleNamespace(**self.context_fields())
+
+    def context_fields(self) -> dict[str, Any]:
+        """The context's fields by name, with their values."""
+        live = self._live_context()
+        if live is None:
+            return {}
+        if live.fields is not None:
+            found: dict[str, Any] = {}
+            for name in dir(live.fields):
+                value = getattr(live.fields, name)
+                if isinstance(value, int):
+                    found[name] = value
+            return found
+        return self._event_fields(live.address)
+
+    def _event_fields(self, address: int) -> dict[str, Any]:
+        """The fields of a tracepoint, after the formats that the machine knows."""
+        program, memory = self.program, self.machine.memory
+        if program is None or program.kind not in ("tp", "tracepoint"):
+            return {}
+        group, _, event = program.target.partition("/")
+        found: dict[str, Any] = {}
+        for field in self.machine.types.fields(group, event) or ():
+            at = address + field.offset
+            if memory.permits(at, field.size):
+                data = memory.read(at, field.size)
+                if field.data_loc:
+                    where = int.from_bytes(data, "little")
+                    text = memory.read(address + (where & 0xFFFF), where >> 16)
+                    found[field.name] = text.split(b"\0")[0].decode("utf-8", "replace")
+                elif "char" in field.type and field.size > 1:
+                    found[field.name] = data.split(b"\0")[0].decode("utf-8", "replace")
+                elif field.size <= 8:
+                    found[field.name] = int.from_bytes(data, "little", signed=field.signed)
+        return found
+
+    def packet(self) -> bytes:
+        """The packet's bytes. Raises ProbeeError if the program has none."""
+        live = self._live_context()
+        if live is None or live.packet is None:
+            raise ProbeeError("this program has no packet")
+        data: bytes = live.packet.payload
+        return data
+
+    def _live_context(self) -> Any:
+        return getattr(self.machine.cpus[self.moment.cpu], "context", None)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a Python expression over these names. Raises ProbeeError, saying what is wrong."""
+        try:
+            return eval(compile(expression.strip(), "<debugger>", "eval"), {"__builtins__": {}}, self)
+        except NameError as error:
+            name = getattr(error, "name", None) or str(error)
+            raise ProbeeError(f"{name} is not known here; `vars` shows what is") from None
+        except ProbeeError:
+            raise
+        except Exception as error:
+            raise ProbeeError(f"{expression}: {type(error).__name__}: {error}") from None
