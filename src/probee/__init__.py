@@ -64,6 +64,17 @@ if TYPE_CHECKING:
     from .lang.decl.redirects import SockHash as SockHash
     from .lang.decl.redirects import SockMap as SockMap
     from .lang.decl.redirects import XskMap as XskMap
+    from .lang.decl.special import Kptr as Kptr
+    from .lang.decl.special import ListHead as ListHead
+    from .lang.decl.special import ListNode as ListNode
+    from .lang.decl.special import PerCpuKptr as PerCpuKptr
+    from .lang.decl.special import RbNode as RbNode
+    from .lang.decl.special import RbRoot as RbRoot
+    from .lang.decl.special import Refcount as Refcount
+    from .lang.decl.special import ResSpinLock as ResSpinLock
+    from .lang.decl.special import SpinLock as SpinLock
+    from .lang.decl.special import Timer as Timer
+    from .lang.decl.special import WorkQueue as WorkQueue
     from .lang.decl.storages import CgroupStorage as CgroupStorage
     from .lang.decl.storages import CgrpStorage as CgrpStorage
     from .lang.decl.storages import InodeStorage as InodeStorage
@@ -167,13 +178,16 @@ _HOMES = {
     "lang.decl.nested": "ArrayOfMaps HashOfMaps",
     "lang.decl.queues": "BloomFilter PerfEventArray Queue Stack UserRingBuf",
     "lang.decl.redirects": "CgroupArray CpuMap DevMap DevMapHash ReuseportArray SockHash SockMap XskMap",
+    "lang.decl.special": """
+        Kptr ListHead ListNode PerCpuKptr RbNode RbRoot Refcount ResSpinLock SpinLock Timer WorkQueue""",
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
         addr arg bits bounded cast cgroup comm container_of cpu css css_tasks current_task curtask
-        deref dmabufs enum_exists enum_value field_size gid irq_off jump kernel_str
-        kernel_type_exists kernel_type_matches kmem_caches kstack list_of nsecs offsetof pid
-        preempt_off printf rand rcu reg retval sizeof static tail_call tasks threads tid uid
+        deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
+        kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
+        obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof
+        static tail_call tasks threads tid uid
         user_str ustack vmas""",
     "lang.kinds.decorators": """
         cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector

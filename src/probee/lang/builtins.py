@@ -183,6 +183,48 @@ static = Static(
     "static", "(expression)", "The value of a Python expression, computed when the program is compiled."
 )
 
+class KfuncName:
+    """A function of the kernel by its name: `bp.kfunc.bpf_task_acquire`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ProbeeError(f"bp.kfunc.{self.name}() works only inside a program that runs in the kernel")
+
+
+class _Kfuncs(type):
+    def __getattr__(cls, name: str) -> KfuncName:
+        if name[:2] == "__":
+            raise AttributeError(name)
+        return KfuncName(name)
+
+
+class kfunc(metaclass=_Kfuncs):
+    """The kernel's own functions that programs may call, by name: `bp.kfunc.bpf_task_acquire(task)`.
+
+    What there is depends on the kernel; `probee stubs` writes it down with types.
+    """
+
+
+kfunc_exists = Builtin(
+    "kfunc_exists", "(name) -> bool", "Has the kernel that the program is loaded into this function?"
+)
+
+obj_new = Builtin("obj_new", "(struct)", "`with bp.obj_new(Node) as node:` makes an object (Linux 6.2).")
+percpu_obj_new = Builtin(
+    "percpu_obj_new", "(struct)", "`with bp.percpu_obj_new(T) as p:`: an object for each CPU (Linux 6.6)."
+)
+refcount_acquire = Builtin(
+    "refcount_acquire", "(object)", "`with bp.refcount_acquire(node) as other:` owns it once more (6.4)."
+)
+dynptr = Builtin(
+    "dynptr", "(memory or packet)", "A view of memory or of a packet whose size is known at run time (5.19)."
+)
+ksym = Builtin("ksym", "(name)", 'A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10).')
+
 _helpers: dict[str, Helper] = {}
 
 

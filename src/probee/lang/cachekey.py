@@ -161,6 +161,8 @@ class Walk:
         else:
             kind = type(obj)
             self.add("object", kind.__module__, kind.__qualname__, repr(obj) if hasattr(obj, "_ir_") else "")
+            if hasattr(obj, "_ir_") and hasattr(obj, "to"):  # a list, a kptr
+                self.value(obj.to)
             if hasattr(kind, "__members__"):  # a member of an enum
                 self.add(obj.name)
                 self.value(obj.value)

@@ -264,7 +264,15 @@ def for_each(f: Fn, m: decl.MapDecl, function: Item, node: ast.Call) -> Item:
     declared = f.unit.map(m)
     if declared.key is None or declared.value is None:
         f.fail(node.args[0], f"{m.name} has no entries to go through")
+    ref, captured = make(f, function, entry_kind(declared, m.per_cpu, "visit(key, value)"), node.args[1])
+    return Num(f.b.helper("for_each_map_elem", ir.MapRef(declared), ref, captured, f.b.const(0)))
+
+
+def entry_kind(declared: ir.Map, per_cpu: bool, form: str, *, captures: bool = True) -> Kind:
+    """A callback that gets an entry of a map: its key and its value."""
     key, value = declared.key, declared.value
+    assert key is not None
+    assert value is not None
 
     def bind(g: Fn, names: list[str], params: list[ir.Param], where: ast.AST) -> None:
         for name, param in zip(names, params[1:3], strict=False):
@@ -273,7 +281,7 @@ def for_each(f: Fn, m: decl.MapDecl, function: Item, node: ast.Call) -> Item:
             if isinstance(of.to, Int):
                 g.bind(name, Num(g.b.read(param)), where)
                 continue
-            shared = param is params[2] and not m.per_cpu
+            shared = param is params[2] and not per_cpu
             item = Ref(param, maybe=name if isinstance(of.to, Chars) else "", shared=shared)
             if isinstance(of.to, Chars):
                 g.vars[name] = PtrVar(name, g.slot(name, of), False, shared)
@@ -283,15 +291,14 @@ def for_each(f: Fn, m: decl.MapDecl, function: Item, node: ast.Call) -> Item:
             g.assigned(name)
             g.live.known.add(name)
 
-    kind = Kind(
+    return Kind(
         [
             ("map", Ptr(VOID, Space.MAP)),
             ("key", Ptr(key, Space.MAP)),
             ("value", Ptr(value, Space.MAP)),
         ],
         2,
-        "visit(key, value)",
+        form,
         bind,
+        captures=captures,
     )
-    ref, captured = make(f, function, kind, node.args[1])
-    return Num(f.b.helper("for_each_map_elem", ir.MapRef(declared), ref, captured, f.b.const(0)))

@@ -34,13 +34,13 @@ from .convert import (
 )
 from .decl.storages import Storage
 from .hooks import current_task
-from .items import Closure, Context, Entry, Item, Method, Num, Pointer, Py, Ref
+from .items import Closure, Context, Entry, Item, Kept, Method, Num, Pointer, Py, Ref
 from .kinds import registers
 from .packets import addresses, checksum
 from .packets.address import Address
 from .packets.wire import HeaderStruct
 from .scope import Fn, Site, is_none
-from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Special, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
         return core.array(f, obj, node)
     if isinstance(obj, builtins.Helper):
         return _helper(f, obj, node)
+    if isinstance(obj, builtins.KfuncName):
+        from .services import kfuncs
+
+        return kfuncs.call(f, obj, node)
     if isinstance(obj, builtins.Builtin):
         handler = _BUILTINS.get(obj.name)
         if handler is None:
@@ -134,6 +138,47 @@ _PYTHON_REFUSED: dict[Any, str] = {
     super: "programs have no classes",
     exec: "programs are compiled before they run",
     eval: "programs are compiled before they run",
+    __import__: "import at the top of the module",
+    chr: "a byte of text is a number: `e.name[i] = n`",
+    hash: "use the value itself as a map's key",
+    id: "an address is `u64(p)`",
+    complex: "there are no complex numbers in the kernel: use integers",
+    bytearray: "use a Struct with a field of u8[n]",
+    memoryview: "index the field, or take a slice of it",
+    object: "use a bp.Struct",
+    callable: "types are known when the program is compiled",
+    locals: "name the locals one by one",
+    globals: "names of the module are read as they are",
+    vars: "name the fields one by one",
+    dir: "name the fields one by one",
+    delattr: "assign 0 to the field",
+    frozenset: "use a Hash map declared in the module",
+    slice: "write the slice in brackets",
+    bin: "print(f\"{n:x}\") shows hexadecimal digits",
+    oct: "print(f\"{n:x}\") shows hexadecimal digits",
+}
+
+
+_LIBRARY = {
+    "time.sleep": "a program can't wait; a bp.Timer calls a function later",
+    "time.time": "bp.nsecs() is the time since boot in nanoseconds",
+    "time.monotonic": "bp.nsecs() is the time since boot in nanoseconds",
+    "time.perf_counter": "bp.nsecs() is the time since boot in nanoseconds",
+    "time.time_ns": "bp.nsecs() is the time since boot in nanoseconds",
+    "time.monotonic_ns": "bp.nsecs() is the time since boot in nanoseconds",
+    "posix.getpid": "write bp.pid()",
+    "posix.getuid": "write bp.uid()",
+    "posix.getgid": "write bp.gid()",
+    "struct.pack": "declare a bp.Struct and fill in its fields",
+    "struct.unpack": "bp.cast(Struct, pointer) reads memory as a struct",
+    "re.match": "text has `in`, find(), startswith() and endswith()",
+    "re.search": "text has `in`, find(), startswith() and endswith()",
+    "re.fullmatch": "text can be compared, and has `in`, find(), startswith() and endswith()",
+    "sys.exit": "`return` ends the program",
+    **dict.fromkeys(
+        [f"random.Random.{word}" for word in ("random", "randint", "randrange", "choice")],
+        "bp.rand() is a random u32",
+    ),
 }
 
 
@@ -148,7 +193,8 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
             f"{describe_object(obj)} can't be called",
             f"write {obj.name}[key]" if isinstance(obj, decl.MapDecl) else f"write {obj.name}.value",
         )
-    if isinstance(obj, type) and not advice and obj.__module__ != "builtins":
+    own = not (getattr(obj, "__module__", "") or "").partition(".")[0] in sys.stdlib_module_names
+    if isinstance(obj, type) and not advice and obj.__module__ != "builtins" and own:
         f.fail(
             node,
             f"{obj.__name__} is a Python class, and objects can't be made in the kernel",
@@ -158,7 +204,10 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
         f.fail(node, f"{describe_object(obj)} can't be called")
     name = getattr(obj, "__qualname__", "") or getattr(obj, "__name__", "") or type(obj).__name__
     module = getattr(obj, "__module__", "") or ""
-    full = name if module in ("builtins", "") else f"{module}.{name}"
+    full = ast.unparse(node.func) if isinstance(node.func, (ast.Name, ast.Attribute)) else name
+    advice = advice or _LIBRARY.get(f"{module.lstrip('_')}.{name}", "")
+    if hasattr(obj, "__wrapped__"):
+        f.fail(node, f"{full} is wrapped by a decorator of Python's, which can't run in the kernel", "drop it")
     f.fail(
         node,
         f"{full}() is Python's and can't run in the kernel",
@@ -385,6 +434,8 @@ def _shown(spec: str, form: str) -> Callable[[Fn, ast.Call], Item]:
     def handler(f: Fn, node: ast.Call) -> Item:
         (item,) = arguments(f, node, form, 1, 1)
         item = resolve(f, item, node)
+        if spec and text.is_text(item):
+            f.fail(node, f"{form} takes a number, and this is text", "an element of text is a number")
         return item if text.is_text(item) else strings.shown(f, item, spec, node.args[0])
 
     return handler
@@ -615,6 +666,10 @@ def _call_back(f: Fn, name: str, items: list[Item], node: ast.Call) -> Item:
 
 def _method(f: Fn, callee: Method, node: ast.Call) -> Item:
     of, name = callee.of, callee.name
+    if isinstance(of, Ref) and (isinstance(of.type, Special) or isinstance(of, Kept)):
+        from .services import methods
+
+        return methods.call(f, of, name, node)
     if isinstance(of, Context):
         return of.obj.call(f, name, node)
     if isinstance(of, Ref) and isinstance(of.type, HeaderStruct):
@@ -678,6 +733,18 @@ def _get_from(f: Fn, m: decl.MapDecl, node: ast.Call) -> Item:
     return mapops.get_of_cpu(f, m, key, number(f, f.expr(value), value), node)
 
 
+def _service(module: str, name: str) -> Callable[[Fn, ast.Call], Item]:
+    """A function of `services`, which is imported when a program uses it."""
+
+    def handler(f: Fn, node: ast.Call) -> Item:
+        from importlib import import_module
+
+        made: Item = getattr(import_module(f"{__package__}.services.{module}"), name)(f, node)
+        return made
+
+    return handler
+
+
 _PYTHON: dict[Any, Callable[[Fn, ast.Call], Item]] = {
     abs: _abs,
     min: _extreme("<", "min"),
@@ -719,5 +786,8 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "sizeof": _sizeof,
     "kernel_type_exists": _kernel_type_exists,
     "printf": _printf,
+    "kfunc_exists": _service("kfuncs", "exists"),
+    "dynptr": _service("dynptrs", "make"),
+    "ksym": _service("ksyms", "variable"),
     **core.HANDLERS,
 }

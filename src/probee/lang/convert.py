@@ -10,7 +10,7 @@ from . import builtins, decl, ir
 from .builder import PROBED
 from .items import Closure, Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
-from .types import BOOL, I64, U64, Array, Chars, Int, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, Array, Chars, Int, Kptr, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def describe_object(obj: Any) -> str:
         return f"the number {obj}"
     if isinstance(obj, float):
         return f"the float {obj!r}"
-    if isinstance(obj, (str, bytes)):
+    if isinstance(obj, bytes):
+        return f"{len(obj)} bytes"
+    if isinstance(obj, str):
         return f"the text {obj!r}" if len(obj) < 30 else "text"
     if isinstance(obj, decl.RingBuf):
         return f"the ring buffer {obj.name}"
@@ -133,11 +135,12 @@ def refuse_maybe(f: Fn, item: Item, node: ast.AST) -> None:
         return
     if name.isidentifier():
         f.fail(node, f"{name} may be None here", f"test it first: `if {name} is None: return`")
-    f.fail(
-        node,
-        f"{name} may be None",
-        "keep it in a local and test that with `is None`, or give a default: `m.get(k, 0)`",
-    )
+    advice = "keep it in a local and test that with `is None`"
+    if ".get(" in name:
+        advice += ", or give a default: `m.get(k, 0)`"
+    elif ".read(" in name:
+        advice += ", or say what to return: `short=…`"
+    f.fail(node, f"{name} may be None", advice)
 
 
 def resolve(f: Fn, item: Item, node: ast.AST) -> Item:
@@ -184,7 +187,11 @@ def number(f: Fn, item: Item, node: ast.AST) -> ir.Value:
     if isinstance(item, Pointer):
         advice = "its address as a number is `u64(p)`; its fields are read with a dot"
     elif is_text_like(item):
-        advice = "text can be assigned, compared with == and !=, measured with len(), and indexed"
+        advice = "text can be assigned, compared, searched, measured with len(), and indexed"
+        if isinstance(item, Py) and isinstance(item.obj, str) and item.obj.isdecimal():
+            advice = f"write {int(item.obj)} without quotes"
+        elif isinstance(item, Py) and isinstance(item.obj, str) and len(item.obj) == 1:
+            advice = f"its number is ord({item.obj!r})"
     elif isinstance(item, Ref):
         advice = "use one of its fields"
     elif isinstance(item, Py) and isinstance(item.obj, builtins.Builtin):
@@ -328,6 +335,10 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
         from . import text
 
         text.store(f, ptr, resolve(f, item, node), node)
+    elif isinstance(to, Kptr):
+        from .services import kptrs
+
+        kptrs.put(f, ptr, item, node)
     elif isinstance(to, Ptr):
         f.b.write(ptr, pointer(f, item, to, node))
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from . import ir
-from .types import U32, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Struct, Type
+from .types import U32, VOID, Array, Chars, Code, EnumInt, Int, Kptr, Member, Ptr, Special, Struct, Type
 
 _BASIC = {
     (1, False): ("_Bool", "DW_ATE_boolean"),
@@ -140,6 +140,11 @@ class DebugInfo:
             return self.array(char, 8, t.n)
         if isinstance(t, Array):
             return self.array(self.type(t.elem), t.elem.size * 8, t.n)
+        if isinstance(t, Code):
+            kinds = ", ".join(self.type(x) for x in (t.ret, *t.params))
+            return self.node(f"!DISubroutineType(types: {self.node(f'!{{{kinds}}}')})")
+        if isinstance(t, Kptr):
+            return self._kptr(t)
         if isinstance(t, Ptr):
             return self.pointer(self._pointee(t.to))
         if isinstance(t, Struct):
@@ -154,6 +159,17 @@ class DebugInfo:
 
     def pointer(self, to: str) -> str:
         return self.node(f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {to}, size: 64)")
+
+    def _kptr(self, t: Kptr) -> str:
+        """A tagged pointer; the kernel wants the struct itself, not only its name."""
+        if isinstance(t.to, Struct) and t.to.core:
+            self.used.setdefault(t.to, set())
+        note = self.node(f'!{{!"btf_type_tag", !"{t.tag}"}}')
+        notes = self.node(f"!{{{note}}}")
+        return self.node(
+            f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self.type(t.to)}, size: 64, "
+            f"annotations: {notes})"
+        )
 
     def _pointee(self, t: Type) -> str:
         """What a pointer leads to: of kernel structs the program does not look into, only the name."""
@@ -184,6 +200,11 @@ class DebugInfo:
         if m.bit_size:
             storage = m.bit_offset // bits * bits
             bits, rest = m.bit_size, f", flags: DIFlagBitField, extraData: i64 {storage}"
+        if isinstance(m.type, Special) and m.type.contains is not None:
+            to, link = m.type.contains
+            assert isinstance(to, Struct)
+            self.type(to)
+            rest += self._tags((f"contains:{to.name}:{link}",))
         return self.node(
             f"!DIDerivedType(tag: DW_TAG_member, {name}scope: {scope}, file: {self.file}, "
             f"baseType: {self.type(m.type)}, size: {bits}, offset: {m.bit_offset}{rest})"
@@ -259,6 +280,16 @@ class DebugInfo:
         ref = self.node(f"!DIGlobalVariableExpression(var: {var}, expr: !DIExpression())")
         self._globals.append(ref)
         return ref
+
+    def ksym(self, ksym: ir.Ksym) -> str:
+        """A variable of the kernel; gives what its `!dbg` refers to."""
+        if isinstance(ksym.type, Struct) and ksym.type.core:
+            self.used.setdefault(ksym.type, set())
+        var = self._distinct(
+            f"!DIGlobalVariable(name: {_text(ksym.name)}, scope: {self.unit}, file: {self.file}, line: 0, "
+            f"type: {self.type(ksym.type)}, isLocal: false, isDefinition: false)"
+        )
+        return self.node(f"!DIGlobalVariableExpression(var: {var}, expr: !DIExpression())")
 
     def map_type(self, m: ir.Map) -> tuple[str, int]:
         """The struct that describes a map, in libbpf's convention, and how many pointers it holds.

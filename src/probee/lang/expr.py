@@ -22,11 +22,11 @@ from .convert import (
     var_value,
 )
 from .decl.queues import BloomFilter
-from .items import Context, Entry, Group, Item, Method, Num, Pointer, Py, Ref, TextCall
+from .items import Context, Entry, Group, Item, Kept, Method, Num, Pointer, Py, Ref, TextCall
 from .packets import addresses
 from .packets.wire import METHODS, HeaderStruct
 from .scope import Fn, is_none
-from .types import BOOL, VOID, Array, Chars, Int, Ptr, Struct, Type
+from .types import BOOL, VOID, Array, Chars, Int, Kptr, Ptr, Special, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,8 +129,13 @@ def _constant(f: Fn, node: ast.Constant) -> Item:
         f.fail(
             node,
             f"{value!r} is a float, and the kernel has no floating point",
-            "scale to an integer, for example microseconds instead of seconds",
+            f"write {int(value)}"
+            if value.is_integer()
+            else "scale to an integer, for example microseconds instead of seconds",
         )
+    if isinstance(value, int) and not MIN <= value <= UMAX:
+        shown = value if abs(value) < 1 << 80 else "the number"
+        f.fail(node, f"{shown} does not fit into 64 bits", "use two numbers, or a u8[n] field")
     if isinstance(value, complex):
         f.fail(node, "there are no complex numbers in the kernel", "use integers")
     if value is ...:
@@ -165,8 +170,10 @@ def attribute(f: Fn, base: Item, name: str, node: ast.expr) -> Item:
             return mapops.read_entry(f, entry, node) if isinstance(type, Int) else entry
         if isinstance(base.type, Chars):
             return Method(base, name)
+    if isinstance(base, Kept) and name in ("take", "swap"):
+        return Method(base, name)
     refuse_maybe(f, base, node)
-    if isinstance(base, Ref) and isinstance(base.type, Chars):
+    if isinstance(base, Ref) and isinstance(base.type, (Chars, Special)):
         return Method(base, name)
     if isinstance(base, TextCall):
         return Method(base, name)
@@ -175,7 +182,7 @@ def attribute(f: Fn, base: Item, name: str, node: ast.expr) -> Item:
     if isinstance(base, (Ref, Pointer)):
         return field(f, base, name, node)
     if isinstance(base, Num):
-        f.fail(node, f"a number has no attribute {name}", "")
+        f.fail(node, f"a number has no attribute {name}", _NUMBER_METHODS.get(name, ""))
     f.fail(node, f"{describe(base)} has no attribute {name}")
 
 
@@ -243,6 +250,10 @@ def read_place(f: Fn, place: Ref) -> Item:
         return place
     mapops.touch(f, place)
     f.live.use(place.fresh, place.offset, place.type.size)
+    if isinstance(place.type, Kptr):
+        from .services import kptrs
+
+        return kptrs.read(f, place.ptr)
     value = f.b.read(place.ptr)
     return Num(value) if isinstance(value.type, Int) else known_pointer(f, value)
 
@@ -259,6 +270,13 @@ def known_pointer(f: Fn, value: ir.Value) -> Pointer:
 
 
 _STATIC = (python_types.ModuleType, type, enum.Enum)
+_CONTAINERS = (list, dict, set, frozenset, tuple)
+_NUMBER_METHODS = {
+    "bit_length": "write `bp.log2(n) + 1`",
+    "to_bytes": "assign the number to a field of the width you need",
+    "value": "it is the value already",
+    "bit_count": "add in a loop: `for i in bp.bits(n):`",
+}
 
 
 def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
@@ -270,6 +288,8 @@ def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
             return Py(obj.max_entries)
         known = mapops.METHODS if own is None else own
         advice = diag.nearest(name, sorted(known)) or f"in a program it has {', '.join(sorted(known))}"
+        if name in ("items", "keys", "values") and own is None:
+            advice = f"call a function for each entry: `bp.for_each_map_elem({obj.name}, visit)`"
         f.fail(node, f"{describe_object(obj)} has no {name!r} in a program", advice)
     if isinstance(obj, decl.Var):
         if name == "value":
@@ -288,9 +308,20 @@ def _python_attribute(f: Fn, obj: Any, name: str, node: ast.expr) -> Item:
             return Py(f.named(getattr(obj, name), name))
         except AttributeError:
             names = [n for n in dir(obj) if not n.startswith("_")]
-            f.fail(node, f"{describe_object(obj)} has no attribute {name!r}", diag.nearest(name, names))
+            advice = diag.nearest(name, names)
+            if not advice and isinstance(obj, type) and issubclass(obj, enum.Enum):
+                advice = f"it has {', '.join(obj.__members__)}"
+            f.fail(node, f"{describe_object(obj)} has no attribute {name!r}", advice)
     if obj is None:
         f.fail(node, f"None has no attribute {name!r}")
+    if isinstance(obj, _CONTAINERS):
+        f.fail(
+            node,
+            f"{describe_object(obj)} is not in the kernel, and has no {name!r} there",
+            "keep values in a map; Python that runs while the program is compiled stands in bp.static(…)",
+        )
+    if isinstance(obj, python_types.MethodType | python_types.FunctionType):
+        f.fail(node, f"{describe_object(obj)} has no attribute {name!r} in a program", "call it")
     if isinstance(obj, decl.ProgramDecl):
         f.fail(node, f"{describe_object(obj)} has no attributes in a program")
     if isinstance(obj, int) and not isinstance(obj, bool):
@@ -314,6 +345,14 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
     index = evaluate(f, node.slice)
     if is_kernel(base) and isinstance(index, Py) and isinstance(index.obj, str):
         return Py(KernelType(index.obj))
+    if isinstance(base, Py) and isinstance(base.obj, type) and issubclass(base.obj, decl.MapDecl | decl.Var):
+        f.fail(
+            node,
+            f"a {base.obj.__name__} can't be made while a program runs",
+            "declare it in the module, outside of all functions",
+        )
+    if isinstance(base, Py) and isinstance(base.obj, _INDEXED_TYPES) and not isinstance(index, Py):
+        f.fail(node, "the length of an array or text is known at compile time", "write a constant")
     if isinstance(base, Py) and isinstance(base.obj, _INDEXED_TYPES) and isinstance(index, Py):
         try:
             return Py(base.obj[index.obj])
@@ -371,7 +410,11 @@ def element(f: Fn, base: Item, index: Item, node: ast.AST) -> Item:
     f.fail(
         node,
         f"{describe(base)} can't be indexed",
-        "" if not isinstance(base, Num) else "test bits with & and >>",
+        "test bits with & and >>"
+        if isinstance(base, Num)
+        else "read headers, `pkt.read(Ethernet)`, or bytes, `pkt.load(offset, u8)`"
+        if isinstance(base, Context) and "read" in base.obj.methods
+        else "",
     )
 
 
@@ -459,7 +502,7 @@ def binary(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> Item:
             node, "`/` gives a float, and the kernel has no floating point", "write `//`, which rounds down"
         )
     if op == "@":
-        f.fail(node, "there is no matrix multiplication in the kernel")
+        f.fail(node, "there is no matrix multiplication in the kernel", "multiply in a loop, with `*`")
     for side in (left, right):
         if isinstance(side, Group):
             f.fail(node, "tuples can't be computed with", "")
@@ -584,7 +627,7 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
     ):
         for side, ok in ((left, lt), (right, rt)):
             if not ok:
-                f.fail(node, f"text can't be compared with {describe(side)}")
+                f.fail(node, f"text can't be compared with {describe(side)}", _other_text(left, right))
         if op not in ("==", "!="):
             return b.compare(op, strings.order(f, left, right, node), b.const(0))
         alike = text.equal(f, left, right, node)
@@ -596,6 +639,17 @@ def compare(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:
         return _compare_pointers(f, op, left, right, node)
     x, y = number(f, left, node), number(f, right, node)
     return b.compare(op, x, y)
+
+
+def _other_text(left: Item, right: Item) -> str:
+    """What may be meant by a comparison of a number with text."""
+    for side in (left, right):
+        if isinstance(side, Py) and isinstance(side.obj, str):
+            if side.obj.isdecimal():
+                return f"write {int(side.obj)} without quotes"
+            if side.obj.count(".") == 3:
+                return f'write ipv4("{side.obj}")'
+    return "compare text with text, and numbers with numbers; str(n) is the text of a number"
 
 
 def _compare_pointers(f: Fn, op: str, left: Item, right: Item, node: ast.AST) -> ir.Value:

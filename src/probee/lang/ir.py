@@ -119,6 +119,26 @@ class ExternRef(Value):
         self.type = Ptr(VOID, Space.CODE)
 
 
+class Ksym:
+    """A variable of the kernel, found by its name when the object is loaded."""
+
+    __slots__ = ("name", "type")
+
+    def __init__(self, name: str, type: Type) -> None:
+        self.name = name
+        self.type = type
+
+
+class KsymRef(Value):
+    """Address of a kernel variable."""
+
+    __slots__ = ("ksym",)
+
+    def __init__(self, ksym: Ksym) -> None:
+        self.ksym = ksym
+        self.type = Ptr(ksym.type, Space.TRUSTED)
+
+
 class Op(Value):
     """An instruction. `loc` is where in the source it comes from."""
 
@@ -352,7 +372,7 @@ class FieldInfo(Op):
 
 
 class TypeInfo(Op):
-    """A CO-RE fact about a kernel struct: `kind` is exists, size or matches."""
+    """A CO-RE fact about a kernel struct: `kind` is exists, size, matches; or `local_id`, a struct's own id."""
 
     __slots__ = ("kind", "of")
 

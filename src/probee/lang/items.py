@@ -88,6 +88,16 @@ class Ref(Item):
         return self.ptr.type.to
 
 
+class Kept(Ref):
+    """What a pointer in a map's value leads to, with the place of that pointer."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, ptr: Value, place: Value, maybe: str) -> None:
+        super().__init__(ptr, maybe=maybe)
+        self.place = place
+
+
 class Pointer(Item):
     """A pointer found in kernel or user memory: it may be NULL, and reading through NULL gives 0."""
 

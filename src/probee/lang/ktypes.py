@@ -10,11 +10,42 @@ from __future__ import annotations
 
 import os
 
-from ..btf.kinds import ARRAY, ENUM, ENUM64, FLOAT, FUNC, FWD, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION
+from ..btf.kinds import (
+    ARRAY,
+    ENUM,
+    ENUM64,
+    FLOAT,
+    FUNC,
+    FUNC_PROTO,
+    FWD,
+    INT,
+    PTR,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+)
 from ..errors import CompileError, PermissionDenied, ProbeeError, Unsupported
 from .diag import nearest
 from .ir import Extern
-from .types import BOOL, I8, I64, U8, U64, VOID, Array, Chars, EnumInt, Int, Member, Ptr, Space, Struct, Type
+from .types import (
+    BOOL,
+    I8,
+    I64,
+    U8,
+    U64,
+    VOID,
+    Array,
+    Chars,
+    Code,
+    EnumInt,
+    Int,
+    Member,
+    Ptr,
+    Space,
+    Struct,
+    Type,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,9 +164,17 @@ class KernelTypes:
         if found is None:
             raise CompileError(
                 f"this kernel has no struct {name.removeprefix('struct ')}",
-                advice="`bpftool btf dump file /sys/kernel/btf/vmlinux format c` shows all it has",
+                advice=self._near(name)
+                or "`bpftool btf dump file /sys/kernel/btf/vmlinux format c` shows all it has",
             )
         return found
+
+    def _near(self, name: str) -> str:
+        from .diag import nearest
+
+        word = name.removeprefix("struct ")
+        names = {t.name for t in self.btf.own_types(STRUCT)}
+        return nearest(word, sorted(n for n in names if n[:1] == word[:1]))
 
     def integer(self, name: str) -> Int | None:
         """An integer type by its C name, typedefs of the kernel included: `unsigned int`, `pid_t`."""
@@ -245,10 +284,19 @@ class KernelTypes:
             found = None
             if id is not None:
                 proto = self.btf.type(self.btf.type(id).type)
-                params = [(n, self.type(t)) for n, t in proto.params]
+                params = [(n, self._parameter(t)) for n, t in proto.params]
                 found = Extern(name, params, self.type(proto.type) if proto.type else VOID)
             self._externs[name] = found
         return self._externs[name]
+
+    def _parameter(self, id: int) -> Type:
+        """As `type`, with the prototypes of callbacks."""
+        t = self.btf.type(self.btf.strip(id))
+        to = self.btf.type(self.btf.strip(t.type)) if t.kind == PTR and t.type else None
+        if to is None or to.kind != FUNC_PROTO:
+            return self.type(id)
+        params = tuple(self.type(p) for _, p in to.params)
+        return Ptr(Code(params, self.type(to.type) if to.type else VOID), Space.CODE)
 
     def _names(self, prefix: str) -> Iterator[str]:
         """What follows `prefix` in all names of the BTF that begin with it."""

@@ -35,6 +35,7 @@ declare ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)
 declare ptr @llvm.preserve.array.access.index.p0.p0(ptr, i32 immarg, i32 immarg)
 declare i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)
 declare i32 @llvm.bpf.preserve.type.info(i32, i64 immarg)
+declare i64 @llvm.bpf.btf.type.id(i32, i64)
 declare i64 @llvm.bpf.preserve.enum.value(i32, ptr, i64 immarg)
 attributes #0 = { nounwind }
 attributes #1 = { noinline nounwind }
@@ -106,6 +107,7 @@ class _ModuleText:
         self.lines: list[str] = []
         self.private: dict[tuple[bytes, int], str] = {}
         self.externs: dict[str, ir.Extern] = {}
+        self.ksyms: dict[str, ir.Ksym] = {}
         self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
 
     def text(self) -> str:
@@ -146,6 +148,11 @@ class _ModuleText:
                 f"declare !dbg {self.debug.extern(extern)} {weak}dso_local {_type(extern.ret)} "
                 f'@{extern.name}({params}) section ".ksyms"'
             )
+        for ksym in self.ksyms.values():
+            self.lines.append(
+                f'@{ksym.name} = external dso_local global i8, section ".ksyms", align 8, '
+                f"!dbg {self.debug.ksym(ksym)}"
+            )
         functions: list[str] = []
         for fn, blocks in bodies.items():
             functions += _FunctionText(self, fn, blocks).text()
@@ -166,6 +173,8 @@ class _ModuleText:
         for value in operands(op):
             if isinstance(value, ir.ExternRef):
                 self.extern(value.extern)
+            elif isinstance(value, ir.KsymRef):
+                self.ksyms.setdefault(value.ksym.name, value.ksym)
 
     def extern(self, extern: ir.Extern) -> None:
         """A kernel function that the module mentions: loaders compare its prototype with the kernel's."""
@@ -335,6 +344,8 @@ class _FunctionText:
             return f"@{v.fn.name}"
         if isinstance(v, ir.ExternRef):
             return f"@{v.extern.name}"
+        if isinstance(v, ir.KsymRef):
+            return f"@{v.ksym.name}"
         if isinstance(v, ir.GlobalRef):
             return self.owner.constant(v.var) if v.var.private else f"@{v.var.name}"
         return self.names[v]
@@ -607,6 +618,11 @@ class _FunctionText:
         self.owner.serial += 1
         name = self.fresh()
         access = f"!llvm.preserve.access.index {self.debug.type(op.of)}"
+        if op.kind == "local_id":
+            call = f"call i64 @llvm.bpf.btf.type.id(i32 {self.owner.serial}, i64 0)"
+            self.out.append(f"  {name} = {call}{self.dbg}, {access}")
+            self.names[op] = name
+            return
         self.out.append(
             f"  {name} = call i32 @llvm.bpf.preserve.type.info(i32 {self.owner.serial}, i64 {_TYPE[op.kind]})"
             f"{self.dbg}, {access}"

@@ -256,6 +256,8 @@ class Fn:
         self.cells = frozenset(code.co_cellvars)
         self.frame: ir.Local | None = None  # what functions inside this one use of its locals
         self.loops: list[Loop] = []
+        self.owned: dict[str, Any] = {}  # what a `with` has to give back, by its name
+        self.locked = ""  # the lock that is held here, in words
         self.doubtful = doubtful or set()  # locals that a loop may set to None, though they are not before it
         self.given_back: list[tuple[frozenset[object], str, ast.AST]] = []  # references that are returned
         self.aliases: list[tuple[str, frozenset[object], ast.AST]] = []  # locals and what they refer to
@@ -439,6 +441,12 @@ class Fn:
                         node,
                         f"{name} is assigned in this function, so it is a local here, not the module's",
                         f"its {word} {'is' if word == 'value' else 'are'} {use}; give the local another name",
+                    )
+                if hidden is not None:
+                    self.fail(
+                        node,
+                        f"{name} is assigned in this function, so it is a local here, not the module's",
+                        "give the local another name; what programs change is a bp.Global",
                     )
                 self.fail(
                     node, f"{name} is read before it is assigned", "assign it on every path that leads here"

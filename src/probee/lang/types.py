@@ -254,6 +254,19 @@ class Special(Struct):
         self.contains = contains
 
 
+class Code(Type):
+    """A function of the kernel's that pointers lead to: what a callback has to be like."""
+
+    __slots__ = ("params", "ret")
+
+    def __init__(self, params: tuple[Type, ...], ret: Type) -> None:
+        self.params = params
+        self.ret = ret
+
+    def __repr__(self) -> str:
+        return "a function"
+
+
 class InnerMap(Type):
     """A map found in a map of maps; `map` is the declaration of what those are like."""
 

@@ -30,10 +30,10 @@ class Held:
 
     Where taking it may fail, the body is skipped: `failed` is then the block that control goes to instead,
     with what is known there, and `otherwise()` emits what is done on that way. `ends` is called when
-    the body has been compiled.
+    the body has been compiled. `owned` is what the body may give away (`services.owned`).
     """
 
-    __slots__ = ("ended", "ends", "failed", "item", "need_name", "otherwise", "release")
+    __slots__ = ("ended", "ends", "failed", "item", "need_name", "otherwise", "owned", "release")
 
     def __init__(
         self,
@@ -45,7 +45,9 @@ class Held:
         failed: tuple[ir.Block, Flow] | None = None,
         otherwise: Callable[[], None] | None = None,
         ends: Callable[[Fn], None] | None = None,
+        owned: object = None,
     ) -> None:
+        self.owned = owned
         self.release = release
         self.item = item
         self.need_name = need_name
@@ -70,6 +72,8 @@ def _nest(f: Fn, node: ast.With, items: list[ast.withitem]) -> None:
     known = name in f.vars
     if name and held.item is not None:
         f.bind(name, held.item, node)
+        if held.owned is not None:
+            f.owned[name] = held.owned
 
     def release() -> None:
         before = b.loc
@@ -83,6 +87,7 @@ def _nest(f: Fn, node: ast.With, items: list[ast.withitem]) -> None:
     f.cleanups.append(release)
     _nest(f, node, items[1:])
     f.cleanups.pop()
+    f.owned.pop(name, None)
     if held.ends is not None:
         held.ends(f)
     if f.flow is not None:
@@ -128,14 +133,23 @@ def _name(f: Fn, head: ast.withitem, held: Held) -> str:
 
 def acquire(f: Fn, node: ast.expr) -> Held:
     """Take what the head of a `with` names."""
+    from .services import methods
+
     if isinstance(node, ast.Call):
         callee = f.expr(node.func)
+        held = methods.hold(f, callee, node)
+        if held is not None:
+            return held
         if isinstance(callee, Method) and (method := METHODS.get(callee.name)) is not None:
             return method(f, callee.of, node)
         if isinstance(callee, Py) and isinstance(callee.obj, builtins.Builtin):
             call = CALLS.get(callee.obj.name)
             if call is not None:
                 return call(f, node)
+    else:
+        lock = methods.lock(f, f.expr(node), node)
+        if lock is not None:
+            return lock
     known = [f"bp.{name}()" for name in sorted(CALLS)]
     f.fail(
         node,

@@ -85,7 +85,7 @@ class SpinLock(metaclass=OpaqueType):
 class ResSpinLock(metaclass=OpaqueType):
     """A lock that fails instead of hanging (Linux 6.15): `with value.lock:` skips the body then."""
 
-    kernel, size, align = "bpf_res_spin_lock", 8, 4
+    kernel, size, align = "bpf_res_spin_lock", 4, 4
 
 
 class Refcount(metaclass=OpaqueType):

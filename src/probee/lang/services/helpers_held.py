@@ -1,0 +1,28 @@
+"""Helpers whose result has to be released, in a `with`."""
+
+from __future__ import annotations
+
+import ast
+
+from ...isa.helpers import PROTOTYPES
+from .. import builtins
+from ..items import Ref
+from ..scope import Fn
+from ..with_ import Held
+from . import helpers, owned
+from .rules import check_helper
+
+
+def hold(f: Fn, helper: builtins.Helper, node: ast.Call) -> Held:
+    """`with bp.sk_lookup_tcp(…) as sk:`."""
+    name = helper.name
+    if name in helpers.INSTEAD:
+        f.fail(node, f"bp.{name} is not called directly", helpers.INSTEAD[name])
+    proto = check_helper(f, PROTOTYPES[name], node)
+    if not proto.acquires:
+        f.fail(node, f"what bpf_{name} gives has not to be released", f"write `x = bp.{name}(…)`")
+    if not proto.ret.startswith("sock"):
+        f.fail(node, f"bpf_{name} is not called directly", "assign to the field, or `take` from it")
+    values, m = helpers.lower(f, proto, node)
+    value = f.b.helper(name, *values, type=helpers.result_type(f, proto, m, node))
+    return owned.hold(f, value, lambda v: f.b.helper("sk_release", v), f"what bpf_{name} gave", Ref(value))
