@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
     if not chosen:
         raise ProbeeError(f"{opts.file} has no case with {opts.only!r} in its id")
     answers = []
-    for answer in _live(chosen) if opts.live else _ours(chosen, opts.kernel):
+    for answer in _live(chosen) if opts.live else _ours(chosen, opts.kernel, run=opts.json):
         answers.append(answer)
         if opts.json:
             print(json.dumps(answer.line), flush=True)
@@ -102,17 +102,42 @@ def _btf() -> Any:
         return None
 
 
-def _ours(cases: list[Case], kernel: str) -> Iterator[Answer]:
+def _ours(cases: list[Case], kernel: str, *, run: bool = False) -> Iterator[Answer]:
+    """Our verdicts; `run`: what is accepted, and has runs, is run in a machine."""
     from ..verifier.verify import verify
 
     btf = _btf()
+    runner = _Runner(btf) if run else None
     for case in cases:
-        start = time.perf_counter()
+        start = time.thread_time()
         if case.problem:
             verdict = Verdict(UNSUPPORTED, case.problem)
         else:
             verdict = verify(case.program, kernel=kernel, kernel_btf=btf)
-        yield Answer(case, verdict, time.perf_counter() - start)
+        answer = Answer(case, verdict, time.thread_time() - start)
+        if runner is not None and verdict.accepted and case.runs:
+            answer.retval = runner.first(case)
+        yield answer
+
+
+class _Runner:
+    """A machine for the cases, made when the first of them is run."""
+
+    def __init__(self, btf: Any) -> None:
+        self._btf = btf
+        self._runner: Any = None
+
+    def first(self, case: Case) -> int | None:
+        """What the first run of a case leaves in r0; None where the machine can't run it."""
+        if self._runner is None:
+            from ..machine.cases import CaseRunner
+
+            self._runner = CaseRunner(btf=self._btf)
+        try:
+            found: list[int] = self._runner.run(case, verified=True)
+        except ProbeeError:
+            return None
+        return found[0] if found else None
 
 
 def _live(cases: list[Case]) -> Iterator[Answer]:

@@ -270,7 +270,7 @@ class CaseFile:
         program.insns[place] = Insn(CALL_IMM, 0, PSEUDO_KFUNC_CALL, insn.off, number or 0)
 
     def _aim(self, made: Case, target: str, number: int = 0) -> None:
-        """What a tracing, LSM or struct_ops program is attached to; `number` is its id in the file's kernel."""
+        """What a tracing, LSM or struct_ops program is attached to; `number`: by the file's kernel."""
         program = made.program
         program.target = target
         if self._kernel is None:
