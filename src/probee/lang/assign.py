@@ -334,7 +334,10 @@ def _element_place(f: Fn, target: ast.Subscript) -> Place:
         return MemoryPlace(found, inside)
     if isinstance(base, Pointer):
         _writable(f, Ref(base.v), target)
-    f.fail(target, f"elements of {describe(base)} can't be assigned to")
+    advice = ""
+    if isinstance(base, Py) and isinstance(base.obj, (list, dict, tuple, set)):
+        advice = "it is not in the kernel: declare a map in the module, for example bp.Hash[u32, u64](1024)"
+    f.fail(target, f"elements of {describe(base)} can't be assigned to", advice)
 
 
 def _slice_place(f: Fn, base: Item, target: ast.expr, at: ast.Slice) -> Place:
@@ -374,7 +377,10 @@ def delete(f: Fn, node: ast.Delete) -> None:
             if isinstance(base, Py) and isinstance(base.obj, decl.MapDecl):
                 mapops.delete(f, base.obj, f.expr(target.slice), target)
                 continue
-        f.fail(target, "`del` deletes entries of maps only", "write `del m[key]`")
+        advice = "write `del m[key]`"
+        if isinstance(target, ast.Name):
+            advice = "a local ends with its function; an entry is deleted with `del m[key]`"
+        f.fail(target, "`del` deletes entries of maps only", advice)
 
 
 # -- control flow

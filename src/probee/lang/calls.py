@@ -154,8 +154,8 @@ _PYTHON_REFUSED: dict[Any, str] = {
     delattr: "assign 0 to the field",
     frozenset: "use a Hash map declared in the module",
     slice: "write the slice in brackets",
-    bin: "print(f\"{n:x}\") shows hexadecimal digits",
-    oct: "print(f\"{n:x}\") shows hexadecimal digits",
+    bin: 'print(f"{n:x}") shows hexadecimal digits',
+    oct: 'print(f"{n:x}") shows hexadecimal digits',
 }
 
 
@@ -193,7 +193,7 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
             f"{describe_object(obj)} can't be called",
             f"write {obj.name}[key]" if isinstance(obj, decl.MapDecl) else f"write {obj.name}.value",
         )
-    own = not (getattr(obj, "__module__", "") or "").partition(".")[0] in sys.stdlib_module_names
+    own = (getattr(obj, "__module__", "") or "").partition(".")[0] not in sys.stdlib_module_names
     if isinstance(obj, type) and not advice and obj.__module__ != "builtins" and own:
         f.fail(
             node,
@@ -207,7 +207,9 @@ def _refuse(f: Fn, obj: Any, node: ast.Call) -> None:
     full = ast.unparse(node.func) if isinstance(node.func, (ast.Name, ast.Attribute)) else name
     advice = advice or _LIBRARY.get(f"{module.lstrip('_')}.{name}", "")
     if hasattr(obj, "__wrapped__"):
-        f.fail(node, f"{full} is wrapped by a decorator of Python's, which can't run in the kernel", "drop it")
+        f.fail(
+            node, f"{full} is wrapped by a decorator of Python's, which can't run in the kernel", "drop it"
+        )
     f.fail(
         node,
         f"{full}() is Python's and can't run in the kernel",

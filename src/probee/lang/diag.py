@@ -50,9 +50,17 @@ def nearest(name: str, names: list[str], lead: str = "did you mean") -> str:
     """Advice that offers the names closest to a misspelt one, "" if none is close."""
     import difflib
 
-    found = difflib.get_close_matches(name, names, 3, 0.6)
+    found = difflib.get_close_matches(name, names, 3, 0.62)
+    # behind a name that is almost the same, others only confuse
+    ratios = [difflib.SequenceMatcher(None, name, n).ratio() for n in found]
+    found = [n for n, ratio in zip(found, ratios, strict=True) if ratio >= ratios[0] - 0.12]
     if not found:
         found = [n for n in names if len(name) > 2 and (name in n or n in name)][:3]
     if not found:
         return ""
     return f"{lead} {' or '.join(found)}?"
+
+
+def a(word: str) -> str:
+    """The word with its article; names in capitals are spelled out: "an XDP", "a tc"."""
+    return f"an {word}" if word[:1] in "aeiouXFLMNRS" else f"a {word}"

@@ -81,6 +81,11 @@ class ContextObject:
         raise NotImplementedError
 
     @property
+    def near(self) -> list[str]:
+        """What may be meant by a name that it does not have."""
+        return self.names
+
+    @property
     def what(self) -> str:
         """What it is, in words."""
         raise NotImplementedError
@@ -92,7 +97,7 @@ class ContextObject:
         """
         b.loc = loc or b.loc
         if name not in self.names:
-            advice = nearest(name, self.names) or f"it has {', '.join(self.names) or 'none'}"
+            advice = nearest(name, self.near) or f"it has {', '.join(self.names) or 'none'}"
             if name in _HIDDEN:
                 advice = f"the kernel hides the record's common fields from programs{_HIDDEN[name]}"
             elif self.names == _NAMELESS:

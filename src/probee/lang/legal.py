@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..errors import CompileError
 from . import ir, scratch
 from .types import VOID, Array, Int, Ptr, Space, Struct, Type
-from .walk import Uses, operands, reachable
+from .walk import Uses, called, callee, operands, reachable
 
 MAX_ARGS = 5  # r1 to r5
 MAX_STACK = 512  # MAX_BPF_STACK of linux/filter.h
@@ -31,6 +31,7 @@ def check(module: ir.Module) -> None:
         _Checker(module, fn).run()
     for fn in module.functions:
         _depth(module, fn, [])
+    _chains(module)
 
 
 def _identifier(name: str) -> bool:
@@ -50,21 +51,10 @@ def _names(module: ir.Module) -> None:
     things += [(m.name, f"map {m.name}", None) for m in module.maps]
     things += [(v.name, f"variable {v.name}", None) for v in module.globals]
     for name, what, fn in things:
-        file, line = (fn.file, fn.line) if fn else ("", 0)
         if not _identifier(name):
-            raise CompileError(
-                f"{what}: {_ASCII}",
-                file=file,
-                line=line,
-                advice="give it another name",
-            )
+            raise _error(module, fn, f"{what}: {_ASCII}", "give it another name")
         if name in seen:
-            raise CompileError(
-                f"{what} has the name of {seen[name]}",
-                file=file,
-                line=line,
-                advice="give one of them another name",
-            )
+            raise _error(module, fn, f"{what} has the name of {seen[name]}", "give one of them another name")
         seen[name] = what
 
 
@@ -123,7 +113,7 @@ class _Checker:
 
     def op(self, op: ir.Op) -> None:
         if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)) and len(op.args) > MAX_ARGS:
-            name = _callee(op)
+            name = callee(op)
             raise self.fail(
                 f"{name}() gets {len(op.args)} arguments, BPF passes at most {MAX_ARGS}",
                 op.loc,
@@ -179,37 +169,54 @@ class _Checker:
         )
 
 
-def _callee(op: ir.Helper | ir.Call | ir.Kfunc) -> str:
-    if isinstance(op, ir.Call):
-        return op.fn.name
-    return op.name if isinstance(op, ir.Helper) else op.extern.name
-
-
-def _called(fn: ir.Function) -> list[ir.Function]:
-    """The functions that a function calls or hands on as callbacks."""
-    out: dict[ir.Function, None] = {}
-    for block in reachable(fn):
-        for op in block.ops:
-            if isinstance(op, ir.Call):
-                out[op.fn] = None
-            out.update((v.fn, None) for v in operands(op) if isinstance(v, ir.FunctionRef))
-    return list(out)
-
-
 def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
     if fn in path:
         chain = " -> ".join(f.name for f in [*path[path.index(fn) :], fn])
-        raise CompileError(
-            f"{fn.name}() calls itself: {chain}",
-            file=fn.file,
-            line=fn.line,
-            advice="write a loop with a bound",
-        )
+        raise _error(module, fn, f"{fn.name}() calls itself: {chain}", "write a loop with a bound")
     if len(path) >= MAX_DEPTH:
-        raise CompileError(
+        raise _error(
+            module,
+            fn,
             f"{fn.name}() is called {len(path)} calls deep, BPF has {MAX_DEPTH} frames",
-            file=fn.file,
-            line=fn.line,
+            f"it is called by {' -> '.join(f.name for f in path)}: put some of them together",
         )
-    for callee in _called(fn):
-        _depth(module, callee, [*path, fn])
+    for deeper in called(fn):
+        _depth(module, deeper, [*path, fn])
+
+
+def _chains(module: ir.Module) -> None:
+    """Functions that call each other share the stack."""
+    needs = {fn: scratch.stack(fn, Uses(reachable(fn)))[0] for fn in module.functions}
+    for fn in module.functions:
+        if not fn.section:
+            continue
+        frames = scratch.chain(fn, needs)
+        need = sum(needs[f] for f in frames)
+        if need > MAX_STACK:
+            largest = max(frames, key=lambda f: needs[f])
+            shown = " -> ".join(f"{f.name} ({needs[f]})" for f in frames)
+            raise _error(
+                module,
+                largest,
+                f"functions that call each other share {MAX_STACK} bytes of stack, "
+                f"and these need {need}: {shown}",
+                "keep large values in a PerCpuArray of one element, or fill a ring buffer record in place",
+            )
+
+
+def _error(module: ir.Module, fn: ir.Function | None, message: str, advice: str) -> CompileError:
+    """An error at the head of a function."""
+    if fn is None:
+        return CompileError(message, advice=advice)
+    lines = module.sources.get(fn.file, [])
+    source = lines[fn.line - 1].rstrip() if 0 < fn.line <= len(lines) else ""
+    column = len(source) - len(source.lstrip())
+    return CompileError(
+        message,
+        file=fn.file,
+        line=fn.line,
+        column=column,
+        end_column=len(source.rstrip(":")),
+        source=source,
+        advice=advice,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from . import ir
 from .types import U8, U32, U64, Array, Chars, Member, Struct
-from .walk import Uses, reachable
+from .walk import Uses, called, reachable
 
 LEVELS = 4
 ENOUGH = 320  # bytes of stack that are left in use: LLVM needs room of its own
@@ -47,39 +47,83 @@ def stack(fn: ir.Function, uses: Uses) -> tuple[int, ir.Local | None]:
 
 
 def place(module: ir.Module, limit: int) -> None:
-    """Give functions that need more than `limit` bytes of stack memory of their own, where that can be."""
+    """Give functions that need more than `limit` bytes of stack memory of their own, where that can be.
+
+    What calls each other shares the stack: of a chain of calls that needs more together, those with the
+    largest variables get such memory, one after the other.
+    """
     sleeping = any(_sleeps(fn) for fn in module.functions)
+    needs = {}
     for fn in module.functions:
-        blocks = reachable(fn)
-        uses = Uses(blocks)
+        uses = Uses(reachable(fn))
+        needs[fn], _ = stack(fn, uses)
+        if needs[fn] > limit:
+            _move(module, fn, uses, min(ENOUGH, limit), limit, sleeping)
+            needs[fn], _ = stack(fn, uses)
+    for fn in module.functions:
+        if fn.section:
+            _shrink(module, fn, needs, limit, sleeping)
+
+
+def _shrink(
+    module: ir.Module, entry: ir.Function, needs: dict[ir.Function, int], limit: int, sleeping: bool
+) -> None:
+    tried: set[ir.Function] = set()
+    while True:
+        frames = chain(entry, needs)
+        over = sum(framed(needs[fn]) for fn in frames) - limit
+        largest = max((fn for fn in frames if fn not in tried), key=lambda fn: needs[fn], default=None)
+        if over <= 0 or largest is None or needs[largest] < SMALLEST:
+            return
+        tried.add(largest)
+        if largest.scratch is None:
+            uses = Uses(reachable(largest))
+            _move(module, largest, uses, max(0, needs[largest] - over), limit, sleeping)
+            needs[largest], _ = stack(largest, uses)
+
+
+def framed(need: int) -> int:
+    """Bytes that the verifier counts for a function that needs so many."""
+    return (max(need, 1) + 31) // 32 * 32
+
+
+def chain(
+    fn: ir.Function, needs: dict[ir.Function, int], above: tuple[ir.Function, ...] = ()
+) -> list[ir.Function]:
+    """The way through the calls of a function that needs the most stack, itself first."""
+    ways: list[list[ir.Function]] = [[]]
+    for callee in called(fn):
+        if callee in needs and callee is not fn and callee not in above:
+            ways.append(chain(callee, needs, (*above, fn)))
+    return [fn, *max(ways, key=lambda way: sum(framed(needs[f]) for f in way))]
+
+
+def _move(module: ir.Module, fn: ir.Function, uses: Uses, enough: int, limit: int, sleeping: bool) -> None:
+    """Move the largest variables until `enough` bytes of stack do, if that brings it to `limit`."""
+    blocks = reachable(fn)
+    if (sleeping and (not fn.section or _sleeps(fn))) or _leaves(blocks) or _keeps(blocks):
+        return
+    movable = [v for v in fn.locals if v in uses.of and v.of.size >= SMALLEST and _movable(v, uses)]
+    movable.sort(key=lambda v: -v.of.size)
+    offsets: dict[ir.Local, int] = {}
+    size = 0
+    scratch = Scratch(ir.Map("", 6, U32, None, 1), offsets, 0)
+    fn.scratch = scratch
+    need, _ = stack(fn, uses)
+    for local in movable:
+        if need <= enough:
+            break
+        offsets[local] = size
+        size += (local.of.size + 7) // 8 * 8
         need, _ = stack(fn, uses)
-        if (
-            need <= limit
-            or (sleeping and (not fn.section or _sleeps(fn)))
-            or _leaves(blocks)
-            or _keeps(blocks)
-        ):
-            continue
-        movable = [v for v in fn.locals if v in uses.of and v.of.size >= SMALLEST and _movable(v, uses)]
-        movable.sort(key=lambda v: -v.of.size)
-        offsets: dict[ir.Local, int] = {}
-        size = 0
-        scratch = Scratch(ir.Map("", 6, U32, None, 1), offsets, 0)
-        fn.scratch = scratch
-        for local in movable:
-            if need <= ENOUGH:
-                break
-            offsets[local] = size
-            size += (local.of.size + 7) // 8 * 8
-            need, _ = stack(fn, uses)
-        if need > limit or 8 + LEVELS * size > 32 * 1024:  # a per-CPU value has at most 32 KiB
-            fn.scratch = None
-            continue
-        scratch.size = size
-        scratch.map.name = f"__scratch_{fn.name}"
-        members = (Member("depth", U64, 0), Member("parts", Array(U8, LEVELS * size), 64))
-        scratch.map.value = Struct(f"__scratch_of_{fn.name}", 8 + LEVELS * size, members)
-        module.maps.append(scratch.map)
+    if need > limit or not size or 8 + LEVELS * size > 32 * 1024:  # a per-CPU value has at most 32 KiB
+        fn.scratch = None
+        return
+    scratch.size = size
+    scratch.map.name = f"__scratch_{fn.name}"
+    members = (Member("depth", U64, 0), Member("parts", Array(U8, LEVELS * size), 64))
+    scratch.map.value = Struct(f"__scratch_of_{fn.name}", 8 + LEVELS * size, members)
+    module.maps.append(scratch.map)
 
 
 def _sleeps(fn: ir.Function) -> bool:

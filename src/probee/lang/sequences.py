@@ -145,6 +145,12 @@ def of_item(f: Fn, item: Item, node: ast.expr) -> Found:
         if isinstance(item.obj, (str, bytes)):
             f.fail(node, "a text written down can't be looped over", "loop over a tuple: ('a', 'b')")
         if isinstance(item.obj, decl.MapDecl):
+            if isinstance(item.obj, decl.RingBuf):
+                f.fail(
+                    node,
+                    f"{describe(item)} is read in Python: a program only writes to it",
+                    f"`for e in {item.obj.name}:` stands in Python, where the session is",
+                )
             f.fail(
                 node,
                 "a `for` can't loop over a map in a program",

@@ -347,7 +347,9 @@ def bind_reference(g: Fn, name: str, bound: Ref, node: ast.AST) -> None:
 
 
 def _check_annotation(f: Fn, name: str, want: Any, item: Item, node: ast.AST) -> None:
-    if isinstance(want, Int) != isinstance(item, Num) and want is not None and isinstance(want, Int):
+    if isinstance(want, Int) and (
+        not isinstance(item, (Num, Py)) or (isinstance(item, Py) and isinstance(item.obj, (str, bytes)))
+    ):
         f.fail(node, f"{name} is a {want!r}, and this is {describe(item)}")
     if isinstance(want, (decl.StructType, decl.CharType, decl.ArrayType)):
         kind = decl.ir_type(want)

@@ -71,6 +71,28 @@ def operands(op: Op) -> list[Value]:
     return []
 
 
+_LATER = ("timer_set_callback", "bpf_wq_set_callback_impl", "bpf_wq_set_callback")
+
+
+def called(fn: Function) -> list[Function]:
+    """The functions that a function calls, or hands on as callbacks that run before it ends."""
+    out: dict[Function, None] = {}
+    for block in reachable(fn):
+        for op in block.ops:
+            if isinstance(op, ir.Call):
+                out[op.fn] = None
+            later = isinstance(op, (ir.Helper, ir.Kfunc)) and callee(op) in _LATER
+            out.update((v.fn, None) for v in operands(op) if isinstance(v, ir.FunctionRef) and not later)
+    return list(out)
+
+
+def callee(op: ir.Helper | ir.Call | ir.Kfunc) -> str:
+    """The name of what an op calls."""
+    if isinstance(op, ir.Call):
+        return op.fn.name
+    return op.name if isinstance(op, ir.Helper) else op.extern.name
+
+
 class Uses:
     """Who uses what in a function's blocks."""
 

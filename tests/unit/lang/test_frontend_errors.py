@@ -196,7 +196,7 @@ CASES = [
     ("x = Thing()", "Thing()", "Python class", "bp.Struct"),
     ("number[0] = 1", "number[0]", "can't be assigned", ""),
     # calls
-    ("x = time.time()", "time.time()", "time.time() is Python's", "bp.Const"),
+    ("x = time.time()", "time.time()", "time.time() is Python's", "bp.nsecs()"),
     ("x = os.getpid()", "os.getpid()", "getpid() is Python's", ""),
     ("x = os.path.join('a', 'b')", "os.path.join('a', 'b')", "is Python's", ""),
     ("x = struct.pack('I', 1)", "struct.pack('I', 1)", "is Python's", ""),

@@ -74,7 +74,7 @@ CASES = [
     ('cgroup_skb("ingress")', "return 2", "returns 0 to 1, not 2 | return bp.CGROUP.DENY or bp.CGROUP.ALLOW"),
     ('cgroup_sock_addr("connect4")', "pkt.user_ip6[0] = 1", "has no field user_ip6"),
     ('cgroup_sock_addr("connect4")', "pkt.family = 1", "it may assign user_ip4, user_port"),
-    ('cgroup_sock_addr("recvmsg4")', "return 0", "returns 1 to 1, not 0"),
+    ('cgroup_sock_addr("recvmsg4")', "return 0", "returns 1 only, not 0"),
     ('cgroup_sock("post_bind4")', "return pkt.mark", "has no field mark"),
     ("cgroup_sysctl()", "len(pkt)", "has no length"),
     ("sk_lookup", "pkt.read(IPv4)", "has no field read"),

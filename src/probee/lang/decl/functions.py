@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .refuse import refuse
+from .refuse import refuse, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,5 +34,7 @@ class GlobalFunction:
 def global_function(fn: Callable[..., Any]) -> GlobalFunction:
     """Let the kernel verify this function on its own, and once, instead of at each call."""
     if not hasattr(fn, "__code__"):
-        raise refuse(f"@global_function stands on a function, not on {fn!r}", "put it directly over a `def`")
+        raise refuse(
+            f"@global_function stands on a function, not on {shown(fn)}", "put it directly over a `def`"
+        )
     return GlobalFunction(fn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .maps import MapDecl
-from .refuse import refuse
+from .refuse import refuse, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ProgramDecl:
         self.under = fn if isinstance(fn, ProgramDecl) else None
         self.fn: Callable[..., Any] = fn.fn if isinstance(fn, ProgramDecl) else fn
         if not hasattr(self.fn, "__code__"):
-            raise refuse(f"@{kind} stands on a function, not on {fn!r}", "put it directly over a `def`")
+            raise refuse(f"@{kind} stands on a function, not on {shown(fn)}", "put it directly over a `def`")
         self.kind = kind
         self.args = args
         self.pid = pid
@@ -51,7 +51,8 @@ class ProgramDecl:
     @property
     def hook(self) -> str:
         """The hook in words: `tracepoint sched:sched_switch`."""
-        return f"{self.kind} " + ":".join(str(a) for a in self.args if a != 0)
+        words = ":".join(str(a) for a in self.args if a != 0)
+        return words if words.partition("/")[0] == self.kind else f"{self.kind} {words}"
 
     def targets(self) -> list[tuple[str, MapDecl]]:
         """The maps that it is attached to, with the names of their variables."""

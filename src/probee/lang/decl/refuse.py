@@ -28,6 +28,14 @@ def _own(module: str) -> bool:
     return module.startswith("probee.lang") and module != "probee.lang.packets.protocols"
 
 
+def shown(obj: object) -> str:
+    """What stands where something else should, without its address."""
+    if isinstance(obj, type):
+        return f"the class {obj.__name__}"
+    name = getattr(obj, "__name__", "")
+    return f"the function {name}" if callable(obj) and name else repr(obj)
+
+
 def refuse(message: str, advice: str = "") -> CompileError:
     """The error for a declaration, pointing at the line of the user that makes it."""
     import linecache

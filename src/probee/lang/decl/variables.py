@@ -34,7 +34,13 @@ class Var(metaclass=_VarMeta):
 
     def __init__(self, type: DeclType, value: Any = None) -> None:
         self.type = type
-        self.default = self._value = default(type) if value is None else coerce(type, value)
+        try:
+            self.default = self._value = default(type) if value is None else coerce(type, value)
+        except (ValueError, TypeError) as e:
+            from .refuse import refuse
+
+            word = self.__class__.__name__
+            raise refuse(f"{word}[{type!r}]: the value can't be {value!r}", str(e)) from None
         self.name = ""
         self._live: Any = None
 

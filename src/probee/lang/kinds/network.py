@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import CompileError
 from .. import ir
+from ..diag import a
 from ..hooks import ContextObject, Hook
 from ..items import Item, Num, Ref
 from ..types import U8, U64, Ptr, Space, Type
@@ -35,12 +36,16 @@ class NetContext(ContextObject):
         self.cursor = cursor
 
     @property
+    def near(self) -> list[str]:
+        return [*self.names, *self.methods]
+
+    @property
     def names(self) -> list[str]:
         return [n for n in layout(self.kind.context).names() if n not in self.kind.hidden]
 
     @property
     def what(self) -> str:
-        return f"the argument of a {self.kind.word} program"
+        return f"the argument of {a(self.kind.word)} program"
 
     def _attr(self, b: Builder, name: str) -> ir.Value:
         at = b.field(self.ctx, name)
@@ -158,10 +163,11 @@ class NetHook(Hook):
             if low <= value <= high:
                 return
             names = _words(kind, lambda v: low <= v <= high)
-            f.fail(node, f"a {kind.word} program returns {low} to {high}, not {value}", f"return {names}")
-        if kind.results and value not in kind.results.values() and (value & 0xFFFFFFFF) != 0xFFFFFFFF:
+            what = f"{low} to {high}" if low < high else f"{low} only"
+            f.fail(node, f"{a(kind.word)} program returns {what}, not {value}", f"return {names}")
+        if kind.results and value not in kind.results.values():
             names = _words(kind, lambda v: True)
-            f.fail(node, f"a {kind.word} program does not return {value}", f"return {names}")
+            f.fail(node, f"{a(kind.word)} program does not return {value}", f"return {names}")
 
 
 class Replacement(NetHook):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..decl.programs import ProgramDecl
-from ..decl.refuse import refuse
+from ..decl.refuse import refuse, shown
 from .decorators import make
 
 TYPE_CHECKING = False
@@ -175,7 +175,9 @@ def struct_ops(struct: str, *, name: str = "") -> Any:
 
     def decorate(cls: type) -> type:
         if not isinstance(cls, type):
-            raise refuse(f"@struct_ops stands on a class, not on {cls!r}", "make the functions its methods")
+            raise refuse(
+                f"@struct_ops stands on a class, not on {shown(cls)}", "make the functions its methods"
+            )
         functions = {n: v for n, v in vars(cls).items() if hasattr(v, "__code__")}
         plain = {n: v for n, v in vars(cls).items() if n[:2] != "__" and n not in functions}
         values = tuple(sorted(plain.items()))
