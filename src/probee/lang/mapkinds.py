@@ -83,6 +83,12 @@ def _ring_reserve(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> I
     f.fail(node, "reserve() stands in a `with`", f"write `with {m.name}.reserve() as e:`")
 
 
+def _ring_dynptr(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
+    f.fail(
+        node, "reserve_dynptr() stands in a `with`", f"write `with {m.name}.reserve_dynptr(size) as d:`"
+    )
+
+
 def _ring_discard(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     for ring, slot in reversed(f.records):
         if ring is m:
@@ -238,6 +244,7 @@ _KINDS: dict[type[decl.MapDecl], dict[str, tuple[str, int, int, Handler]]] = {
     },
     decl.RingBuf: {
         "reserve": ("reserve()", 0, 0, _ring_reserve),
+        "reserve_dynptr": ("reserve_dynptr(size)", 1, 1, _ring_dynptr),
         "output": ("output(record[, flags])", 1, 2, _ring_output),
         "discard": ("discard()", 0, 0, _ring_discard),
         "query": ("query(what)", 1, 1, _ring_query),

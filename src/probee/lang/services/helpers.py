@@ -68,6 +68,7 @@ def lower(f: Fn, proto: Prototype, node: ast.Call) -> tuple[list[ir.Value], decl
     given = _bind(f, proto, node)
     values: list[ir.Value] = []
     found: decl.MapDecl | None = None
+    captured: ir.Value = ir.Const(Ptr(VOID, Space.STACK), 0)  # what a callback sees of the locals here
     filled = 0  # the size of the buffer before
     for i, (kind, (ctype, word)) in enumerate(zip(proto.args, proto.parameters, strict=True)):
         arg = given.get(i)
@@ -79,7 +80,13 @@ def lower(f: Fn, proto: Prototype, node: ast.Call) -> tuple[list[ir.Value], decl
             else:
                 values.append(subprograms.context(f, node, f"bpf_{proto.name}"))
         elif plain == "stack":
-            values.append(ir.Const(Ptr(VOID, Space.STACK), 0))
+            values.append(captured)
+        elif plain == "func" and arg is not None:
+            from . import functions
+
+            before = given[i - 1].item if i - 1 in given else None
+            function, captured = functions.callback(f, proto.name, before, arg.item, arg.node)
+            values.append(function)
         elif arg is None and plain in _SIZES:
             if not filled and not (values and isinstance(values[-1], ir.Const)):
                 f.fail(node, f"the size of the memory before {what} is not known", "give it")
@@ -221,8 +228,6 @@ def _value(f: Fn, kind: str, ctype: str, arg: Given, what: str) -> ir.Value:
         from . import fields
 
         return fields.argument(f, plain, item, node, what)
-    if plain == "func":
-        f.fail(node, f"{what} can't be given here", "see the page about helpers")
     if ctype.endswith("*"):
         return address(f, item, node, what)
     if isinstance(item, Py) and isinstance(item.obj, decl.Global):

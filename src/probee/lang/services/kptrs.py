@@ -6,7 +6,7 @@ import ast
 
 from .. import ir
 from ..convert import describe
-from ..items import Item, Kept, Ref
+from ..items import Item, Kept, Pointer, Ref
 from ..scope import Fn, is_none
 from ..types import Kptr, Ptr, Space, Struct
 from ..with_ import Held
@@ -62,7 +62,7 @@ def _exchange(f: Fn, place: ir.Value, new: Item, node: ast.AST) -> tuple[ir.Valu
     if is_none(new):
         value: ir.Value = ir.Const(wanted, 0)
     else:
-        has = new.type if isinstance(new, Ref) else None
+        has = new.type if isinstance(new, Ref) else new.to if isinstance(new, Pointer) else None
         same = isinstance(has, Struct) and (has is to or (has.core and to.core and has.name == to.name))
         if not same:
             f.fail(node, f"this field owns a {to!r}, and this is {describe(new)}", "assign one, or None")

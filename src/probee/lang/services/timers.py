@@ -24,8 +24,8 @@ def _map(f: Fn, item: Item, node: ast.AST) -> decl.MapDecl:
     return item.obj
 
 
-def _holder(f: Fn, of: Ref, node: ast.AST) -> tuple[ir.Map, bool]:
-    """The map whose values have this field, and whether each CPU has its own."""
+def _holder(f: Fn, of: Ref, node: ast.AST) -> ir.Map:
+    """The map whose values have this field."""
     field: ir.Value = of.ptr
     types: list[Type] = []
     while isinstance(field, (ir.FieldAddr, ir.ElemAddr)):
@@ -40,7 +40,7 @@ def _holder(f: Fn, of: Ref, node: ast.AST) -> tuple[ir.Map, bool]:
             "whose map this is can't be told" if found else "this field is in no map's value",
             "give the struct to one map only",
         )
-    return found[0], False
+    return found[0]
 
 
 def _init(f: Fn, of: Ref, node: ast.Call) -> Item:
@@ -62,10 +62,14 @@ def _check(f: Fn, name: str, node: ast.AST) -> None:
 def _callback(f: Fn, of: Ref, node: ast.Call) -> ir.Value:
     from ..calls import arguments
 
-    (function,) = arguments(f, node, "set_callback(function)", 1, 1)
-    m, per_cpu = _holder(f, of, node)
-    kind = callbacks.entry_kind(m, per_cpu, "tick(key, value)", captures=False)
-    return callbacks.make(f, function, kind, node.args[0])[0]
+    (item,) = arguments(f, node, "set_callback(function)", 1, 1)
+    return function(f, of, item, node.args[0])
+
+
+def function(f: Fn, of: Ref, item: Item, node: ast.expr) -> ir.Value:
+    """The function of a timer or a work queue, which gets the entry of the map that this is in."""
+    kind = callbacks.entry_kind(_holder(f, of, node), False, "tick(key, value)", captures=False)
+    return callbacks.make(f, item, kind, node)[0]
 
 
 def _set_callback(f: Fn, of: Ref, node: ast.Call) -> Item:
