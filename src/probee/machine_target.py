@@ -48,6 +48,7 @@ class Machine(Bare):
         super().__init__(btf=btf, cpus=cpus, seed=seed, engine=engine, memory=memory)
         self.stats: dict[str, int] = {}
         self.debugger: Any = None
+        self._coverage: Any = None
         given = dict(values or {})
         try:
             if programs:
@@ -62,6 +63,16 @@ class Machine(Bare):
             raise
         for listen in on_machine:
             listen(self)
+
+    @property
+    def coverage(self) -> Any:
+        """What ran by source lines and branches, from the first use of this on: see `debug.coverage`."""
+        if self._coverage is None:
+            from .debug.coverage import Coverage
+
+            self._coverage = Coverage()
+            self._coverage.watch(self)
+        return self._coverage
 
     def debug(self) -> None:
         """Stop in the debugger at the next instruction of any program, as `breakpoint()` does in Python."""

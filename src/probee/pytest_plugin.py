@@ -7,6 +7,7 @@ running kernel), `bpf` (one of both: see the marker `bpf_both`), `bpf_snapshot` 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--bpf-update", action="store_true", help="note the sizes of programs anew for bpf_snapshot"
     )
+    group.addoption(
+        "--bpf-cov",
+        action="store_true",
+        help="coverage of BPF programs in the machine, added to that of --cov, or written to .coverage",
+    )
+    group.addoption(
+        "--bpf-debug", action="store_true", help="a test that fails opens the debugger on its BPF programs"
+    )
+    group.addoption(
+        "--bpf-trace", action="store_true", help="stop in the debugger at the first BPF instruction of a test"
+    )
+    group.addoption(
+        "--bpf-command",
+        action="append",
+        default=[],
+        metavar="COMMANDS",
+        help="what the debugger does first, with `;` between commands",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +56,27 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[_SNAPSHOTS] = {}
     config.stash[_RESULTS] = {}
+    debugs = config.getoption("--bpf-debug") or config.getoption("--bpf-trace")
+    if debugs or config.getoption("--bpf-cov"):
+        from .testing.onlookers import Onlookers
+
+        config.pluginmanager.register(Onlookers(config), "probee-onlookers")
+    elif config.pluginmanager.hasplugin("capturemanager"):
+        from .debug import terminal
+
+        terminal.taken = lambda: _uncaptured(config)
+
+
+@contextmanager
+def _uncaptured(config: pytest.Config) -> Iterator[None]:
+    """The terminal, for `machine.debug()` in a test."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    capture.suspend(in_=True)
+    try:
+        yield
+    finally:
+        capture.resume()
 
 
 def _programs(request: pytest.FixtureRequest | pytest.Item) -> tuple[tuple[Any, ...], dict[str, Any]]:

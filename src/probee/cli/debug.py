@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..debug import launch
+from ..debug import launch, terminal
 from ..debug.debugger import Quit
 from ..errors import ProbeeError
 from ..machine.memory import Fault
@@ -22,7 +22,7 @@ examples:
   probee debug mytool.py
   probee debug mytool.py --events events.json --command 'break 12 if pid > 5; continue; vars'
   probee debug mytool.bpf.o --events events.json
-  probee debug test_mytool.py::test_exec        a failing test: stops where it failed, and goes back from there
+  probee debug test_mytool.py::test_exec        a failing test: goes back from where it failed
 """
 
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         help="debugger commands, `;` between",
     )
     opts = parser.parse_args(argv)
-    launch.script[:] = opts.command
+    terminal.script[:] = opts.command
     try:
         if "::" in opts.file:
             return _test(opts.file, opts.arguments, opts.command)
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     except Quit:
         return 0
     finally:
-        launch.script.clear()
+        terminal.script.clear()
 
 
 def _file(opts: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from ..errors import ProbeeError
 from ..machine.machine import Machine
-from ..machine.step import Hooks
 from .hooks import add, remove
 from .names import Names
+from .past import entries
 from .places import Places
 from .stops import Breakpoint, Step, Stops, Watch
 from .timeline import Moment, Timeline
@@ -28,7 +28,7 @@ class Debugger:
         self.machine = machine
         self.talk = talk
         self.places = Places(machine)
-        self.timeline = Timeline(machine.memory, self._reached)
+        self.timeline = Timeline(machine.memory, self._reached, lambda: entries(machine))
         self.stops = Stops(self.timeline, self.places, self.names)
         self._plan: Step | None = None
         self._told = 0  # events whose end was told
@@ -42,7 +42,7 @@ class Debugger:
 
     def names(self, moment: Moment) -> Names:
         """What names mean at a moment."""
-        return Names(self.machine, self.places, moment)
+        return Names(self.machine, self.places, moment, past=not self.timeline.live)
 
     @property
     def moment(self) -> Moment:
@@ -218,4 +218,4 @@ def _signed(value: int) -> int:
     return low - (1 << 32) if low >> 31 else low
 
 
-__all__ = ["Debugger", "Hooks", "Quit"]
+__all__ = ["Debugger", "Quit"]

@@ -357,7 +357,7 @@ class Face(cmd.Cmd):
     # ---- looking
 
     def do_print(self, arg: str) -> None:
-        """p[rint] EXPRESSION: names are variables, registers, maps, globals, ctx, packet, task, m (the machine)."""
+        """p[rint] EXPRESSION: names are variables, registers, maps, globals, ctx, packet, task, m."""
         self.say(values.show(self.names.evaluate(arg)))
 
     def do_vars(self, arg: str) -> None:
@@ -436,7 +436,8 @@ class Face(cmd.Cmd):
         """maps [NAME]: all maps, or the entries of one."""
         machine = self.debugger.machine
         if arg:
-            live = machine.map(arg)
+            machine.map(arg)  # says which there are
+            live = self.names[arg]
             if not hasattr(live, "items"):
                 raise ProbeeError(f"{arg} holds no entries to list")
             entries = list(live.items())

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from .debugger import Debugger
+from . import terminal
+from .debugger import Debugger, Quit
 from .face import Face
 
 if TYPE_CHECKING:
     from ..machine_target import Machine
-
-# Where a terminal has to be had first: pytest's plugin lets go of its capturing.
-terminal: Callable[[], AbstractContextManager[object]] = nullcontext
-script: list[str] = []  # commands that the next face takes first
 
 
 def attach(machine: Machine, face: Face | None = None) -> Debugger:
     """The debugger of a machine, made when first asked for."""
     found: Debugger | None = machine.debugger
     if found is None:
-        made = face or Face(script)
+        made = face or Face(terminal.script)
 
         def talk(debugger: Debugger, why: str) -> None:
-            with terminal():
+            with terminal.taken():
                 made.talk(debugger, why)
 
         found = machine.debugger = Debugger(machine, talk)
@@ -34,3 +29,6 @@ def attach(machine: Machine, face: Face | None = None) -> Debugger:
 def debug(machine: Machine) -> None:
     """Stop at the next instruction of any program."""
     attach(machine).pause()
+
+
+__all__ = ["Quit", "attach", "debug"]

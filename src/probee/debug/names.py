@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ProbeeError
 from ..machine.load import Program
 from ..machine.machine import Machine
+from .past import PastMap
 from .places import Places
 from .timeline import Moment
 
@@ -21,8 +22,9 @@ class Names(Mapping[str, Any]):
     maps, globals, `m` (the machine), `task`, `packet`, Python's own.
     """
 
-    def __init__(self, machine: Machine, places: Places, moment: Moment) -> None:
+    def __init__(self, machine: Machine, places: Places, moment: Moment, *, past: bool = False) -> None:
         self.machine = machine
+        self.past = past
         self.places = places
         self.moment = moment
 
@@ -44,6 +46,8 @@ class Names(Mapping[str, Any]):
         if name == "ctx":
             return self.context()
         if name in self.machine.maps:
+            if self.past and name in moment.entries:
+                return PastMap(self.machine, self.machine.maps[name], moment.entries[name])
             return self.machine.maps[name]
         for collection in self.machine.collections:
             if name in collection.spec.globals:

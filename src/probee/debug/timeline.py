@@ -14,6 +14,7 @@ from ..machine.code import Code
 from ..machine.memory import BASE, Memory
 from ..machine.ops import Op
 from ..machine.step import Execution, Frame, Hooks
+from .past import Entries
 
 LIMIT = 200_000  # moments that are kept: the oldest go first
 _CHUNK = 4096
@@ -35,7 +36,19 @@ class Moment:
     function; `event` counts runs of programs; `changes` is what happens to memory until the next moment.
     """
 
-    __slots__ = ("caller", "changes", "code", "cpu", "depth", "entered", "event", "frame", "pc", "registers")
+    __slots__ = (
+        "caller",
+        "changes",
+        "code",
+        "cpu",
+        "depth",
+        "entered",
+        "entries",
+        "event",
+        "frame",
+        "pc",
+        "registers",
+    )
 
     def __init__(
         self,
@@ -58,13 +71,18 @@ class Moment:
         self.entered = entered  # the first instruction of a function
         self.frame = frame
         self.changes: list[Change] = []
+        self.entries: Entries = {}
 
 
 class Timeline(Hooks):
     """Records, and asks `reached` at each new moment. `at` is the moment that is looked at."""
 
-    def __init__(self, memory: Memory, reached: Callable[[Moment], None]) -> None:
+    def __init__(
+        self, memory: Memory, reached: Callable[[Moment], None], entries: Callable[[], Entries]
+    ) -> None:
         self.memory = memory
+        self._look = entries
+        self._entries: Entries = {}
         self.reached = reached
         self.moments: list[Moment] = []
         self.at = -1
@@ -93,6 +111,7 @@ class Timeline(Hooks):
             frame,
         )
         self._entered = False
+        moment.entries = self._entries
         self._last[frame] = moment
         if len(self.moments) >= LIMIT:
             gone = LIMIT // 4
@@ -147,6 +166,7 @@ class Timeline(Hooks):
         if not self._stale:
             return
         self._stale = False
+        self._entries = self._look()
         buffer = self.memory.buffer
         extent = self.memory.extent
         if len(self._copy) < extent:

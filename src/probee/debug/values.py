@@ -32,6 +32,9 @@ def describe(machine: Machine, places: Places, value: int) -> str:
     if not BASE <= value < BASE + machine.memory.size:
         return number(value)
     region = machine.memory.find(value)
+    frame = machine.memory.find(value - 1)
+    if region is None and frame is not None and frame.kind == "stack":
+        return f"{value:#x} stack fp"
     if region is None:
         return f"{value:#x} no memory is there (freed, or never was)"
     known = machine.kernel.objects.get(value)
@@ -39,8 +42,7 @@ def describe(machine: Machine, places: Places, value: int) -> str:
         return f"{value:#x} {known!r}"
     offset = value - region.address
     if region.kind == "stack":
-        below = region.end - value
-        return f"{value:#x} stack {f'fp-{below}' if below else 'fp'}"
+        return f"{value:#x} stack fp-{region.end - value}"
     name = f" {region.name}" if region.name else ""
     return f"{value:#x} {region.kind}{name}{f' +{offset}' if offset else ''} of {region.size} bytes"
 
