@@ -134,7 +134,7 @@ class Code:
                     waiting.append(op.target)
                 if op.kind == "gotox":
                     waiting += self._jump_targets or self._indirect(ops)
-                if op.kind in ("exit", "ja", "gotox"):
+                if op.kind in ("exit", "ja", "gotox", "trap"):
                     break
                 pc = op.next
         second = {op.pc + 1 for op in ops.values() if op.kind == "lddw"}

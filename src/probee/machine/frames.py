@@ -71,7 +71,7 @@ class Frames:
 
     def successors(self, op: Op) -> list[int]:
         """The slots that may come next."""
-        if op.kind == "exit":
+        if op.kind in ("exit", "trap"):
             return []
         if op.kind == "ja":
             return [op.target]
@@ -129,6 +129,7 @@ class Frames:
             if 10 in needed:
                 self.used = True
             inside = {r for r in needed if r in at}
+            moved = op.kind == "alu" and op.dst in inside and self._keeps(op)
             base = (op.src if op.kind in ("load", "acquire") else op.dst) if op.kind in _MEMORY else -1
             if base in inside:
                 start = at[base] + op.off
@@ -144,9 +145,11 @@ class Frames:
                 inside.clear()
             if inside and not (op.kind == "alu" and op.op == "mov" and op.wide):
                 self.private = False
+            after = _after(op, self._at.get(slot, {}))
+            if moved and op.dst not in after:
+                self.private = False  # moved so far away that its place is no longer known
             # A frame's address that gets lost where two ways meet may be used later, unseen.
             for target in self.successors(op):
-                after = _after(op, self._at.get(slot, {}))
                 there = self._at[target]
                 lost = {r for r, value in after.items() if value[0] == _FRAME and there.get(r) != value}
                 if lost & self._live[target]:

@@ -15,7 +15,7 @@ from .alu import U32, U64, divide, modulo, swap
 from .env import MAX_TAIL_CALLS, Cpu
 from .memory import BASE, Fault, Memory
 from .python_text import FunctionText
-from .step import gotox_target
+from .step import READ_ONLY, gotox_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ class Program:
         def gotox(function: int, address: int) -> int:
             return gotox_target(code, function, address)
 
+        def trap() -> None:
+            raise Fault(READ_ONLY)
+
         return {
             "B": memory.buffer,
             "H": halves,
@@ -130,6 +133,7 @@ class Program:
             "tail_call": tail_call,
             "callx": callx,
             "gotox": gotox,
+            "trap": trap,
             "divide": divide,
             "modulo": modulo,
             "swap": swap,

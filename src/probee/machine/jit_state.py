@@ -20,4 +20,4 @@ NUMBER = 32  # of the CPU
 SLOW, SPAN = 33, 34  # functions of the code that all programs share
 WORDS = 35
 
-STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX = 1, 2, 3, 4
+STOP_FAULT, STOP_ERROR, STOP_STACK, STOP_GOTOX, STOP_TRAP = 1, 2, 3, 4, 5

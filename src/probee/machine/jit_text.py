@@ -28,6 +28,7 @@ from .jit_state import (
     STOP_FAULT,
     STOP_GOTOX,
     STOP_STACK,
+    STOP_TRAP,
 )
 from .memory import BASE
 
@@ -56,7 +57,7 @@ _RELATION = {
 }
 _ATOMIC = {"add": "add", "or": "or", "and": "and", "xor": "xor", "xchg": "xchg"}
 _CALLS = frozenset({"helper", "local", "kfunc", "callx", "packet"})
-_ENDS = frozenset({"exit", "ja", "jump", "may_goto", "gotox"})
+_ENDS = frozenset({"exit", "ja", "jump", "may_goto", "gotox", "trap"})
 
 _TAIL = """
 declare i16 @llvm.bswap.i16(i16)
@@ -270,6 +271,10 @@ class _FunctionText:
             self._may_goto(last, leader)
         elif last.kind == "gotox":
             self._gotox(last)
+        elif last.kind == "trap":
+            self._stop(STOP_TRAP, last.pc)
+            self._save_registers(last.pc)
+            self.put("br label %stopped")
         else:
             self._goto(last.next, leader, last.pc)
 

@@ -20,6 +20,7 @@ from .alu import U32, U64, signed
 from .env import FRAME_STRIDE, MAX_FRAMES, MAX_TAIL_CALLS, Cpu
 from .jit_link import Linked, Mapped, link
 from .memory import BASE, Fault
+from .step import READ_ONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
 MANY = 500  # runs of quickly made code before all passes are worth their time
 _LONG = 10_000  # instructions that count as a run
-FORMAT = 7  # of the code made here: a number of its own for each change of jit_text's output
+FORMAT = 8  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
 _LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
@@ -371,6 +372,8 @@ class State:
         elif reason == at.STOP_GOTOX:
             address = words[at.ADDRESS]
             fault = Fault(f"gotox to {address:#x}, which is no instruction of this function", address=address)
+        elif reason == at.STOP_TRAP:
+            fault = Fault(READ_ONLY)
         else:
             op = code.ops[slot]
             write = op.kind in ("store", "release", "atomic")

@@ -55,8 +55,9 @@ class Op:
     """One operation, at slot `pc`; the next one is at `next`.
 
     `kind` is "alu", "load", "store", "atomic", "acquire", "release", "lddw", "ja", "jump" (conditional),
-    "may_goto", "gotox", "helper", "local", "kfunc", "callx", "exit", "cast" or "packet". `op` names the
-    operation of "alu", "jump" and "atomic". `src` is -1 where the operand is `imm`, which is unsigned and
+    "may_goto", "gotox", "helper", "local", "kfunc", "callx", "exit", "cast", "packet" or "trap" (a change of
+    r10: the verifier takes programs that have such, where it sees that they are never reached). `op` names
+    the operation of "alu", "jump" and "atomic". `src` is -1 where the operand is `imm`, which is unsigned and
     extended to 64 bits (32 if not `wide`). `size` is in bytes. `target` is the slot of a jump or call.
     """
 
@@ -116,7 +117,9 @@ def decode_op(insns: Sequence[Insn], pc: int, base: int, resolve: Resolve | None
         op = _memory(insn, pc)
     writes = op.kind in ("alu", "load", "lddw", "acquire", "cast")
     if (writes and op.dst == 10) or (op.fetch and op.src == 10):
-        raise _bad(pc, insn, "r10 is read-only")
+        trap = Op("trap", pc)
+        trap.next = op.next
+        return trap
     return op
 
 

@@ -23,7 +23,7 @@ _COPIES = 400  # lines: but not in texts as long as that
 _VIEW = {2: ("H", 1), 4: ("I", 2), 8: ("Q", 3)}
 _SYMBOL = {"add": "+", "sub": "-", "mul": "*", "or": "|", "and": "&", "xor": "^"}
 _RELATION = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-_ENDS = frozenset({"exit", "ja", "jump", "may_goto", "gotox"})
+_ENDS = frozenset({"exit", "ja", "jump", "may_goto", "gotox", "trap"})
 _CLEAR = "r1 = r2 = r3 = r4 = r5 = 0"
 
 
@@ -67,7 +67,7 @@ class FunctionText:
 
     def _successors(self, leader: int) -> list[int]:
         op = self.blocks[leader][-1]
-        if op.kind == "exit":
+        if op.kind in ("exit", "trap"):
             return []
         if op.kind == "ja":
             return [op.target]
@@ -200,6 +200,10 @@ class FunctionText:
         """The end of a block; returns the block that the text goes on with, -1 if there is none."""
         if op.kind == "exit":
             self._return(level, op, count, "r0")
+            return -1
+        if op.kind == "trap":
+            self._put(level, f"cpu.left = left - {count}", op.pc)
+            self._put(level, "return trap()", op.pc)
             return -1
         if op.kind == "gotox":
             self._put(level, f"left -= {count}", op.pc)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .ops import Op
 
 TAIL_CALL = 12  # the number of bpf_tail_call
+READ_ONLY = "r10 is read-only"
 
 
 class Hooks:
@@ -226,6 +227,9 @@ class Execution:
     def _exit(self, frame: Frame, op: Op) -> None:
         self._return(frame, frame.registers[0])
 
+    def _trap(self, frame: Frame, op: Op) -> None:
+        raise Fault(READ_ONLY)
+
     def _packet(self, frame: Frame, op: Op) -> None:
         r = frame.registers
         offset = signed(op.imm + (r[op.src] if op.src >= 0 else 0), 32)
@@ -361,6 +365,7 @@ _DO = {
     "local": Execution._local,
     "exit": Execution._exit,
     "packet": Execution._packet,
+    "trap": Execution._trap,
 }
 
 

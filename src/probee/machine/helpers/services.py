@@ -16,6 +16,7 @@ from ..clock import Clock
 from ..cpus import MachineCpu
 from ..maps.base import Home, Map
 from ..maps.calls import MapCalls
+from ..maps.describe import Description
 from ..maps.holders import ProgArray
 from ..memory import Fault, Memory
 from ..tasks import Task, Tasks
@@ -78,6 +79,8 @@ class Services:
         self.random = Random(seed)
         self.home.random = lambda: self.random.getrandbits(32)
         self.home.dropped = self._dropped
+        if btf is not None:
+            self.home.describe = Description(btf).of
         self.kernel = kernel
         self.btf = btf
         self.tasks = Tasks(self.memory, kernel)

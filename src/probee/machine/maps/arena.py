@@ -1,4 +1,4 @@
-"""Arenas: pages that come and go. A page that is not there faults.
+"""Arenas: pages that come and go. Of a page that is not there programs read 0.
 
 The user-space address of an arena's byte is its address in the machine: all of the machine's memory lies in
 one window of 4 GiB, so the lower 32 bits say which byte it is, as they do in the kernel.
@@ -11,6 +11,7 @@ import errno
 from .base import Attributes, Home, Map
 
 PAGE = 4096
+GUARD = 32 << 10  # bytes on either side: an instruction's offset leads no further out
 _NOWHERE = 0
 
 
@@ -19,14 +20,19 @@ class Arena(Map):
         super().__init__(attributes, home)
         self.pages = self.max_entries
         self.area = self.memory.alloc(
-            self.pages * PAGE, "arena", align=PAGE, readable=False, writable=False, name=self.name
+            self.pages * PAGE + 2 * GUARD, "arena", align=PAGE, readable=False, writable=False, name=self.name
         )
         self.regions.append(self.area)
         self.used: set[int] = set()
 
     @property
     def base(self) -> int:
-        return self.area.address
+        return self.area.address + GUARD
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes of all pages."""
+        return self.area.data[GUARD : GUARD + self.pages * PAGE]
 
     def alloc(self, address: int, count: int) -> int:
         """`bpf_arena_alloc_pages`: the address of `count` pages in a row, at `address` if that is not 0; 0 if
@@ -50,7 +56,7 @@ class Arena(Map):
     def take(self, first: int, count: int) -> None:
         """Make pages usable."""
         self.used.update(range(first, first + count))
-        self.memory.protect(self.area, first * PAGE, count * PAGE)
+        self.memory.protect(self.area, GUARD + first * PAGE, count * PAGE)
 
     def _free_run(self, count: int) -> int:
         length = 0
@@ -66,8 +72,8 @@ class Arena(Map):
         for page in range(first, min(first + count, self.pages)):
             if page in self.used:
                 self.used.discard(page)
-                self.area.data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
-                self.memory.protect(self.area, page * PAGE, PAGE, readable=False, writable=False)
+                self.data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+                self.memory.protect(self.area, GUARD + page * PAGE, PAGE, readable=False, writable=False)
 
     def reserve(self, address: int, count: int) -> int:
         """`bpf_arena_reserve_pages`: keep pages from being given out."""

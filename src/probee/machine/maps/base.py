@@ -84,17 +84,19 @@ class Home:
     """Where maps live: the machine's memory, the number of its CPUs, and what maps ask of it.
 
     `objects` gives ids to maps, programs and whatever else maps hold, and finds them again by their
-    descriptors. `dropped` is called with the value of an entry that goes, to end its timers and give back
+    descriptors. `describe` gives the kernel's `struct bpf_map` of a map, which programs may read through its
+    handle. `dropped` is called with the value of an entry that goes, to end its timers and give back
     its kptrs.
     """
 
-    __slots__ = ("cpu", "cpus", "dropped", "memory", "random", "resolve")
+    __slots__ = ("cpu", "cpus", "describe", "dropped", "memory", "random", "resolve")
 
     def __init__(self, memory: Memory, cpus: int = 1) -> None:
         self.memory = memory
         self.cpus = cpus
         self.cpu = 0  # the CPU that Python's own calls are made on
         self.random: Callable[[], int] = lambda: 0
+        self.describe: Callable[[Map], bytes] | None = None
         self.dropped: Callable[[Map, int, Fields], None] | None = None
         self.resolve: Callable[[str, int], object | None] = lambda kind, fd: None
 
@@ -139,7 +141,9 @@ def refuse(number: int) -> NoReturn:
 
 
 class Map:
-    """A map. `address` is its handle, which programs hold and can't read."""
+    """A map. `address` is its handle, which programs hold; they read it only where the kernel's types are
+    known.
+    """
 
     per_cpu = False
 
@@ -163,7 +167,10 @@ class Map:
         self.regions: list[Region] = []
         self.fields: Fields = fields_of(self.btf, self.value_type_id, self.value_size)
         self.round_size = self.value_size + 7 & ~7
-        handle = self.memory.alloc(8, "handle", name=self.name)
+        told = home.describe(self) if home.describe is not None else b""
+        kind, name = ("kernel", f"bpf_map {self.name}") if told else ("handle", self.name)
+        handle = self.memory.alloc(len(told) or 8, kind, writable=False, name=name)
+        handle.data[: len(told)] = told
         self.regions.append(handle)
         self.address: int = handle.address
 

@@ -298,7 +298,7 @@ class MapCalls:
         m = self.find_map(fd)
         if not isinstance(m, Arena):
             refuse(ENOTSUPP)
-        return m.area.data, m.base
+        return m.data, m.base
 
 
 def _or_none(call: Callable[..., bytes], *arguments: Any) -> bytes | None:
