@@ -157,6 +157,7 @@ if TYPE_CHECKING:
     from .lang.packets.protocols import Protocol as Protocol
     from .lang.packets.protocols import TCPOption as TCPOption
     from .machine_target import Machine as Machine
+    from .record.replay import replay as replay
     from .session import Session as Session
     from .session import attach as attach
 
@@ -209,6 +210,7 @@ _HOMES = {
     "lang.std": "log2 log2_linear",
     "kernel.objects": "load",
     "machine_target": "Machine",
+    "record.replay": "replay",
     "session": "Session attach",
     "errors": """
         AttachError CompileError LoadError MapError ObjectError PermissionDenied ProbeeError Unsupported

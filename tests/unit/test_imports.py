@@ -38,6 +38,7 @@ ORDER = [
     "machine",
     "lang",
     "session",
+    "record",
     "debug",
     "testing",
     "tools",
@@ -56,7 +57,8 @@ ALLOWED = {
     "machine": {"isa", "btf", "obj", "verifier", "sys", "kernel"},
     "lang": {"isa", "btf", "obj", "verifier", "sys"},  # `verifier` for the flags of kernel functions
     "session": {"isa", "btf", "obj", "verifier", "sys", "symbols", "kernel", "machine", "lang", "cache"},
-    "debug": {"isa", "btf", "obj", "verifier", "machine", "lang", "session"},
+    "record": {"isa", "btf", "obj", "sys", "kernel", "machine", "session"},
+    "debug": {"isa", "btf", "obj", "verifier", "machine", "lang", "session", "record"},
     "testing": {"isa", "verifier", "sys", "machine", "lang", "session", "debug"},
 }
 

@@ -92,6 +92,10 @@ def _command(argv: list[str]) -> int:
         from .conformance import main as conformance
 
         return conformance(argv[1:])
+    if name in ("record", "replay"):
+        module = __import__(f"probee.cli.{name}", fromlist=["main"])
+        done: int = module.main(argv[1:])
+        return done
     if name == "verify":
         from .verify import main as verify
 

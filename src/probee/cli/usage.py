@@ -15,6 +15,8 @@ COMMANDS = {
     "run": "run a Python file that uses probee, or attach a BPF object",
     "build": "compile the programs of a Python file to a BPF object",
     "disasm": "show the instructions of a Python file's programs or of an object",
+    "record": "run programs in the kernel and keep all they read, for `probee replay`",
+    "replay": "run a recording again in the machine, without root, and compare",
     "verify": "whether Linux will take a file's programs, any version of it, and why not",
     "verify-cases": "verdicts on a file of verifier cases, ours or the running kernel's",
     "debug": "step through programs in the machine, forward and back",

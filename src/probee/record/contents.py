@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ProbeeError
 
-_RINGBUF, _USER_RINGBUF, _ARENA = 27, 31, 33
+RINGBUF = 27
 _ARRAYS = (2, 6)
 # Maps whose entries can be read and written as plain bytes.
 PLAIN = {
@@ -54,13 +54,13 @@ def contents(m: Any) -> Entries | None:
 
 def _value_size(m: Any) -> int:
     if m.type in (5, 6, 10):
-        return (m.value_size + 7 & ~7) * int(m._kernel.possible_cpus())
+        return int(m.value_size + 7 & ~7) * int(m._kernel.possible_cpus())
     return int(m.value_size)
 
 
 def records_of(m: Any) -> list[bytes]:
     """The records that wait in a ring buffer, as bytes; they are taken out. Of other maps: nothing."""
-    if m.type != _RINGBUF:
+    if m.type != RINGBUF:
         return []
     ring = m._open()
     runs, position = ring.scan(1 << 30)

@@ -12,7 +12,6 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ProbeeError
@@ -70,7 +69,7 @@ class Traced:
 
 class Objects:
     """An object of a recording: the bytes it was loaded from, its programs, what its maps held at the start
-    (`initial`) and at the end (`final`; None: can't be told), and the records its ring buffers got (`events`).
+    (`initial`) and at the end (`final`; None: can't be told), and what its ring buffers got (`events`).
     """
 
     def __init__(self, name: str, data: bytes, traced: list[Traced]) -> None:
@@ -89,7 +88,8 @@ class Invocation:
     """
 
     __slots__ = (
-        "context", "cpu", "data", "inputs", "number", "overlaps", "program", "result", "thread", "time_ns", "traced",
+        "context", "cpu", "data", "inputs", "number", "overlaps", "program", "result", "thread", "time_ns",
+        "traced",
     )  # fmt: skip
 
     def __init__(self, traced: Traced, cpu: int, time_ns: int, thread: int) -> None:
@@ -132,7 +132,7 @@ class Recording:
         self.unfinished = 0
         self.full = False
         self.objects: list[Objects] = []
-        self._invocations: list[Invocation] = []
+        self.all: list[Invocation] = []  # the invocations in the order in which they began
 
     @property
     def programs(self) -> list[Traced]:
@@ -141,10 +141,10 @@ class Recording:
 
     def invocations(self, program: str = "") -> list[Invocation]:
         """The invocations in the order in which they began; those of one program only, if it is named."""
-        return [i for i in self._invocations if not program or i.program == program]
+        return [i for i in self.all if not program or i.program == program]
 
     def __len__(self) -> int:
-        return len(self._invocations)
+        return len(self.all)
 
     def __repr__(self) -> str:
         names = ", ".join(t.name for t in self.programs)
@@ -218,11 +218,11 @@ class Recording:
     def _trace(self) -> bytes:
         numbers = {id(traced): number for number, traced in enumerate(self.programs)}
         out = bytearray()
-        for one in self._invocations:
+        for one in self.all:
             flags = _FINISHED * (one.result is not None) | _OVERLAPS * one.overlaps
             out += _INVOCATION.pack(
-                numbers[id(one.traced)], one.cpu, flags, len(one.data), one.time_ns, one.thread, one.result or 0,
-                len(one.context), len(one.inputs),
+                numbers[id(one.traced)], one.cpu, flags, len(one.data), one.time_ns, one.thread,
+                one.result or 0, len(one.context), len(one.inputs),
             )  # fmt: skip
             out += one.context + _join(one.data)
             for traced, site, data in one.inputs:
@@ -295,7 +295,7 @@ class Recording:
             if number >= len(programs) or cpu >= self.cpus:
                 raise RecordingError(f"an invocation of program {number} on CPU {cpu}, which does not exist")
             one = Invocation(programs[number], cpu, moment, thread)
-            one.number = len(self._invocations)
+            one.number = len(self.all)
             one.context, position = _take(data, position, size)
             for _ in range(maps):
                 (length,) = struct.unpack_from("<I", data, position)
@@ -312,7 +312,7 @@ class Recording:
                 one.inputs.append((programs[of], site, value))
             one.overlaps = bool(flags & _OVERLAPS)
             one.result = result if flags & _FINISHED else None
-            self._invocations.append(one)
+            self.all.append(one)
 
 
 def _sections(data: bytes) -> dict[str, bytes]:
@@ -379,9 +379,9 @@ def gather(objects: list[Objects], buffer: Buffer, started: float) -> Recording:
     reader = _Trace(made)
     for chunk in buffer.chunks:
         reader.take(chunk)
-    made._invocations = [one for one in reader.order if one.result is not None]
-    made.unfinished = len(reader.order) - len(made._invocations)
-    for number, one in enumerate(made._invocations):
+    made.all = [one for one in reader.order if one.result is not None]
+    made.unfinished = len(reader.order) - len(made.all)
+    for number, one in enumerate(made.all):
         one.number = number
     return made
 
@@ -441,8 +441,3 @@ class _Trace:
                 other.overlaps = one.overlaps = True
         self.running[id] = one
         self.order.append(one)
-
-
-def each(recording: Recording) -> Iterator[Invocation]:
-    """The invocations, in order."""
-    yield from recording._invocations

@@ -185,8 +185,8 @@ class ReplayServices(Services):
         def call(cpu: Any, *registers: int) -> int:
             result, data, site = inputs.take(name)
             if name == "ringbuf_reserve":
-                return real(cpu, *registers) if result else 0  # type: ignore[call-arg]
-            got = real(cpu, *registers)  # type: ignore[call-arg]
+                return real(cpu, *registers) if result else 0
+            got = real(cpu, *registers)
             if got & _U32 != result & _U32:
                 inputs.changes += 1
             if site.out is not None:
@@ -201,7 +201,7 @@ class ReplayServices(Services):
         def call(cpu: Any, *registers: int) -> int:
             result, data, _ = inputs.take(name)
             m = self.map_at(registers[0])
-            found = real(cpu, *registers)  # type: ignore[call-arg]
+            found = real(cpu, *registers)
             if not result:
                 if found and m.type in _HASHES:
                     inputs.changes += 1
@@ -211,7 +211,7 @@ class ReplayServices(Services):
                 inputs.changes += 1
                 value = (data or bytes(m.value_size)).ljust(m.value_size, b"\0")
                 m.update(memory.read(registers[1], m.key_size), value, 0, cpu.number)
-                found = real(cpu, *registers)  # type: ignore[call-arg]
+                found = real(cpu, *registers)
                 if not found:
                     raise Divergence(f"{name}: the recording has an entry of {m.name} that can't be there")
             if data and not _special(m):

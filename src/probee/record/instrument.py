@@ -1,14 +1,15 @@
 """Rewriting a program so that it also writes down what comes in from outside.
 
 At each site a few instructions are added that append a record to a ring in an array map: a place is taken
-by an atomic addition, so no locks are needed. Registers that hold something there are kept on the stack, below
-what the program itself uses. A number on the main function's stack says which invocation it is, 0 if it
+by an atomic addition, so no locks are needed. Registers that hold something there are kept on the stack,
+below what the program itself uses. A number on the main function's stack says which invocation it is, 0 if it
 is not recorded; functions that are called find it by their CPU.
 """
 
 from __future__ import annotations
 
 from ..errors import ProbeeError
+from ..isa.helpers import PROTOTYPES
 from ..isa.insn import (
     CALL,
     CALL_IMM,
@@ -26,12 +27,13 @@ from ..isa.insn import (
     encode,
 )
 from ..machine.code import Code
-from ..machine.frames import Frames
+from ..machine.frames import Frames, writes
 from . import layout as at
-from .sites import LOAD, LONGEST, LOOKUP, TAIL, Out, Site
+from .sites import LOAD, LONGEST, LOOKUP, NAMES, TAIL, Out, Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..machine.code import Function
     from ..obj.spec import LinkedProgram
 
 _STACK = 512
@@ -81,6 +83,33 @@ def rewrite(linked: LinkedProgram, sites: list[Site], plan: Plan) -> dict[int, i
     Raises TooLong.
     """
     return _Rewriter(linked, sites, plan).run()
+
+
+def _given(function: Function, frames: Frames) -> dict[int, set[int]]:
+    """The registers that hold something before each operation, whichever way led there."""
+    entry = {1, 10} if not function.start else {10}
+    found = {function.start: entry}
+    waiting = [function.start]
+    while waiting:
+        slot = waiting.pop()
+        op = function.ops[slot]
+        after = found[slot] | writes(op)
+        if op.kind in ("helper", "kfunc", "local", "callx", "packet"):
+            after = found[slot] - {0, 1, 2, 3, 4, 5}
+            if op.kind == "packet" or (op.kind == "helper" and _returns(op.imm)):
+                after.add(0)
+        for target in frames.successors(op):
+            known = found.get(target)
+            both = after if known is None else known & after
+            if both != known:
+                found[target] = both
+                waiting.append(target)
+    return found
+
+
+def _returns(helper: int) -> bool:
+    prototype = PROTOTYPES.get(NAMES.get(helper, ""))
+    return prototype is not None and prototype.ret != "void"
 
 
 # ---- instructions in short
@@ -154,7 +183,9 @@ class _Rewriter:
         self.own: dict[int, int] = {}  # where the slot's own instruction is
         self.frames = {start: _Frame(self._depth(start), start == 0) for start in self.starts}
         self.nested = any(self._start(site.slot) for site in sites)
-        self.live = self._liveness()
+        self.live: dict[int, frozenset[int]] = {}
+        self.given: dict[int, set[int]] = {}
+        self._know()
 
     def run(self) -> dict[int, int]:
         frame = self.frames[0]
@@ -186,22 +217,24 @@ class _Rewriter:
                 lowest = min(lowest, insn.imm)
         return -lowest + 7 & ~7
 
-    def _liveness(self) -> dict[int, frozenset[int]]:
-        """The registers that are needed after each load that is a site."""
-        found: dict[int, frozenset[int]] = {}
-        everything = frozenset(range(10))
-        wanted = [slot for slot, (_, site) in self.sites.items() if site.kind == LOAD]
+    def _know(self) -> None:
+        """For each load that is a site: the registers needed after it, and those that surely hold something.
+
+        A register may be needed on one way only, and hold nothing on another: such are left alone.
+        """
+        wanted = {slot for slot, (_, site) in self.sites.items() if site.kind == LOAD}
         if not wanted:
-            return found
-        try:
-            code = Code(list(self.insns), resolve=lambda *_: 0)
-            frames = [Frames(function) for function in code.functions]
-        except ProbeeError:
-            return dict.fromkeys(wanted, everything)
-        for slot in wanted:
-            live = [frame.live_at(slot + 1) for frame in frames if slot in frame.function.ops]
-            found[slot] = live[0] if live else everything
-        return found
+            return
+        code = Code(list(self.insns), resolve=lambda *_: 0)
+        for function in code.functions:
+            here = wanted & function.ops.keys()
+            if not here:
+                continue
+            frames = Frames(function)
+            given = _given(function, frames)
+            for slot in here:
+                self.live[slot] = frames.live_at(slot + 1)
+                self.given[slot] = given[slot] | {self.insns[slot].dst}
 
     # ---- the new program
 
@@ -402,11 +435,14 @@ class _Rewriter:
 
     def _after_load(self, slot: int, number: int, value: int, frame: _Frame) -> None:
         """After a load: any register may be needed."""
-        live = self.live[slot]
+        live, given = self.live[slot], self.given[slot]
         code = self.out
         if frame.main:
             free = [r for r in range(10) if r != value and r not in live]
-            taken = [r for r in range(10) if r != value and r in live][: max(0, 2 - len(free))]
+            saved = [r for r in range(10) if r != value and r in live and r in given]
+            taken = saved[: max(0, 2 - len(free))]
+            if len(free) + len(taken) < 2:
+                raise TooLong(f"instruction {slot} leaves no registers to record with")
             place, spare = (free + taken)[:2]
             slots = frame.slots(len(taken))
             code += [_store(10, s, r) for s, r in zip(slots, taken, strict=True)]
@@ -415,7 +451,7 @@ class _Rewriter:
             code += [_load(spare, 10, frame.id), Insn(_JEQ, spare, 0, len(body), 0), *body]
             code += [_load(r, 10, s) for s, r in zip(slots, taken, strict=True)]
             return
-        kept = [r for r in range(6) if r in live or r == value]
+        kept = [r for r in range(6) if (r in live and r in given) or r == value]
         own = [] if value < 6 else [value]
         slots = frame.slots(len(kept))
         where = dict(zip(kept, slots, strict=True))

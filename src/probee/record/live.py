@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .. import sys as kernel_calls
@@ -181,7 +182,7 @@ def _results(btf: Btf, names: list[str]) -> dict[str, bool]:
 class RecordingSession(Session):
     """A session whose programs are recorded."""
 
-    __slots__ = ("buffer", "events", "initial", "objects")
+    __slots__ = ("buffer", "objects")
 
     def __init__(self, buffer: Buffer) -> None:
         super().__init__(False)
@@ -246,10 +247,8 @@ def record(
             object.initial = {name: contents(m) for name, m in collection.maps.items()}
         began = time.time()
         session._attach_all()
-        try:
+        with suppress(KeyboardInterrupt):
             _wait(session, seconds, count, workload)
-        except KeyboardInterrupt:
-            pass
         for link in reversed(session.links):
             link.close()
         buffer.stop()

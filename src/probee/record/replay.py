@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 from ..btf.choose import SHIPPED
 from ..errors import ProbeeError, Unsupported
 from ..machine.code import Code
 from ..machine.contexts.base import Context, arguments
-from ..machine.contexts.rewrite import rewrite
+from ..machine.contexts.rewrite import btf_loads, rewrite
 from ..machine.load import _CODE_STRIDE, Collection, Loader, Program
 from ..machine.machine import Machine
 from ..machine.relocate import lines
 from ..obj import read_object
-from .contents import PLAIN, contents, records_of
+from .contents import PLAIN, RINGBUF, contents, records_of
 from .file import Invocation, Objects, Recording, Traced
 from .inputs import Divergence, ReplayMemory, ReplayServices, merge
 from .sites import LOAD
@@ -69,7 +70,8 @@ class _Loader(Loader):
             name=spec.name,
             lines=lines(linked, self.spec.btf),
             base=self._base,
-            probe_loads={site.slot for site in traced.sites if site.kind == LOAD},
+            probe_loads={site.slot for site in traced.sites if site.kind == LOAD}
+            | btf_loads(traced.code, spec.prog_type),
             jump_targets={slot for table in linked.jump_tables for slot in table},
         )
         program = Program(self.machine, spec, linked, made)
@@ -154,7 +156,7 @@ class Replay:
         """Make ready to run an invocation: its program, its context in memory, its CPU. The machine gives the
         inputs then. Raises ProbeeError if there is no such invocation.
         """
-        all = self.recording.invocations()
+        all = self.recording.all
         if not 0 <= number < len(all):
             raise ProbeeError(f"there is no invocation {number}; the recording has {len(all)}, from 0")
         one = all[number]
@@ -181,7 +183,7 @@ class Replay:
     def step(self) -> int:
         """Run the next invocation; returns r0. What differs is in `differences`."""
         number = self.position
-        one = self.recording.invocations()[number]
+        one = self.recording.all[number]
         program, context, cpu = self.start(number)
         machine, inputs = self.machine, self.machine.replaying.inputs
         self.position += 1
@@ -217,7 +219,7 @@ class Replay:
         """Take what programs wrote to ring buffers: a program that reads them is not here."""
         for number, (collection, _) in enumerate(self.machine.objects):
             for name, live in collection.maps.items():
-                found = records_of(live)
+                found = records_of(live) if live.type == RINGBUF and live.available else []
                 if not found:
                     continue
                 self._raw.setdefault((number, name), []).extend(found)
@@ -250,6 +252,11 @@ class Replay:
         return self.differences
 
     @property
+    def changes(self) -> int:
+        """How often programs saw in maps what others, as user space or other CPUs, had put there."""
+        return self.machine.replaying.inputs.changes
+
+    @property
     def whole(self) -> bool:
         """Whether the recording has every invocation, so that maps and events at the end can be compared."""
         return not (self.recording.dropped or self.recording.unfinished or self.recording.full)
@@ -273,12 +280,8 @@ class Replay:
     def _compare_events(self, name: str, here: list[bytes], there: list[bytes]) -> None:
         if sorted(here) == sorted(there):
             return
-        missing, more = list(there), []
-        for record in here:
-            if record in missing:
-                missing.remove(record)
-            else:
-                more.append(record)
+        missing = list((Counter(there) - Counter(here)).elements())
+        more = list((Counter(here) - Counter(there)).elements())
         self._differs(
             f"{name}: {len(here)} records, in the kernel {len(there)}; {len(more)} of these differ"
             + (f", as {more[0].hex()} from {missing[0].hex()}" if more and missing else "")

@@ -44,8 +44,9 @@ LOOKUPS = {"map_lookup_elem", "map_lookup_percpu_elem"}
 STORAGES = {"task_storage_get", "sk_storage_get", "inode_storage_get", "cgrp_storage_get"}
 # Kernel functions that the machine runs itself.
 _OWN_KFUNCS = (
-    "bpf_iter_num_", "bpf_rcu_read_", "bpf_preempt_", "bpf_local_irq_", "bpf_obj_", "bpf_list_", "bpf_rbtree_",
-    "bpf_dynptr_", "bpf_refcount_", "bpf_percpu_obj_", "bpf_wq_", "bpf_throw", "bpf_cast_to_kern_ctx",
+    "bpf_iter_num_", "bpf_rcu_read_", "bpf_preempt_", "bpf_local_irq_", "bpf_obj_", "bpf_list_",
+    "bpf_rbtree_", "bpf_dynptr_", "bpf_refcount_", "bpf_percpu_obj_", "bpf_wq_", "bpf_throw",
+    "bpf_cast_to_kern_ctx",
     "bpf_rdonly_cast", "bpf_res_spin_",
 )  # fmt: skip
 _PER_CPU = (5, 6, 10)  # map types
