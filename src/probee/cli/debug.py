@@ -22,6 +22,7 @@ examples:
   probee debug mytool.py
   probee debug mytool.py --events events.json --command 'break 12 if pid > 5; continue; vars'
   probee debug mytool.bpf.o --events events.json
+  probee debug run.probee --start 12            what `probee record` wrote
   probee debug test_mytool.py::test_exec        a failing test: goes back from where it failed
 """
 
@@ -33,9 +34,16 @@ def main(argv: list[str]) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE.py|OBJECT.o|TEST.py::NAME")
+    parser.add_argument("file", metavar="FILE.py|OBJECT.o|RECORDING|TEST.py::NAME")
     parser.add_argument("arguments", nargs="*", help="what a Python file finds in sys.argv")
     parser.add_argument("--events", metavar="FILE", default="", help="events: JSON, one object a line")
+    parser.add_argument(
+        "--start",
+        metavar="N",
+        type=int,
+        default=0,
+        help="of a recording: the first N invocations run through",
+    )
     parser.add_argument(
         "--command",
         "-c",
@@ -50,7 +58,9 @@ def main(argv: list[str]) -> int:
         if "::" in opts.file:
             return _test(opts.file, opts.arguments, opts.command)
         check_file(opts.file)
-        return _file(opts)
+        if opts.file.endswith((".py", ".o")):
+            return _file(opts)
+        return _recording(opts.file, opts.start)
     except Quit:
         return 0
     finally:
@@ -72,6 +82,19 @@ def _file(opts: argparse.Namespace) -> int:
         return 1
     print("the programs have ended")
     return code
+
+
+def _recording(path: str, start: int) -> int:
+    from ..record.replay import replay
+
+    with replay(path, engine="step") as again:
+        again.seek(start)
+        launch.debug(again.machine)
+        differences = again.run()
+    for one in differences:
+        print(f"not as in the kernel: {one}")
+    print("the recording is over")
+    return 1 if differences else 0
 
 
 def _test(test: str, words: list[str], commands: list[str]) -> int:

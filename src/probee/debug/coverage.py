@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from coverage import CoverageData
 
 
+_RANKS = {"helper": 2, "kfunc": 2, "local": 2, "callx": 2}
+_RANKS.update(dict.fromkeys(("store", "atomic", "release", "jump", "exit", "packet"), 1))
+
+
 class File:
     """What is known of one source file: `possible` lines with instructions, `run` lines, `arcs` from line to
     line, `branches` as (line, instruction) -> the ways taken (0: on, 1: jumped).
@@ -49,6 +53,7 @@ class Coverage(Hooks):
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
         self._lines: dict[Code, dict[int, tuple[File, int]]] = {}
+        self._jumps: dict[tuple[Code, int], tuple[File, int]] = {}
         self._at: dict[Frame, tuple[File, int]] = {}
         self._cpus: list[Cpu] = []
 
@@ -56,19 +61,31 @@ class Coverage(Hooks):
         """Look on at the programs of a machine, until `close`."""
         places = Places(machine)
         for program in places.programs():
-            known = self._lines[program.code] = {}
-            for pc, op in program.code.ops.items():
-                line = places.line(program.code, pc)
-                if not line.number or not os.path.exists(line.file):
-                    continue
-                file = self.files.setdefault(line.file, File(line.file))
-                file.possible.add(line.number)
-                known[pc] = file, line.number
-                if op.kind == "jump":
-                    file.branches.setdefault((line.number, program.name, pc), set())
+            self._lines[program.code] = self._of(program.code, places)
         for cpu in machine.cpus:
             add(cpu, self)
             self._cpus.append(cpu)
+
+    def _of(self, code: Code, places: Places) -> dict[int, tuple[File, int]]:
+        """The instructions that tell whether their line ran. The compiler may move what only computes
+        to before a branch, but no call, and hardly a store: where a line has such, they are what counts.
+        """
+        ranks: dict[tuple[File, int], dict[int, int]] = {}
+        for pc, op in code.ops.items():
+            line = places.line(code, pc)
+            if not line.number or not os.path.exists(line.file):
+                continue
+            file = self.files.setdefault(line.file, File(line.file))
+            file.possible.add(line.number)
+            ranks.setdefault((file, line.number), {})[pc] = _RANKS.get(op.kind, 0)
+            if op.kind == "jump":
+                file.branches.setdefault((line.number, code.name, pc), set())
+                self._jumps[code, pc] = file, line.number
+        known = {}
+        for place, pcs in ranks.items():
+            most = max(pcs.values())
+            known.update({pc: place for pc, rank in pcs.items() if rank == most})
+        return known
 
     def close(self) -> None:
         """Look on no more."""
@@ -94,7 +111,7 @@ class Coverage(Hooks):
 
     def branch(self, execution: Execution, op: Op, taken: bool) -> None:
         frame = execution.frames[-1]
-        known = self._lines.get(frame.code, {}).get(op.pc)
+        known = self._jumps.get((frame.code, op.pc))
         if known is not None:
             ways = known[0].branches.get((known[1], frame.code.name, op.pc))
             if ways is not None:

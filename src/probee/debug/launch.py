@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ..machine.machine import Machine
 from . import terminal
 from .debugger import Debugger, Quit
 from .face import Face
 
-if TYPE_CHECKING:
-    from ..machine_target import Machine
-
 
 def attach(machine: Machine, face: Face | None = None) -> Debugger:
     """The debugger of a machine, made when first asked for."""
-    found: Debugger | None = machine.debugger
+    holder: Any = machine
+    found: Debugger | None = getattr(machine, "debugger", None)
     if found is None:
         made = face or Face(terminal.script)
 
@@ -22,7 +21,7 @@ def attach(machine: Machine, face: Face | None = None) -> Debugger:
             with terminal.taken():
                 made.talk(debugger, why)
 
-        found = machine.debugger = Debugger(machine, talk)
+        found = holder.debugger = Debugger(machine, talk)
     return found
 
 
