@@ -9,6 +9,8 @@ from ..errors import ProbeeError
 from ..machine.code import Code
 from ..machine.env import BareEnv, Cpu
 
+_SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
+_CONTEXT = 65536 + 8  # bytes within which the verifier lets programs reach into such a context
 _UNWIND = 5  # the helper that the suite calls; it gives its argument back
 _ENGINES = {
     "interpreter": "interpret",
@@ -33,21 +35,40 @@ def main(argv: list[str]) -> int:
         ("--interpret", argparse.SUPPRESS),
         ("--step", "one instruction at a time"),
         ("--jit", "native code that checks every access"),
-        ("--verified", "native code without checks"),
+        ("--verified", "native code without checks, if the verifier takes the program"),
     ):
         engine.add_argument(option, dest="engine", action="store_const", const=option[2:], help=text)
     opts = parser.parse_args(argv)
     program = _bytes(sys.stdin.read() if opts.program is None else opts.program, "the program")
     data = _bytes(opts.memory, "the memory")
     env = BareEnv(helpers={_UNWIND: _unwind})
+    refused = _refused(program) if opts.engine == "verified" else ""
+    size = len(data)
+    if opts.engine == "verified" and not refused:
+        size = _CONTEXT  # what the verifier accepts stays within this
     args: tuple[int, ...] = (0, 0)
-    if data:
-        region = env.memory.alloc(len(data), "ctx")
-        region.data[:] = data
+    if size:
+        region = env.memory.alloc(size, "ctx")
+        region.data[: len(data)] = data
         args = (region.address, len(data))
-    code = Code(program, name="program", verified=True)
+    if refused:
+        print(f"probee: runs with every access checked: {refused}", file=sys.stderr)
+    code = Code(program, name="program", verified=not refused, unverified=refused)
     print(f"{Cpu(env, engine=_ENGINES[opts.engine or 'interpreter']).run(code, *args):x}")
     return 0
+
+
+def _refused(program: bytes) -> str:
+    """Why the verifier does not take the program, as one of type syscall, whose context is plain memory of
+    up to 64 KiB; "" if it does.
+    """
+    from ..isa.insn import decode
+    from ..isa.tables import PROG_TYPES
+    from ..verifier.program import Program
+    from ..verifier.verify import verify
+
+    verdict = verify(Program(decode(program), PROG_TYPES["syscall"][0], flags=_SLEEPABLE), kernel="6.18")
+    return "" if verdict.accepted else f"the verifier says: {verdict.message}"
 
 
 def _bytes(text: str, what: str) -> bytes:

@@ -45,7 +45,8 @@ class Code:
     slot 0 in the space of code addresses: programs that call one another back need different ones.
     `probe_loads` are the slots of loads through BTF pointers, as the verifier tells: those read 0 where
     there is no memory, as in the kernel, and are checked in verified mode, too. `jump_targets` are the slots
-    that `gotox` may lead to, if any are known. `verified` says that a verifier accepted the program.
+    that `gotox` may lead to, if any are known. `verified` says that a verifier accepted the program,
+    `unverified` why none did, for code that shall run with checks where verified mode is asked for.
 
     Raises:
         ObjectError: these are no instructions, or a jump leads out of a function or into the middle of one.
@@ -63,6 +64,7 @@ class Code:
         probe_loads: Iterable[int] = (),
         jump_targets: Iterable[int] = (),
         verified: bool = False,
+        unverified: str = "",
     ) -> None:
         if isinstance(instructions, (bytes, bytearray, memoryview)):
             self.insns: Sequence[Insn] = decode(instructions, endian)
@@ -73,6 +75,7 @@ class Code:
         self.name = name
         self.base = base
         self.verified = verified
+        self.unverified = unverified
         self.probe_loads = frozenset(probe_loads)
         self.lines = dict(lines or {})
         self._line_starts = sorted(self.lines)

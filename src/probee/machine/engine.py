@@ -53,7 +53,7 @@ def _choose(cpu: Cpu, code: Code, start: int, args: Sequence[int]) -> int:
     if code.heat >= HOT:
         from .native import execute as native
 
-        return native(cpu, code, start, args, "jit-verified")
+        return native(cpu, code, start, args, "jit")
     from .interpret import execute as interpret
 
     before = cpu.left
@@ -71,7 +71,7 @@ def _warm(cpu: Cpu, code: Code) -> bool:
     from .native import mode_of, native_of
 
     try:
-        native_of(code, mode_of(cpu, code, "jit-verified"), cpu.env, hot=True)
+        native_of(code, mode_of(cpu, code, "jit"), cpu.env, hot=True)
     except Unsupported:
         return False
     return True

@@ -70,6 +70,11 @@ class Env(Protocol):
         """How the map at this address lies in memory (`Map.layout()`), for look-ups in native code; None."""
         ...
 
+    @property
+    def direct(self) -> bool:
+        """Whether look-ups need not be calls of the helper: nobody stands in for it or looks on."""
+        ...
+
 
 class BareEnv:
     """An environment of memory and given helpers only."""
@@ -99,12 +104,17 @@ class BareEnv:
     def layout(self, map_address: int) -> Any:
         return None
 
+    @property
+    def direct(self) -> bool:
+        return True
+
 
 class Cpu:
     """One simulated CPU. `number` is its id, `task` whatever the machine says runs on it.
 
     `engine` is how programs run: "step" (one instruction at a time, with `hooks`), "interpret" (translated to
-    Python), "jit-checked", "jit-verified", or "auto": interpreted, and native code once a program is hot.
+    Python), "jit-checked", "jit-verified" (for code that a verifier accepted, or that
+    says why not), or "auto": interpreted, and native code once a program is hot.
     `budget` is how many instructions one `run()` may take. `instructions` counts those of the last run in the
     engines that count: all but native code of verified programs, which counts if `counted` is set (or the
     program has loops by may_goto).

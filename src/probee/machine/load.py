@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -244,13 +245,15 @@ class Loader:
 
     # ---- programs
 
-    def _verify(self, spec: ProgramSpec, linked: LinkedProgram) -> tuple[bool, set[int]]:
-        """For the engine that trusts the verifier: whether it may, and the loads that stay checked.
+    def _verify(self, spec: ProgramSpec, linked: LinkedProgram) -> tuple[str, set[int]]:
+        """For the engine that trusts the verifier: why it may not ("" if it may), and the loads that stay
+        checked.
 
-        Programs with something that our verifier does not model run checked. Raises VerifierError.
+        Programs with something that our verifier does not model run checked, and a warning says so. Raises
+        VerifierError.
         """
         if self.machine.engine != "verified":
-            return False, set()
+            return "nobody asked for it", set()
         from ..verifier.objects import Objects
         from ..verifier.verify import verify
 
@@ -264,8 +267,12 @@ class Loader:
         verdict = verify(prepared.program, kernel=version, kernel_btf=self.machine.btf)
         if verdict.verdict == "reject":
             raise _refused(spec, verdict)
-        trusted = verdict.accepted and certain(linked.insns, spec.prog_type)
-        return trusted, set(verdict.probe_loads)
+        why = "" if verdict.accepted else verdict.message or "the verifier can't judge it"
+        if not why and not certain(linked.insns, spec.prog_type):
+            why = "its context pointer gets out of sight"
+        if why:
+            warnings.warn(f"program {spec.name} runs with every access checked: {why}", stacklevel=6)
+        return why, set(verdict.probe_loads)
 
     def _load(self, spec: ProgramSpec, relocation: Relocation) -> None:
         if not spec.prog_type:
@@ -274,7 +281,7 @@ class Loader:
         linked = spec.link()
         poisoned = relocation.run(linked)
         code = rewrite(linked.insns, spec.prog_type)
-        verified, probes = self._verify(spec, linked)
+        unverified, probes = self._verify(spec, linked)
         targets = {slot for table in linked.jump_tables for slot in table}
         made = Code(
             code,
@@ -283,7 +290,8 @@ class Loader:
             base=self._base,
             probe_loads=btf_loads(code, spec.prog_type) | probes,
             jump_targets=targets,
-            verified=verified,
+            verified=not unverified,
+            unverified=unverified,
         )
         program = Program(self.machine, spec, linked, made)
         program.poisoned = poisoned

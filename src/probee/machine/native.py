@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from hashlib import blake2b
+from time import perf_counter_ns
 
 from .. import __version__
 from ..errors import ProbeeError, Unsupported
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SLICE = 50_000_000  # instructions between looks at signals: about 20 ms
 MANY = 500  # runs of quickly made code before all passes are worth their time
+_PIECE_NS = 5_000_000
 _LONG = 10_000  # instructions that count as a run
 FORMAT = 8  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
@@ -70,11 +72,32 @@ class NativeProgram:
 
 
 def mode_of(cpu: Cpu, code: Code, engine: str) -> str:
-    """Which native code a CPU needs: "checked", "verified", or "counted" (verified, with a budget)."""
-    if engine != "jit-verified" or not code.verified:
+    """Which native code a CPU needs: "checked", "verified", or "counted" (verified, with a budget).
+
+    `engine` is one of the CPU's, or "jit": verified code if it is.
+
+    Raises:
+        ProbeeError: verified mode is asked for, and no verifier accepted the program.
+    """
+    if engine == "jit-verified" and not code.verified and not code.unverified:
+        raise ProbeeError(
+            f"{code.name or 'the program'} runs without checks only if the verifier accepted it: give "
+            'Code(…, verified=True), or use the engine "jit-checked"'
+        )
+    if engine == "jit-checked" or not code.verified:
         return "checked"
-    endless = any(op.kind == "may_goto" for op in code.ops.values())
-    return "counted" if cpu.counted or endless else "verified"
+    return "counted" if cpu.counted or _may_be_long(code) else "verified"
+
+
+def _may_be_long(code: Code) -> bool:
+    """Whether verified code may run so long that somebody may want to stop it.
+
+    What the verifier walks through in full has a million instructions at most. More may run where may_goto
+    ends a loop, and where a loop calls functions, which are verified by themselves.
+    """
+    kinds = {op.kind for op in code.ops.values()}
+    loops = any(-1 < op.target <= op.pc for op in code.ops.values() if op.kind in ("ja", "jump"))
+    return bool(kinds & {"may_goto", "gotox"}) or (loops and bool(kinds & {"local", "callx"}))
 
 
 def native_of(code: Code, mode: str, env: Env, *, hot: bool = False) -> NativeProgram:
@@ -84,7 +107,8 @@ def native_of(code: Code, mode: str, env: Env, *, hot: bool = False) -> NativePr
     Raises:
         Unsupported: this is no system for it, or llvmlite is missing.
     """
-    program: NativeProgram | None = code.native.get(mode)
+    kept = mode if env.direct else f"{mode} calling"
+    program: NativeProgram | None = code.native.get(kept)
     if program is None or (hot and program.quick):
         if not available():
             raise Unsupported("there is native code for x86-64 only; use the interpreter", feature="JIT")
@@ -96,7 +120,7 @@ def native_of(code: Code, mode: str, env: Env, *, hot: bool = False) -> NativePr
         if linked is None:
             linked = make(code, mode, layouts, quick=quick)
             _to_cache(name + "q" * quick, linked)
-        program = code.native[mode] = NativeProgram(linked, quick=quick)
+        program = code.native[kept] = NativeProgram(linked, quick=quick)
     return program
 
 
@@ -229,7 +253,7 @@ class State:
         self.level += 1
         try:
             if times:
-                stop = _repeater()(self.address, program.address(start), times)
+                stop = self._repeat(program.address(start), times)
             else:
                 stop = program.entry(start)(self.address)
         finally:
@@ -241,6 +265,20 @@ class State:
         if cpu.left < 0 and mode != "verified":
             raise Fault(f"still running after {cpu.budget} instructions").at(code.name, start, "", {})
         return words[at.RETURN]
+
+    def _repeat(self, function: int, times: int) -> int:
+        """Run a function many times, in pieces of about 10 ms: between them Python sees to its signals."""
+        repeater, piece = _repeater(), 64
+        while times:
+            piece = min(piece, times)
+            began = perf_counter_ns()
+            stop = repeater(self.address, function, piece)
+            if stop:
+                return stop
+            times -= piece
+            if perf_counter_ns() - began < _PIECE_NS:
+                piece *= 2
+        return 0
 
     def nested(self, run: Callable[[], int]) -> int:
         """Run something else on this CPU while native code waits for a helper."""

@@ -34,6 +34,19 @@ def test_big_endian_code() -> None:
     assert Cpu(BareEnv(), engine="step").run(code) == 0x1122334455667789
 
 
+def test_verified_says_when_it_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    taken = assemble("r0 = *(u8 *)(r1 + 1)\nexit").hex()
+    assert main(["conformance-plugin", "aa bb", "--verified", "--program", taken]) == 0
+    assert capsys.readouterr() == ("bb\n", "")
+    assert main(["conformance-plugin", "", "--verified", "--program", taken]) == 0  # the context is there
+    assert capsys.readouterr() == ("0\n", "")
+    refused = assemble("r0 = r2\nexit").hex()
+    assert main(["conformance-plugin", "aa bb", "--verified", "--program", refused]) == 0
+    found = capsys.readouterr()
+    assert found.out == "2\n"
+    assert "every access checked: the verifier says: R2 !read_ok" in found.err
+
+
 @pytest.mark.parametrize("option", ["--interpreter", "--step", "--jit", "--verified"])
 def test_conformance_plugin(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     program = assemble("r0 = *(u8 *)(r1 + 1)\nr0 += r2\nexit").hex(" ")

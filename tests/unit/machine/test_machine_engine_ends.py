@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from probee.errors import ObjectError, Unsupported
+from probee.errors import ObjectError, ProbeeError, Unsupported
 from probee.isa import assemble
 from probee.machine import BareEnv, Code, Cpu, Fault, Memory
 from probee.machine.memory import BASE, MemoryFull
-from probee.machine.native import available, native_of
+from probee.machine.native import available, mode_of, native_of, repeat
 
 ENGINES = ["step", "interpret", *(["jit-checked"] if available() else [])]
 
@@ -99,6 +99,59 @@ def test_a_signal_ends_a_program(engine: str) -> None:
         timer.cancel()
         signal.signal(signal.SIGINT, before)
     assert cpu.run(Code(assemble("r0 = 7\nexit"))) == 7
+
+
+@pytest.mark.skipif(not available(), reason="no native code for this system")
+@pytest.mark.parametrize("many", [False, True])
+def test_a_signal_ends_a_verified_program(many: bool) -> None:
+    cpu = Cpu(BareEnv(), engine="jit-verified", budget=1 << 60)
+    code = Code(assemble("again:\ncall f\ngoto again\nf:\nr0 = 0\nexit"), verified=True)
+    if many:
+        code = Code(assemble("r0 = 1\nexit"), verified=True)
+    assert mode_of(cpu, code, "jit-verified") == ("verified" if many else "counted")
+    native_of(code, mode_of(cpu, code, "jit-verified"), cpu.env, hot=many)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            repeat(cpu, code, (), 1 << 50 if many else 1)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(not available(), reason="no native code for this system")
+def test_verified_mode_wants_a_verified_program() -> None:
+    text = assemble("r0 = *(u8 *)(r1 + 0)\nexit")
+    cpu = Cpu(BareEnv(), engine="jit-verified")
+    with pytest.raises(ProbeeError, match="only if the verifier accepted it"):
+        cpu.run(Code(text), 0)
+    with pytest.raises(Fault, match="null pointer"):
+        cpu.run(Code(text, unverified="it was not looked at"), 0)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, *(["jit-verified"] if available() else [])])
+def test_r10_is_read_only(engine: str) -> None:
+    code = Code(assemble("r0 = 5\nif r1 == 0 goto out\nr10 += 8\nr0 = 6\nout:\nexit"), verified=True)
+    cpu = Cpu(BareEnv(), engine=engine)
+    assert cpu.run(code, 0) == 5
+    with pytest.raises(Fault, match="r10 is read-only") as caught:
+        cpu.run(code, 1)
+    assert caught.value.index == 2
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, *(["jit-verified"] if available() else [])])
+def test_a_stack_address_that_goes_far_and_comes_back(engine: str) -> None:
+    text = """
+        r2 = r10
+        r2 += -100000
+        r2 += 99992
+        *(u64 *)(r2 + 0) = 7
+        r0 = *(u64 *)(r10 - 8)
+        exit
+    """
+    assert Cpu(BareEnv(), engine=engine).run(Code(assemble(text), verified=True)) == 7
 
 
 @pytest.mark.parametrize("engine", [*ENGINES, *(["jit-verified"] if available() else [])])

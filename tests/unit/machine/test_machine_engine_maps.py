@@ -155,3 +155,26 @@ def test_keys_on_the_heap_of_a_hash() -> None:
         exit
     """
     assert run_all(services, code_of(text, m), key) == {9}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_look_ups_that_somebody_stands_in_for_or_looks_at(engine: str) -> None:
+    services = Services()
+    m = services.create_map(Attributes(ARRAY, 4, 8, 5))
+    other = services.memory.alloc(8, "map_value")
+    other.data[0] = 9
+    code = code_of(looking_up(4), m)
+    context = services.memory.alloc(8, "ctx")
+    cpu = services.cpu(0)
+    cpu.engine = engine
+    assert cpu.run(code, context.address) == 0
+    services.mock("map_lookup_elem", lambda table, key: other.address)
+    assert layouts_of(code, services) == {}
+    assert cpu.run(code, context.address) == 9
+    services.mock("map_lookup_elem", None)
+    calls = services.record()
+    assert cpu.run(code, context.address) == 0
+    assert [(call.name, call.args[0]) for call in calls] == [("map_lookup_elem", m.address)]
+    services.record(False)
+    assert cpu.run(code, context.address) == 0
+    assert len(calls) == 1

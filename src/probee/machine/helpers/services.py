@@ -306,7 +306,13 @@ class Services:
                 return code
         return None
 
+    @property
+    def direct(self) -> bool:
+        return not self._recording and "map_lookup_elem" not in self._mocks
+
     def layout(self, map_address: int) -> Layout | None:
+        if not self.direct:
+            return None
         m = self.maps_by_address.get(map_address)
         return None if m is None else m.layout()
 
