@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from . import maps as maps
+    from . import vmlinux as vmlinux
     from .errors import AttachError as AttachError
     from .errors import CompileError as CompileError
     from .errors import LoadError as LoadError
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
     from .lang.kinds.verdicts import SK as SK
     from .lang.kinds.verdicts import TC as TC
     from .lang.kinds.verdicts import XDP as XDP
+    from .lang.names import *  # noqa: F403
     from .lang.packets.address import ipv4 as ipv4
     from .lang.packets.address import ipv6 as ipv6
     from .lang.packets.address import mac as mac
@@ -217,7 +219,7 @@ _HOMES = {
         VerifierError""",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-_MODULES = ("maps",)
+_MODULES = ("maps", "vmlinux")
 _ROOMS = (
     "btf",
     "cache",

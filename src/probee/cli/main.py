@@ -84,6 +84,10 @@ def _command(argv: list[str]) -> int:
         from .build import main as build
 
         return build(argv[1:])
+    if name == "stubs":
+        from .stubs import main as stubs
+
+        return stubs(argv[1:])
     if name == "disasm":
         from .disasm import main as disasm
 

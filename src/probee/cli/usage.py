@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "see it work: three programs, a small workload, what the kernel saw",
     "run": "run a Python file that uses probee, or attach a BPF object",
     "build": "compile the programs of a Python file to a BPF object",
+    "stubs": "types of the running kernel for editors: .pyi files",
     "disasm": "show the instructions of a Python file's programs or of an object",
     "record": "run programs in the kernel and keep all they read, for `probee replay`",
     "replay": "run a recording again in the machine, without root, and compare",

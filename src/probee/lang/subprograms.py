@@ -13,7 +13,7 @@ from . import assign, decl, ir, source, text
 from .convert import common, constant, describe, number, refuse_maybe, resolve, wrap
 from .items import Closure, Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Again, Fn, PyVar, Unit, is_none
-from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Type
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -557,9 +557,15 @@ def _attempt_program(
         f.fail(a.defaults[0], "a program's parameters have no defaults", "the hook gives their values")
     names = [x.arg for x in (*a.posonlyargs, *a.args)]
     types: dict[str, Any] = {}
+    kernel: dict[str, tuple[str, ast.expr]] = {}  # annotations that name types of the kernel
     for x in (*a.posonlyargs, *a.args):
         if x.annotation is not None:
             want = assign.annotation(f, x.annotation)
+            if _is_any(want):
+                continue
+            if named := getattr(want, "kernel_name", ""):
+                kernel[x.arg] = (str(named), x.annotation)
+                continue
             scalar = _scalar(want)
             if scalar is None and hook.takes(want):
                 scalar = want
@@ -573,6 +579,8 @@ def _attempt_program(
         value = bound[given]
         if not isinstance(value, Item):
             value = wrap(f, value) if isinstance(value, ir.Value) else Context(value)
+        if given in kernel:
+            _check_kernel(f, given, value, *kernel[given])
         f.bind(given, value, src.node)
     body(f)
     for block, item, where in f.returns:
@@ -580,6 +588,21 @@ def _attempt_program(
         f.b.loc = f.loc(where)
         f.b.ret(hook.result(f, item, where))
     return out
+
+
+def _is_any(want: Any) -> bool:
+    """`typing.Any`, or a class that says nothing: for type checkers only."""
+    return want is object or getattr(want, "__module__", "") == "typing"
+
+
+def _check_kernel(f: Fn, name: str, item: Item, want: str, node: ast.expr) -> None:
+    """The hook gives a parameter its type; an annotation may only say the same."""
+    want = want.removeprefix("struct ").removeprefix("union ")
+    kind = item.to if isinstance(item, Pointer) else item.type if isinstance(item, Ref) else None
+    if isinstance(item, Context) and want.startswith("trace_event_raw_"):
+        return
+    if not isinstance(kind, Struct) or kind.name != want:
+        f.fail(node, f"{name} is {describe(item)} at this hook, not a {want}", "drop the annotation")
 
 
 def _scalar(want: Any) -> decl.ScalarType | None:

@@ -42,7 +42,8 @@ def tick(key, value):
 """
 
 TAKE = "v = {0}.get(0)\nif v is None:\n    return\n"
-LOCKED, TICKING, KEPT, HEADS, BARE = (TAKE.format(m) for m in "locked ticking kept heads bare".split())
+MAPS = ("locked", "ticking", "kept", "heads", "bare")
+LOCKED, TICKING, KEPT, HEADS, BARE = (TAKE.format(m) for m in MAPS)
 
 # body of a program; the text under the caret; words of the message; words of the advice
 CASES = [

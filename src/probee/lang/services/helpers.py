@@ -70,7 +70,7 @@ def lower(f: Fn, proto: Prototype, node: ast.Call) -> tuple[list[ir.Value], decl
     found: decl.MapDecl | None = None
     captured: ir.Value = ir.Const(Ptr(VOID, Space.STACK), 0)  # what a callback sees of the locals here
     filled = 0  # the size of the buffer before
-    for i, (kind, (ctype, word)) in enumerate(zip(proto.args, proto.parameters, strict=True)):
+    for i, (kind, (ctype, word)) in enumerate(zip(kinds_of(proto), proto.parameters, strict=True)):
         arg = given.get(i)
         what = f"{word} of bpf_{proto.name}"
         plain = kind.rstrip("?")
@@ -110,6 +110,11 @@ def lower(f: Fn, proto: Prototype, node: ast.Call) -> tuple[list[ir.Value], decl
     return values, found
 
 
+def kinds_of(proto: Prototype) -> tuple[str, ...]:
+    """The kinds of all parameters: the kernel says nothing of those it does not look at."""
+    return proto.args + ("anything",) * (len(proto.parameters) - len(proto.args))
+
+
 def _bind(f: Fn, proto: Prototype, node: ast.Call) -> dict[int, Given]:
     """What was written, by parameter."""
     name = proto.name
@@ -125,13 +130,14 @@ def _bind(f: Fn, proto: Prototype, node: ast.Call) -> dict[int, Given]:
         if kw.arg not in words:
             f.fail(kw.value, f"bpf_{name} has no parameter {kw.arg!r}", form(proto))
         named[kw.arg] = Given(f.expr(kw.value), kw.value)
-    own = [i for i, k in enumerate(proto.args) if k.rstrip("?") not in ("ctx", "stack")]
-    contexts = [i for i, k in enumerate(proto.args) if k.rstrip("?") == "ctx"]
+    kinds = kinds_of(proto)
+    own = [i for i, k in enumerate(kinds) if k.rstrip("?") not in ("ctx", "stack")]
+    contexts = [i for i, k in enumerate(kinds) if k.rstrip("?") == "ctx"]
     none = bool(given) and is_none(given[0].item) and proto.args[:1] == ("ctx?",)
     if contexts and given and (isinstance(given[0].item, Context) or none):
         own = contexts + own
     full = [i for i in own if words[i] not in named]
-    short = [i for i in full if proto.args[i] not in _SIZES]
+    short = [i for i in full if kinds[i] not in _SIZES]
     n = len(given)
     if n == len(short):
         order = short
@@ -155,7 +161,7 @@ def _bind(f: Fn, proto: Prototype, node: ast.Call) -> dict[int, Given]:
 def form(proto: Prototype) -> str:
     """How a helper is called: what may be left out stands in brackets."""
     parts = []
-    for kind, (_, word) in zip(proto.args, proto.parameters, strict=True):
+    for kind, (_, word) in zip(kinds_of(proto), proto.parameters, strict=True):
         if kind.rstrip("?") not in ("ctx", "stack"):
             parts.append(f"[{word}]" if kind in _SIZES else word)
     return f"write bp.{proto.name}({', '.join(parts)})"
