@@ -64,7 +64,9 @@ from probee.verifier.state import (
     STACK,
     TP_BUFFER,
     UNKNOWN_REG,
+    ZERO_NUM,
     Reg,
+    constant,
     pointer,
     scalar,
     tied,
@@ -97,6 +99,7 @@ OPERATORS = {
     ARSH: "s>>=",
     END: "endian",
 }
+_PLAIN_POINTERS = {MAP_VALUE, MAP_KEY, STACK, PACKET, PACKET_META, MEM, BUF}
 _MOVABLE = {CTX, MAP_VALUE, MAP_KEY, STACK, PACKET_META, PACKET, TP_BUFFER, BTF_ID, MEM, BUF, FUNC, DYNPTR}
 
 
@@ -275,6 +278,10 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
     delta = insn.imm if op == ADD else -insn.imm
     adds = not is32 and _keeps_tie(w, op, delta)
 
+    exact = arithmetic.CONCRETE[is32].get(op)
+    by = value.value
+    moves = op == ADD and not is32
+
     def step() -> int:
         regs = w.regs
         reg = regs[dst] if dst <= 10 else read(regs, dst)
@@ -288,9 +295,17 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
                 raise Reject(f"R{dst} !read_ok")
             if reg.type & BASE == ARENA:
                 return following
+            if moves and reg.type in _PLAIN_POINTERS:
+                off = reg.off + delta
+                if -MAX_OFFSET < off < MAX_OFFSET and reg.num is ZERO_NUM:
+                    regs[dst] = reg.moved(off)
+                    return following
             regs[dst] = adjust_pointer(w, op, is32, dst, reg, value, own=True)
             return following
         num = reg.num
+        if exact is not None and not num.mask and (not reg.id or reg.id & ADD_CONST or not adds):
+            regs[dst] = constant(exact(num.value, by))
+            return following
         if forks and num.mask:
             reg = fork_signs(w, index, dst, reg)
             num = reg.num

@@ -40,8 +40,10 @@ def apply(op: int, is32: bool, a: Num, b: Num) -> Num:
     """`a` op `b`, with `op` as in `isa.insn` (ADD … XOR, NEG). Operations Linux doesn't track give an
     unknown number.
     """
-    if a.known and b.known and op in _CONCRETE:
-        return const(_concrete(op, is32, a.value, b.value))
+    if not a.mask and not b.mask:
+        exact = CONCRETE[is32].get(op)
+        if exact is not None:
+            return const(exact(a.value, b.value))
     key = (op, is32, a, b)
     done = _results.get(key)
     if done is None:
@@ -51,23 +53,24 @@ def apply(op: int, is32: bool, a: Num, b: Num) -> Num:
     return done
 
 
-_CONCRETE = {ADD, SUB, MUL, AND, OR, XOR}
-
-
-def _concrete(op: int, is32: bool, a: int, b: int) -> int:
-    if op == ADD:
-        value = a + b
-    elif op == SUB:
-        value = a - b
-    elif op == AND:
-        value = a & b
-    elif op == OR:
-        value = a | b
-    elif op == XOR:
-        value = a ^ b
-    else:
-        value = a * b
-    return value & U32 if is32 else value
+_EXACT: dict[int, Callable[[int, int], int]] = {
+    ADD: lambda a, b: a + b & U64,
+    SUB: lambda a, b: a - b & U64,
+    MUL: lambda a, b: a * b & U64,
+    AND: lambda a, b: a & b,
+    OR: lambda a, b: a | b,
+    XOR: lambda a, b: a ^ b,
+}
+_EXACT32: dict[int, Callable[[int, int], int]] = {
+    ADD: lambda a, b: a + b & U32,
+    SUB: lambda a, b: a - b & U32,
+    MUL: lambda a, b: a * b & U32,
+    AND: lambda a, b: a & b & U32,
+    OR: lambda a, b: (a | b) & U32,
+    XOR: lambda a, b: (a ^ b) & U32,
+}
+# What is done to numbers that are known: by whether the operation has 32 bits, then by operation.
+CONCRETE = (_EXACT, _EXACT32)
 
 
 def _compute(op: int, is32: bool, a: Num, b: Num) -> Num:

@@ -6,6 +6,10 @@ from probee.isa.insn import JEQ, JGE, JGT, JLE, JLT, JNE, JSET, JSGE, JSGT, JSLE
 from probee.verifier import tnum
 from probee.verifier.scalars import U32, U64, UNBOUNDED, UNKNOWN, Num, broken, raw, s32, s64, sync, unbounded
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 JCLEAR = JSET | 0x08  # the other side of JSET: no bit of the mask is set
 REVERSE = {
     JEQ: JNE,
@@ -33,7 +37,22 @@ FLIP = {
     JSLE: JSGE,
     JSLT: JSGT,
 }
-_MANY = 200_000
+SIGNED = frozenset((JSGE, JSGT, JSLE, JSLT))
+# Comparisons of numbers that are known, of their signed or unsigned 64 or 32 bits.
+EXACT: dict[int, Callable[[int, int], int]] = {
+    JEQ: lambda a, b: a == b,
+    JNE: lambda a, b: a != b,
+    JSET: lambda a, b: a & b != 0,
+    JGE: lambda a, b: a >= b,
+    JGT: lambda a, b: a > b,
+    JLE: lambda a, b: a <= b,
+    JLT: lambda a, b: a < b,
+    JSGE: lambda a, b: a >= b,
+    JSGT: lambda a, b: a > b,
+    JSLE: lambda a, b: a <= b,
+    JSLT: lambda a, b: a < b,
+}
+_MANY = 100_000
 Sides = tuple[Num, Num, Num, Num]
 _decided: dict[tuple[int, bool, Num, Num], int] = {}
 _sides: dict[tuple[int, bool, Num, Num], Sides] = {}

@@ -106,6 +106,15 @@ class Graph:
                 return number
         return -1
 
+    def points(self) -> bytes:
+        """For each instruction, 1 if states are compared there, 2 if it goes into a path's history."""
+        marks = bytearray(self.count)
+        for index in self.prune_points:
+            marks[index] |= 1
+        for index in self.jump_points:
+            marks[index] |= 2
+        return bytes(marks)
+
 
 def jump_target(insn: Insn, index: int) -> int:
     """Where the jump at `index` goes. `gotol` keeps its distance in `imm`."""

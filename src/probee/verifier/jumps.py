@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from probee.isa.insn import JA, JCOND, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, X
 from probee.verifier import arithmetic, branches
 from probee.verifier.alu import read
@@ -130,13 +132,24 @@ def _compare_imm(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
     value = const(insn.imm)
     taken, sides = branches.taken, branches.sides
     null_check = not is32 and insn.imm == 0 and op in (JEQ, JNE)
+    exact = branches.EXACT[op]
+    part = (
+        ("s32min" if op in branches.SIGNED else "u32min")
+        if is32
+        else ("smin" if op in branches.SIGNED else "umin")
+    )
+    wanted = getattr(value, part)
+    own = attrgetter(part)
 
     def step() -> int:
         w.jumps += 1
         regs = w.regs
         reg = regs[dst] if dst <= 10 else read(regs, dst)
         if reg.type == SCALAR:
-            way = taken(op, is32, reg.num, value)
+            if reg.num.mask:
+                way = taken(op, is32, reg.num, value)
+            else:
+                way = exact(own(reg.num), wanted)
             if way >= 0:
                 mark_precise(w, dst)
                 return to if way else following

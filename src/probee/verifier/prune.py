@@ -129,7 +129,7 @@ def _same_fields(old: Reg, new: Reg) -> bool:
 
 def _exact(old: Reg, new: Reg, ids: Ids) -> bool:
     return (
-        old.num is new.num
+        (old.num is new.num or old.num.fields == new.num.fields)
         and _same_fields(old, new)
         and ids.same(old.id, new.id)
         and ids.same(old.ref, new.ref)
@@ -359,10 +359,26 @@ def _may_loop(old: State, new: State) -> bool:
     """A quick look whether the innermost frames' registers are all the same."""
     if len(old.frames) != len(new.frames):
         return False
-    for a, b in zip(old.frames[-1].regs, new.frames[-1].regs, strict=True):
-        if a is not b and not (a.num is b.num and a.id == b.id and a.ref == b.ref and _same_fields(a, b)):
+    mine, theirs = old.frames[-1].regs, new.frames[-1].regs
+    at = old.hint  # the register that was another one last time
+    a, b = mine[at], theirs[at]
+    if a is not b and a.num is not b.num and a.num.fields != b.num.fields:
+        return False
+    for at in range(11):
+        a, b = mine[at], theirs[at]
+        if a is not b and not _alike(a, b):
+            old.hint = at
             return False
     return True
+
+
+def _alike(a: Reg, b: Reg) -> bool:
+    return (
+        (a.num is b.num or a.num.fields == b.num.fields)
+        and a.id == b.id
+        and a.ref == b.ref
+        and _same_fields(a, b)
+    )
 
 
 def _iterators_moved(old: State, new: State) -> bool:
@@ -387,29 +403,32 @@ def visited(w: Walk, index: int) -> bool:
     graph = w.graph
     state = w.state
     checkpoint = index in graph.checkpoints
-    force = w.context.test_state_freq or checkpoint or len(state.history) > 40
-    add = force or (w.jumps_since() >= 2 and w.processed - w.last_processed >= 8)
-    key = (index, state.frames[-1].callsite)
+    jumps, processed = w.jumps - w.last_jumps, w.processed - w.last_processed
+    force = checkpoint or len(state.history) > 40 or w.context.test_state_freq
+    add = force or (jumps >= 2 and processed >= 8)
+    patient = not force and jumps < 20 and processed < 100  # soon after the last one was remembered
+    frame = state.frames[-1]
+    key = (index, frame.callsite)
     remembered = w.explored.get(key)
     if remembered is None:
         remembered = w.explored[key] = []
-    frame = state.frames[-1]
     for old in reversed(remembered):
         hit = loop = False
         if old.branches:
             old_frame = old.frames[-1]
             if old_frame.in_async and old_frame.async_count != frame.async_count:
                 pass
-            elif index in graph.iter_next:
+            elif checkpoint and index in graph.iter_next:
                 if states_equal(w, old, state, RANGE) and _iterator_active(state):
                     hit = loop = True
             elif (
-                index in graph.may_gotos
+                checkpoint
+                and index in graph.may_gotos
                 and old.may_goto_depth != state.may_goto_depth
                 and states_equal(w, old, state, RANGE)
             ):
                 hit = loop = True
-            elif index in graph.calls_callback:
+            elif checkpoint and index in graph.calls_callback:
                 if states_equal(w, old, state, RANGE):
                     hit = loop = True
             elif (
@@ -421,7 +440,7 @@ def visited(w: Walk, index: int) -> bool:
             ):
                 w.context.loop_states = (state, old)
                 raise Reject(f"infinite loop detected at insn {index}", index)
-            if not hit and not force and w.jumps_since() < 20 and w.processed - w.last_processed < 100:
+            if patient and not hit:
                 add = False
         else:
             loop = _unfinished(w, old)

@@ -15,8 +15,9 @@ S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
 S32_MIN, S32_MAX = -(1 << 31), (1 << 31) - 1
 _SIGN64, _SIGN32 = 1 << 63, 1 << 31
 _HIGH = U64 ^ U32
-_MANY = 200_000  # remembered numbers and results, before all is forgotten
+_MANY = 100_000  # remembered numbers and results, before all is forgotten
 
+_new = object.__new__
 Fields = tuple[int, int, int, int, int, int, int, int, int, int]
 
 
@@ -85,9 +86,13 @@ def raw(*fields: int) -> Num:
     """The number with exactly these fields, in the order of `Num.fields`: nothing is deduced."""
     num = _unique.get(fields)  # type: ignore[arg-type]
     if num is None:
+        if not fields[1]:
+            known = const(fields[0])
+            if known.fields == fields:
+                return known
         if len(_unique) > _MANY:
             _unique.clear()
-            _unique.update((n.fields, n) for n in (UNKNOWN, UNKNOWN32, *_constants.values()))
+            _unique.update((n.fields, n) for n in (UNKNOWN, UNKNOWN32))
         num = _unique[fields] = Num(fields)  # type: ignore[index, arg-type]
     return num
 
@@ -98,12 +103,27 @@ def const(value: int) -> Num:
     num = _constants.get(value)
     if num is None:
         if len(_constants) > _MANY:
-            _constants.clear()
-        signed, low, signed_low = s64(value), value & U32, s32(value)
-        num = _constants[value] = raw(
-            value, 0, signed, signed, value, value, signed_low, signed_low, low, low
-        )
+            _forget_constants()
+        num = _new(Num)
+        low = value & U32
+        signed = value - (1 << 64) if value & _SIGN64 else value
+        signed_low = low - (1 << 32) if low & _SIGN32 else low
+        num.fields = (value, 0, signed, signed, value, value, signed_low, signed_low, low, low)
+        num.value = num.umin = num.umax = value
+        num.mask = 0
+        num.smin = num.smax = signed
+        num.s32min = num.s32max = signed_low
+        num.u32min = num.u32max = low
+        num.known = num.known32 = True
+        _constants[value] = num
     return num
+
+
+def _forget_constants() -> None:
+    """Those made at the beginning stay: others hold them as objects."""
+    kept = {value: _constants[value] for value in (0, 1, U64) if value in _constants}
+    _constants.clear()
+    _constants.update(kept)
 
 
 UNBOUNDED = (S64_MIN, S64_MAX, 0, U64, S32_MIN, S32_MAX, 0, U32)

@@ -146,10 +146,17 @@ class Reg:
 
     def but(self, **changes: object) -> Reg:
         """A copy with some fields changed."""
+        new = self.moved(self.off)
+        for name in changes:
+            setattr(new, name, changes[name])
+        return new
+
+    def moved(self, off: int) -> Reg:
+        """The same pointer at another fixed offset."""
         new = _new(Reg)
         new.type = self.type
         new.num = self.num
-        new.off = self.off
+        new.off = off
         new.id = self.id
         new.ref = self.ref
         new.range = self.range
@@ -160,8 +167,6 @@ class Reg:
         new.btf_id = self.btf_id
         new.frame = self.frame
         new.detail = self.detail
-        for name in changes:
-            setattr(new, name, changes[name])
         return new
 
     @property
@@ -182,9 +187,22 @@ def scalar(num: Num) -> Reg:
     """The scalar register with that number and no ties to others; one object for each number."""
     reg = _scalars.get(num)
     if reg is None:
-        if len(_scalars) > 200_000:
+        if len(_scalars) > 100_000:
             _scalars.clear()
         reg = _scalars[num] = Reg(SCALAR, num)
+    return reg
+
+
+_known: dict[int, Reg] = {}
+
+
+def constant(value: int) -> Reg:
+    """The scalar register that holds `value`, any integer of which the low 64 bits count."""
+    reg = _known.get(value)
+    if reg is None:
+        if len(_known) > 50_000:
+            _known.clear()
+        reg = _known[value] = Reg(SCALAR, const(value))
     return reg
 
 
@@ -320,6 +338,7 @@ class State:
         "first_insn",
         "frames",
         "held",
+        "hint",
         "history",
         "hits",
         "in_sleepable",
@@ -356,6 +375,7 @@ class State:
         self.last_insn = 0
         self.history: list[tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]]] = []
         self.depth = 0
+        self.hint = 0
         self.hits = 0
         self.misses = 0
         self.cleaned = False
@@ -383,6 +403,7 @@ class State:
         new.last_insn = self.last_insn
         new.history = self.history[:]
         new.depth = self.depth
+        new.hint = 0
         new.hits = 0
         new.misses = 0
         new.cleaned = False

@@ -132,8 +132,9 @@ class Walk:
             Unsupported: something isn't modelled.
         """
         steps = self.steps
-        graph = self.graph
-        prune_points, jump_points = graph.prune_points, graph.jump_points
+        points = self.graph.points()
+        visited = prune.visited
+        log = self.log
         index, previous = self.index, self.previous
         processed = self.processed
         seen = self.seen_insns
@@ -146,19 +147,22 @@ class Walk:
             if processed > MAX_PROCESSED:
                 raise Reject(f"BPF program is too large. Processed {processed} insn", index)
             following = 0
-            if index in prune_points:
+            point = points[index]
+            if point:
                 state = self.state
-                state.last_insn = previous
-                state.insn = index
-                if prune.visited(self, index):
-                    following = ENDED
-                    if self.log is not None:
-                        self.log.safe(previous, index)
-            if following != ENDED:
-                if index in jump_points:
-                    self.note(0)
-                if self.log is not None:
-                    self.log.step(previous, index)
+                if point & 1:
+                    state.last_insn = previous
+                    state.insn = index
+                    if visited(self, index):
+                        following = ENDED
+                        if log is not None:
+                            log.safe(previous, index)
+                if point & 2 and not following:
+                    state.history.append((index, previous, 0, 0, ()))
+                    self.fresh_entry = True
+            if not following:
+                if log is not None:
+                    log.step(previous, index)
                 seen[index] = 1
                 following = steps[index]()
             if following >= 0:
