@@ -102,5 +102,9 @@ def _test(test: str, words: list[str], commands: list[str]) -> int:
         import pytest
     except ImportError:
         raise ProbeeError("debugging a test needs pytest: pip install pytest") from None
+    from importlib.metadata import entry_points
+
     given = [word for text in commands for word in ("--bpf-command", text)]
+    if not any(e.value == "probee.pytest_plugin" for e in entry_points(group="pytest11")):
+        given += ["-p", "probee.pytest_plugin"]  # probee is on the path, but was not installed
     return int(pytest.main(["--bpf-debug", *given, test, *words]))
