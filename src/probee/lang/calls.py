@@ -27,6 +27,7 @@ from .convert import (
     describe,
     describe_object,
     number,
+    refuse_kernel_part,
     refuse_maybe,
     resolve,
     store,
@@ -309,6 +310,7 @@ def _copied(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
             f"{cls.__name__} takes its fields by name, or another {cls.__name__} to copy",
             f"write {cls.__name__}({first}=…)",
         )
+    refuse_kernel_part(f, kind, node)
     slot = f.b.local(cls.__name__, kind)
     f.escape(item)
     f.b.copy_into(slot, item.ptr)

@@ -10,7 +10,7 @@ from . import builtins, decl, ir
 from .builder import PROBED
 from .items import Closure, Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
-from .types import BOOL, I64, U64, Array, Chars, Int, Kptr, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, Array, Chars, Int, Kptr, Ptr, Space, Struct, Type, kernel_part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -370,6 +370,7 @@ def store(f: Fn, ptr: ir.Value, item: Item, node: ast.AST) -> None:
             same = here == to
             bytes_of = isinstance(to, Array) and isinstance(here, (Array, Chars)) and plain(here) == plain(to)
             if same or (bytes_of and here.size == to.size):
+                refuse_kernel_part(f, to, node)
                 f.escape(item)
                 f.b.copy_into(ptr, f.b.recast(source, Ptr(to, source.type.space)))
                 return
@@ -426,6 +427,16 @@ def common(f: Fn, choices: list[tuple[Item, ir.Value, ast.AST]]) -> Int:
                 "write `i64(…)` around the unsigned one, or use a number that is not negative",
             )
     return U64
+
+
+def refuse_kernel_part(f: Fn, type: Type, node: ast.AST) -> None:
+    """A struct with a field that the kernel alone may touch is not copied."""
+    if field := kernel_part(type):
+        f.fail(
+            node,
+            f"a {type!r} can't be copied: its field {field} belongs to the kernel",
+            "take a reference, `v = m.get(key)`, and use or assign its other fields",
+        )
 
 
 def check_none(f: Fn, item: Item, node: ast.AST) -> ir.Value:

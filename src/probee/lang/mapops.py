@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from . import decl, expr, ir, mapkinds
-from .convert import integer, literal, memory, number, refuse_maybe, store
+from .convert import integer, literal, memory, number, refuse_kernel_part, refuse_maybe, store
 from .decl.storages import Storage
 from .flow import merge
 from .items import Entry, Item, Num, Opt, Py, Ref
@@ -175,6 +175,7 @@ def read_entry(f: Fn, entry: Entry, node: ast.AST) -> Item:
         return Num(
             _read_or(f, found, b.const(0, _wide(entry.type)), lambda p: b.read(walk(f, p, entry.path, node)))
         )
+    refuse_kernel_part(f, entry.type, node)
     copy = b.local("copy", entry.type)
     hit, miss, end = b.new_block("hit"), b.new_block("miss"), b.new_block("entry")
     b.branch(b.truth(found), hit, miss)

@@ -329,6 +329,19 @@ class Kptr(Ptr):
         return f"kptr to {self.to!r}"
 
 
+def kernel_part(t: Type) -> str:
+    """The name of a field in a type that the kernel alone may touch, so that it can't be copied; or ""."""
+    if isinstance(t, Array):
+        return kernel_part(t.elem)
+    if isinstance(t, Struct) and not t.core:
+        for member in t.members:
+            if isinstance(member.type, (Special, Kptr)):
+                return member.name
+            if inside := kernel_part(member.type):
+                return f"{member.name}.{inside}"
+    return ""
+
+
 VOID = Void()
 BOOL = Int(1, False)
 I8, I16, I32, I64 = Int(8, True), Int(16, True), Int(32, True), Int(64, True)

@@ -80,6 +80,9 @@ CASES = [
     (LOCKED + "with v.n:\n    pass", "v.n", "can't stand in a `with`", "bp.rcu()"),
     (LOCKED + "v.lock.take()", "v.lock.take()", "a lock has no take", "with value.lock"),
     (LOCKED + "v.lock = 1", None, "bpf_spin_lock", ""),
+    ("bp.map_update_elem(locked, 0, locked[0])", None, "field lock belongs to the kernel", "get(key)"),
+    ("locked[0] = Locked(n=1)", None, "field lock belongs to the kernel", "assign its other"),
+    (LOCKED + "x = Locked(v)", None, "field lock belongs to the kernel", ""),
     # timers
     (TICKING + "v.timer.start()", "v.timer.start()", "takes 1 to 2", ""),
     (TICKING + "v.timer.init(number)", "number", "the map that it is in", "t.init(map)"),
