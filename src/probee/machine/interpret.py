@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import itertools
 import sys
+from struct import Struct
 
 from .alu import U32, U64, divide, modulo, swap
 from .env import MAX_TAIL_CALLS, Cpu
+from .layouts import layouts_of
 from .memory import BASE, Fault, Memory
 from .python_text import FunctionText
 from .step import READ_ONLY, gotox_target
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from .code import Code
+    from .env import Env
 
 _FORMATS: tuple[Literal["H"], Literal["I"], Literal["Q"]] = ("H", "I", "Q")
 _serial = itertools.count()
@@ -36,16 +39,18 @@ class Program:
     Python's.
     """
 
-    def __init__(self, code: Code, memory: Memory) -> None:
+    def __init__(self, code: Code, env: Env) -> None:
         self.code = code
-        self.memory = memory
+        self.memory = env.memory
+        self.direct = env.direct
         self.file = f"<program {next(_serial)} {code.name}>"
         self.functions: dict[int, Callable[..., int]] = {}
         self.slots: list[int] = [-1]  # of the text's lines, counted from 1
         self.namespace = self._names()
+        layouts = layouts_of(code, env)
         lines: list[str] = []
         for function in code.functions:
-            text = FunctionText(code, function)
+            text = FunctionText(code, function, layouts)
             for line, slot in text.lines:
                 lines.append(line)
                 self.slots.append(slot)
@@ -78,6 +83,23 @@ class Program:
                 return 0
             raise memory.fault(address, size)
 
+        def unaligned(size: int, letter: str) -> Callable[[Cpu, int], int]:
+            """Loads of a size from any address: those within whole granules without much ado."""
+            unpack, shadow, whole, last = (
+                Struct(f"<{letter}").unpack_from,
+                memory.shadow,
+                memory.buffer,
+                size - 1,
+            )
+
+            def load_any(cpu: Cpu, i: int) -> int:
+                if i > 0 and shadow[i >> 3] & 8 and shadow[(i + last) >> 3] & 15 > (i + last) & 7:
+                    found: int = unpack(whole, i)[0]
+                    return found
+                return load(cpu, i, size, False)
+
+            return load_any
+
         def store(cpu: Cpu, i: int, size: int, value: int) -> None:
             address = (i + BASE) & U64
             if memory.permits(address, size, write=True):
@@ -104,7 +126,7 @@ class Program:
             cpu.tail_calls += 1
             cpu.depth -= 1
             cpu.code = target
-            result = program_of(target, memory).functions[0](cpu, context, 0, 0, 0, 0)
+            result = program_of(target, cpu.env).functions[0](cpu, context, 0, 0, 0, 0)
             cpu.code = code
             return result
 
@@ -127,6 +149,9 @@ class Program:
             "Q": doubles,
             "S": memory.shadow,
             "load": load,
+            "load2": unaligned(2, "H"),
+            "load4": unaligned(4, "I"),
+            "load8": unaligned(8, "Q"),
             "store": store,
             "fetch": fetch,
             "over": over,
@@ -162,17 +187,17 @@ class Program:
         return error
 
 
-def program_of(code: Code, memory: Memory) -> Program:
+def program_of(code: Code, env: Env) -> Program:
     """The translation of a program, made when first needed."""
     program: Program | None = code.interpreted
-    if program is None or program.memory is not memory:
-        program = code.interpreted = Program(code, memory)
+    if program is None or program.memory is not env.memory or program.direct is not env.direct:
+        program = code.interpreted = Program(code, env)
     return program
 
 
 def execute(cpu: Cpu, code: Code, start: int, args: Sequence[int]) -> int:
     """Run a function in the interpreter; returns r0."""
-    program = program_of(code, cpu.memory)
+    program = program_of(code, cpu.env)
     cpu.code = code
     padded = (*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0)[:5]
     try:

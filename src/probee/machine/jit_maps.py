@@ -25,18 +25,9 @@ if TYPE_CHECKING:
         def field_value(self, index: int, kind: str = "i64") -> str: ...
 
 
-KINDS = frozenset({"array", "percpu_array", "hash", "percpu_hash"})
-_LARGEST_KEY = 64  # bytes; longer ones are compared by Python
-
-
 def describe(layout: Layout) -> tuple[object, ...]:
     """All that native code made for a layout depends on."""
     return tuple(getattr(layout, name) for name in sorted(layout.__slots__))
-
-
-def usable(layout: Layout) -> bool:
-    """Whether native code can look up here."""
-    return layout.kind in KINDS and layout.key_size <= _LARGEST_KEY
 
 
 def lookup(w: Writer, layout: Layout, key: str) -> str:

@@ -20,6 +20,7 @@ from . import jit_state as at
 from .alu import U32, U64, signed
 from .env import FRAME_STRIDE, MAX_FRAMES, MAX_TAIL_CALLS, Cpu
 from .jit_link import Linked, Mapped, link
+from .layouts import layouts_of
 from .memory import BASE, Fault
 from .step import READ_ONLY
 
@@ -38,7 +39,7 @@ _PIECE_NS = 5_000_000
 _LONG = 10_000  # instructions that count as a run
 FORMAT = 8  # of the code made here: a number of its own for each change of jit_text's output
 _MOST, _MOST_BYTES = 2000, 64 << 20  # files in the cache
-_LOOKUP, _TAIL_CALL = 1, 12  # numbers of helpers
+_TAIL_CALL = 12  # the helper's number
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)
 _REPEAT = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_int64)
@@ -122,17 +123,6 @@ def native_of(code: Code, mode: str, env: Env, *, hot: bool = False) -> NativePr
             _to_cache(name + "q" * quick, linked)
         program = code.native[kept] = NativeProgram(linked, quick=quick)
     return program
-
-
-def layouts_of(code: Code, env: Env) -> dict[int, Layout]:
-    """How the maps that a program looks up in lie in memory, by address, for those native code can handle."""
-    from .jit_maps import usable
-
-    if not any(op.kind == "helper" and op.imm == _LOOKUP for op in code.ops.values()):
-        return {}
-    addresses = {op.imm for op in code.ops.values() if op.kind == "lddw" and op.target < 0}
-    found = {address: env.layout(address) for address in sorted(addresses)}
-    return {address: layout for address, layout in found.items() if layout is not None and usable(layout)}
 
 
 def make(

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from .alu import U32, U64
 from .env import FRAME_SIZE, MAY_GOTO_LIMIT
+from .frames import Frames
 from .memory import BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .code import Code, Function
+    from .maps import Layout
     from .ops import Op
 
 _S64, _S32 = 1 << 63, 1 << 31
@@ -23,6 +27,7 @@ _COPIES = 400  # lines: but not in texts as long as that
 _VIEW = {2: ("H", 1), 4: ("I", 2), 8: ("Q", 3)}
 _SYMBOL = {"add": "+", "sub": "-", "mul": "*", "or": "|", "and": "&", "xor": "^"}
 _RELATION = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_ARRAYS = frozenset({"array", "percpu_array"})
 _ENDS = frozenset({"exit", "ja", "jump", "may_goto", "gotox", "trap"})
 _CLEAR = "r1 = r2 = r3 = r4 = r5 = 0"
 
@@ -36,11 +41,15 @@ class _TooDeep(Exception):
 
 
 class FunctionText:
-    """`lines` are the text's lines, each with the slot of the instruction it belongs to."""
+    """`lines` are the text's lines, each with the slot of the instruction it belongs to. `layouts` are those
+    of the maps that the text may look up in by itself.
+    """
 
-    def __init__(self, code: Code, function: Function) -> None:
+    def __init__(self, code: Code, function: Function, layouts: Mapping[int, Layout]) -> None:
         self.code = code
         self.function = function
+        arrays = {address: layout for address, layout in layouts.items() if layout.kind in _ARRAYS}
+        self.frames = Frames(function, arrays) if arrays else None
         self.lines: list[tuple[str, int]] = []
         self.blocks = {leader: self._block(leader) for leader in function.leaders}
         self.heads = self._heads()
@@ -113,7 +122,7 @@ class FunctionText:
         self._put(1, "left = cpu.left", start)
         self._put(1, "r10 = cpu.push_frame()", start)
         kinds = {op.kind for op in self.function.ops.values()}
-        if kinds & {"load", "store", "acquire", "release"}:
+        if kinds & {"load", "store", "acquire", "release"} or self.frames is not None:
             self._put(1, f"p = r10 - {BASE:#x}", start)
             self._put(1, "p8 = p >> 3", start)
         if "helper" in kinds:
@@ -184,6 +193,8 @@ class FunctionText:
         while True:
             ops = self.blocks[leader]
             for n, op in enumerate(ops, 1):
+                if self._look_up(level, op):
+                    continue
                 if op.kind in ("helper", "local", "kfunc", "callx", "packet"):
                     self._call(level, op, count + n)
                     count = -n
@@ -254,6 +265,23 @@ class FunctionText:
         self._put(level, "cpu.depth -= 1", op.pc)
         self._put(level, f"return {value}", op.pc)
 
+    def _look_up(self, level: int, op: Op) -> bool:
+        """Write a look-up in an array, of a key in the stack frame, without a call. Whether it is one."""
+        frames = self.frames
+        if frames is None or not frames.key_in_frame(op.pc):
+            return False
+        place = frames.offset(op.pc, 2)
+        if place is None or place % 4:
+            return False
+        layout = frames.lookups[op.pc]
+        address = f"{layout.elements:#x} + k * {layout.stride}"
+        if layout.cpu_stride:
+            address += f" + cpu.number * {layout.cpu_stride}"
+        self._put(level, f"k = I[(p >> 2) - {-place >> 2}]", op.pc)
+        self._put(level, f"r0 = {address} if k < {layout.max_entries} else 0", op.pc)
+        self._put(level, _CLEAR, op.pc)
+        return True
+
     def _call(self, level: int, op: Op, count: int) -> None:
         self._put(level, f"cpu.left = left - {count}", op.pc)
         self._put(level, "if cpu.left < 0: over(cpu)", op.pc)
@@ -311,7 +339,8 @@ class FunctionText:
             else:
                 view, shift = _VIEW[op.size]
                 test, value = f"S[i >> 3] & 8 and not i & {op.size - 1} and i > 0", f"{view}[i >> {shift}]"
-            value = f"{value} if {test} else load(cpu, i, {op.size}, False)"
+            slow = f"load{op.size}(cpu, i)" if op.size > 1 else "load(cpu, i, 1, False)"
+            value = f"{value} if {test} else {slow}"
         if op.signed:
             half = 1 << (8 * op.size - 1)
             value = f"((({value}) ^ {half:#x}) - {half:#x}) & {_M}"
