@@ -20,14 +20,14 @@ from ..verifier.explain import LineTable
 _ENDINGS = (".c", ".h")
 
 
-class Plugin(CoveragePlugin):  # type: ignore[misc]  # coverage may be absent when types are checked
+class Plugin(CoveragePlugin):
     """Reports on C files; what ran, `--bpf-cov` has noted."""
 
     def file_reporter(self, filename: str) -> FileReporter:
         return Reporter(filename)
 
 
-class Reporter(FileReporter):  # type: ignore[misc]
+class Reporter(FileReporter):
     """The lines of one C file."""
 
     def lines(self) -> set[int]:

@@ -63,10 +63,7 @@ class Face(cmd.Cmd):
     ) -> None:
         super().__init__(stdin=stdin, stdout=stdout)
         self.waiting = [part.strip() for text in script for part in text.split(";") if part.strip()]
-        self.scripted = bool(self.waiting)
-        self.use_rawinput = stdin is None and sys.stdin.isatty()
-        if not self.use_rawinput:
-            self.prompt = ""
+        self._given = stdin, stdout  # else what sys has at the time: pytest changes it
         self._debugger: Debugger | None = None
         self._up = 0  # frames that `up` went
         self._shown = 0  # lines of bpf_printk that were shown
@@ -78,6 +75,8 @@ class Face(cmd.Cmd):
         """A stop: show where, and take commands until one lets the programs run on. Raises Quit."""
         self._debugger = debugger
         self._up = 0
+        self.stdin, self.stdout = self._given[0] or sys.stdin, self._given[1] or sys.stdout
+        self.use_rawinput = self._given[0] is None and self.stdin.isatty()
         debugger.stops.note_watches(debugger.moment)
         self._arrived(why)
         while True:
@@ -90,8 +89,6 @@ class Face(cmd.Cmd):
             line = self.waiting.pop(0)
             self.say(f"(probee) {line}")
             return line
-        if self.scripted and not self.use_rawinput and self.stdin is sys.stdin and sys.stdin.isatty():
-            return "quit"
         try:
             if self.use_rawinput:
                 return self._ask()
