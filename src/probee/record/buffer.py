@@ -39,7 +39,8 @@ class Buffer:
         self.full = False
         self._room = keep
         self._put(at.NEXT_ID, 1)
-        self._put(at.LAST_ID, limit or 1 << 31)
+        self._limit = limit or 1 << 31
+        self._put(at.LAST_ID, self._limit)
 
     def _get(self, offset: int) -> int:
         return int(_U64.unpack_from(self._memory, offset)[0])
@@ -50,7 +51,12 @@ class Buffer:
     @property
     def begun(self) -> int:
         """How many invocations began to be recorded."""
-        return min(self._get(at.NEXT_ID) - 1, self._get(at.LAST_ID))
+        return min(self._get(at.NEXT_ID) - 1, self._limit)
+
+    @property
+    def late(self) -> int:
+        """How many came after the last one to be recorded."""
+        return self._get(at.NEXT_ID) - 1 - self.begun
 
     @property
     def dropped(self) -> int:
@@ -59,7 +65,8 @@ class Buffer:
 
     def stop(self) -> None:
         """Let no further invocation be recorded."""
-        self._put(at.LAST_ID, 0)
+        self._limit = self.begun
+        self._put(at.LAST_ID, self._limit)
 
     def drain(self) -> int:
         """Take out what is finished. Returns the number of bytes."""

@@ -57,6 +57,7 @@ class Traced:
         self.notes: list[str] = []
         self.kind = ""
         self.target = ""
+        self.ends = False  # it does nothing once recording is over
 
     @property
     def partial(self) -> bool:
@@ -130,7 +131,8 @@ class Recording:
         self.started = 0.0
         self.dropped = 0
         self.unfinished = 0
-        self.full = False
+        self.full = False  # as much was recorded as was allowed
+        self.cut = False  # programs went on after the last invocation that was recorded
         self.objects: list[Objects] = []
         self.all: list[Invocation] = []  # the invocations in the order in which they began
 
@@ -191,6 +193,7 @@ class Recording:
             "dropped": self.dropped,
             "unfinished": self.unfinished,
             "full": self.full,
+            "cut": self.cut,
             "objects": [
                 {
                     "name": one.name,
@@ -260,7 +263,7 @@ class Recording:
         made.release, made.arch = str(meta["release"]), str(meta["arch"])
         made.cpus, made.started = int(meta["cpus"]), float(meta["started"])
         made.dropped, made.unfinished = int(meta["dropped"]), int(meta["unfinished"])
-        made.full = bool(meta["full"])
+        made.full, made.cut = bool(meta["full"]), bool(meta["cut"])
         for number, plain in enumerate(meta["objects"]):
             one = Objects(str(plain["name"]), sections[f"object/{number}"], [])
             for p in plain["programs"]:
@@ -367,7 +370,7 @@ def _split(data: bytes) -> list[bytes]:
 # ---- from what programs wrote
 
 
-def gather(objects: list[Objects], buffer: Buffer, started: float) -> Recording:
+def gather(objects: list[Objects], buffer: Buffer, started: float, late: int) -> Recording:
     """The recording of what came out of the ring."""
     made = Recording()
     uname = os.uname()
@@ -376,6 +379,7 @@ def gather(objects: list[Objects], buffer: Buffer, started: float) -> Recording:
     made.started = started or time.time()
     made.dropped, made.full = buffer.dropped, buffer.full
     made.objects = objects
+    made.cut = bool(late) and not all(traced.ends for traced in made.programs)
     reader = _Trace(made)
     for chunk in buffer.chunks:
         reader.take(chunk)

@@ -55,6 +55,7 @@ class Plan:
     `fd` is the ring's map, `size` the ring's size. `program` is the program's number in the recording,
     `context` how many bytes of its context are kept, `threads` whether it may ask which thread runs. `data`
     are maps of variables: (descriptor, bytes), kept when an invocation begins. `cpus` is the number of CPUs.
+    `ends` is whether the program, whose result nobody needs, does nothing once recording is over.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Plan:
         threads: bool,
         data: list[tuple[int, int]],
         cpus: int,
+        ends: bool = False,
     ) -> None:
         self.fd = fd
         self.size = size
@@ -75,6 +77,7 @@ class Plan:
         self.threads = threads
         self.data = data
         self.cpus = min(cpus, at.MOST_CPUS)
+        self.ends = ends
 
 
 def rewrite(linked: LinkedProgram, sites: list[Site], plan: Plan) -> dict[int, int]:
@@ -287,8 +290,12 @@ class _Rewriter:
         out += [Insn(_JGT, 2, 0, 0, plan.size - plan.size // 4)]
         out += [_set(8, 1), _fetch_add(7, at.NEXT_ID, 8), _load(2, 7, at.LAST_ID)]
         out += [Insn(_JLE_REGISTER, 8, 2, 2)]
-        out += [_set(8, 0), Insn(JMP | JA, 0, 0, 0)]
-        skip = [len(out) - 1]
+        skip = []
+        if plan.ends:
+            out += [_set(0, 0), Insn(EXIT_INSN)]
+        else:
+            out += [_set(8, 0), Insn(JMP | JA, 0, 0, 0)]
+            skip.append(len(out) - 1)
         out += [_call(_GET_CPU), _move(9, 0)]
         if plan.threads:
             out += [_call(_GET_THREAD), _store(10, frame.spare[0], 0)]

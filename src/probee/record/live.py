@@ -39,6 +39,9 @@ _POLL = 0.02  # seconds
 _KPROBE, _TRACEPOINT, _PERF_EVENT, _RAW, _RAW_WRITABLE = 2, 5, 7, 17, 24
 _TRACING, _STRUCT_OPS, _EXT, _LSM = 26, 27, 28, 29
 _THREADED = (_KPROBE, _TRACEPOINT, _PERF_EVENT, _RAW, _RAW_WRITABLE, _TRACING, _LSM)
+# Programs whose results change nothing.
+_WATCHING = (_TRACEPOINT, _PERF_EVENT, _RAW)
+_WATCHERS = ("tp_btf", "fentry", "fexit", "kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _REGISTERS = {"x86_64": 168, "aarch64": 336}  # bytes of struct pt_regs
 _RAW_ARGUMENTS = 12  # words: as many as a tracepoint has at most
 _WORDS = 6  # of a traced function that the BTF does not tell of
@@ -94,6 +97,7 @@ class RecordingLoader(Loader):
         traced.data = [name for name, _, _ in data]
         traced.notes = notes
         traced.kind, traced.target = spec.section_kind, spec.attach_to
+        traced.ends = spec.prog_type in _WATCHING or spec.section_kind.partition(".")[0] in _WATCHERS
         self.traced.append(traced)
         if self.level == NOTHING:
             return linked, poisoned
@@ -105,6 +109,7 @@ class RecordingLoader(Loader):
             threads=spec.prog_type in _THREADED,
             data=[(fd, length) for _, fd, length in data],
             cpus=self.cpus,
+            ends=traced.ends,
         )
         moved = rewrite(linked, sites, plan)
         return linked, {moved[slot]: why for slot, why in poisoned.items()}
@@ -251,11 +256,12 @@ def record(
             _wait(session, seconds, count, workload)
         for link in reversed(session.links):
             link.close()
+        late = buffer.late
         buffer.stop()
         _settle(session)
         for collection, object in zip(session.collections, session.objects, strict=True):
             object.final = {name: contents(m) for name, m in collection.maps.items()}
-        return gather(session.objects, buffer, began)
+        return gather(session.objects, buffer, began, late)
     finally:
         session.close()
         buffer.close()

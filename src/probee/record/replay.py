@@ -259,7 +259,7 @@ class Replay:
     @property
     def whole(self) -> bool:
         """Whether the recording has every invocation, so that maps and events at the end can be compared."""
-        return not (self.recording.dropped or self.recording.unfinished or self.recording.full)
+        return not (self.recording.dropped or self.recording.unfinished or self.recording.cut)
 
     def read(self, buffer: Any) -> list[Any]:
         """The records that programs have written to a ring buffer so far, by its declaration or name."""
