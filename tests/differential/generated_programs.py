@@ -17,7 +17,9 @@ import random
 import sys
 import time
 from collections import Counter
+from functools import cache
 
+from probee.btf import kernel_btf
 from probee.cli.verify_live import LiveKernel
 from probee.errors import ProbeeError
 from probee.isa.disasm import text_of
@@ -64,6 +66,18 @@ LOOKUP, UPDATE, DELETE, PRANDOM, KTIME, PROBE_READ, SKB_LOAD, RESERVE, SUBMIT, D
     1, 2, 3, 7, 5, 113, 26, 131, 132, 133, 130,
 )  # fmt: skip
 
+RESERVE_DYNPTR, SUBMIT_DYNPTR, DISCARD_DYNPTR, DYNPTR_READ, DYNPTR_DATA = 198, 199, 200, 201, 203
+_FUNC = 12
+
+
+@cache
+def kfunc_id(name: str) -> int:
+    """The number of a kernel function; 0 where there is none, or no BTF of the kernel."""
+    try:
+        return kernel_btf().find(name, _FUNC) or 0
+    except (OSError, ProbeeError):
+        return 0
+
 
 class Generator:
     """One program. Registers r6 to r9 live across calls; what they hold is remembered only roughly."""
@@ -75,6 +89,7 @@ class Generator:
         self.type = self.r.choice(TYPES)
         self.holds = {1: "ctx"}
         self.calls: list[int] = []
+        self.kfuncs: dict[int, str] = {}
         self.wrong = self.r.random() < 0.6  # such programs have a mistake here and there
         self.written: set[int] = set()
 
@@ -94,6 +109,7 @@ class Generator:
         self.insns.append(EXIT)
         self.subprograms()
         program = Program(self.insns, PROG_TYPES[self.type][0], map_refs=self.refs, name="generated")
+        program.kfuncs = dict(self.kfuncs)
         return program
 
     # ---- pieces
@@ -167,7 +183,7 @@ class Generator:
         kinds = (
             (self.alu, 30), (self.branch, 14), (self.stack, 14), (self.look_up, 12), (self.packet, 8),
             (self.loop, 4), (self.helper, 8), (self.subprogram, 4), (self.pointer, 5), (self.spill, 6),
-            (self.ring, 3),
+            (self.ring, 3), (self.iterator, 3), (self.may_goto, 2), (self.dynptr, 3), (self.region, 1),
         )  # fmt: skip
         total = sum(weight for _, weight in kinds)
         at = self.r.randrange(total)
@@ -458,6 +474,106 @@ class Generator:
             self.emit(0xAD, counter, bound, start - len(self.insns) - 1)
         self.holds[counter] = "scalar"
 
+    def kfunc(self, name: str) -> None:
+        self.kfuncs[len(self.insns)] = name
+        self.emit(0x85, 0, 2, imm=kfunc_id(name))
+        self.holds = {register: held for register, held in self.holds.items() if register > 5}
+
+    def at_stack(self, register: int, off: int) -> None:
+        self.emit(0xBF, register, 10)
+        self.emit(0x07, register, imm=off)
+
+    def iterator(self) -> None:
+        """A loop over numbers that the kernel counts."""
+        off = -72 if not self.slip(0.05) else -64
+        self.at_stack(1, off)
+        self.emit(0xB7, 2, imm=self.r.choice((0, 0, 1, -5)))
+        self.emit(0xB7, 3, imm=self.r.choice((3, 10, 100)))
+        self.kfunc("bpf_iter_num_new")
+        top = len(self.insns)
+        self.at_stack(1, off)
+        self.kfunc("bpf_iter_num_next")
+        out = len(self.insns)
+        self.emit(0x15 if not self.slip(0.05) else 0x55, 0)
+        before = dict(self.holds)
+        index = self.r.choice((7, 8, 9))
+        self.emit(0x61, index, 0)
+        self.holds[index] = "scalar"
+        for _ in range(self.r.randint(0, 2)):
+            self.r.choice((self.alu, self.stack, self.spill, self.branch))()
+        self.join(before)
+        self.emit(0x05, off=top - len(self.insns) - 1)
+        self.land(out)
+        if not self.slip(0.05):
+            self.at_stack(1, off)
+            self.kfunc("bpf_iter_num_destroy")
+        self.holds = {reg: held for reg, held in self.holds.items() if before.get(reg) == held}
+
+    def may_goto(self) -> None:
+        """A loop that the kernel ends if the program doesn't."""
+        top = len(self.insns)
+        self.emit(0xE5)
+        before = dict(self.holds)
+        for _ in range(self.r.randint(1, 2)):
+            self.r.choice((self.alu, self.stack, self.spill))()
+        if self.r.random() < 0.5:
+            self.emit(0x25, self.pick("scalar"), off=1, imm=self.r.choice(NUMBERS))
+        self.join(before)
+        self.emit(0x05, off=top - len(self.insns) - 1)
+        self.land(top)
+
+    def dynptr(self) -> None:
+        """A record of a ring buffer by a dynptr: data in it is looked at, then it is given back."""
+        off = -88 if not self.slip(0.05) else -64
+        self.map(1, MAPS[4])
+        self.emit(0xB7, 2, imm=self.r.choice((8, 16, 64)))
+        self.emit(0xB7, 3)
+        self.at_stack(4, off)
+        self.call(RESERVE_DYNPTR)
+        for _ in range(self.r.randint(0, 2)):
+            size = self.r.choice((1, 4, 8))
+            way = self.r.random()
+            if way < 0.5:
+                self.at_stack(1, off)
+                self.emit(0xB7, 2, imm=self.r.choice((0, 1, 8)))
+                self.emit(0xB7, 3, imm=size)
+                self.call(DYNPTR_DATA)
+                if not self.slip(0.1):
+                    self.emit(0x15, 0, off=1)
+                self.emit(0x72, 0, off=size - 1 if not self.slip() else size, imm=1)
+                self.holds.pop(0, None)
+            elif way < 0.8:
+                self.at_stack(1, -8)
+                self.emit(0xB7, 2, imm=size)
+                self.at_stack(3, off if not self.slip(0.1) else off + 8)
+                self.emit(0xB7, 4)
+                self.emit(0xB7, 5)
+                self.call(DYNPTR_READ)
+                self.written.add(-8)
+            elif self.slip(0.5):
+                self.emit(0x7A, 10, off=off, imm=1)
+        if not self.slip(0.06):
+            self.at_stack(1, off if not self.slip(0.05) else off + 8)
+            self.emit(0xB7, 2)
+            self.call(self.r.choice((SUBMIT_DYNPTR, DISCARD_DYNPTR)))
+            self.holds.pop(0, None)
+            if self.slip(0.05):
+                self.at_stack(1, off)
+                self.emit(0xB7, 2)
+                self.call(SUBMIT_DYNPTR)
+        self.holds.pop(0, None)
+
+    def region(self) -> None:
+        """Something between taking and giving back RCU's lock, or preemption."""
+        what = self.r.choice((("bpf_rcu_read_lock", "bpf_rcu_read_unlock"),
+                              ("bpf_preempt_disable", "bpf_preempt_enable")))  # fmt: skip
+        self.kfunc(what[0])
+        before = dict(self.holds)
+        self.block()
+        self.join(before)
+        if not self.slip():
+            self.kfunc(what[1])
+
     def subprogram(self) -> None:
         self.emit(0xBF, 1, self.pick("scalar"))
         self.emit(0xBF, 2, self.pick("scalar"))
@@ -535,6 +651,7 @@ class Oracle:
 
     def __init__(self, live: LiveKernel) -> None:
         self.live = live
+        self.btf = kernel_btf()
 
     def both(self, program: Program) -> tuple[Verdict, Verdict]:
         """Ours and the kernel's."""
@@ -543,7 +660,7 @@ class Oracle:
         except ProbeeError as error:
             kernel = Verdict(UNSUPPORTED, str(error))
         try:
-            ours = verify(program)
+            ours = verify(program, kernel_btf=self.btf)
         except Exception as error:  # a fault of ours is a difference too
             ours = Verdict("fault", f"{type(error).__name__}: {error}")
         return ours, kernel
@@ -573,9 +690,14 @@ def reduce(program: Program, oracle: Oracle) -> Program:
     return packed if oracle.differs(packed) == wanted else best
 
 
-def _clone(program: Program, insns: list[Insn], refs: dict[int, MapInfo]) -> Program:
+def _clone(program: Program, insns: list[Insn], refs: dict[int, MapInfo], kfuncs: dict[int, str]) -> Program:
     return Program(
-        insns, program.prog_type, map_refs=refs, name=program.name, attach_type=program.attach_type
+        insns,
+        program.prog_type,
+        map_refs=refs,
+        kfuncs=kfuncs,
+        name=program.name,
+        attach_type=program.attach_type,
     )
 
 
@@ -590,7 +712,8 @@ def _without(program: Program, start: int, end: int) -> Program | None:
         insns[at] = NOP
         changed = True
     refs = {at: info for at, info in program.map_refs.items() if insns[at].opcode == LD_IMM64}
-    return _clone(program, insns, refs) if changed else None
+    kfuncs = {at: name for at, name in program.kfuncs.items() if insns[at].opcode == 0x85}
+    return _clone(program, insns, refs, kfuncs) if changed else None
 
 
 def _packed(program: Program) -> Program:
@@ -610,7 +733,12 @@ def _packed(program: Program) -> Program:
         elif insn.opcode == 0x85 and insn.src == 1:
             imm = place[at + 1 + imm] - place[at] - 1
         insns.append(Insn(insn.opcode, insn.dst, insn.src, off, imm))
-    return _clone(program, insns, {place[at]: info for at, info in program.map_refs.items()})
+    return _clone(
+        program,
+        insns,
+        {place[at]: info for at, info in program.map_refs.items()},
+        {place[at]: name for at, name in program.kfuncs.items()},
+    )
 
 
 def as_case(program: Program, name: str, kernel: Verdict) -> dict[str, object]:
@@ -627,6 +755,7 @@ def as_case(program: Program, name: str, kernel: Verdict) -> dict[str, object]:
         "map_refs": [
             {"insn": at, "map": used.index(info), "pseudo": 1} for at, info in program.map_refs.items()
         ],
+        "kfunc_calls": [[at, name, 0] for at, name in program.kfuncs.items()],
         "live": {
             "verdict": kernel.verdict,
             "message": kernel.message,
@@ -685,7 +814,7 @@ def run(count: int, seed: int, *, most: int = 20, quiet: bool = False) -> Outcom
             different = kernel.verdict in (ACCEPT, REJECT) and ours.verdict != kernel.verdict
             if different and len(outcome.cases) < most:
                 _keep(outcome, oracle, program, number)
-            if not quiet and (number - seed) % 1000 == 999:
+            if not quiet and (number - seed) % 500 == 499:
                 print(
                     f"{number - seed + 1} programs, {time.monotonic() - start:.0f} s: {dict(outcome.counts)}",
                     flush=True,
