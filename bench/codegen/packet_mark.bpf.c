@@ -17,8 +17,6 @@ int mark(struct __sk_buff *ctx)
     if (udp->dest == bpf_htons(53) || udp->source == bpf_htons(53)) {
         ctx->mark = 53;
         ctx->priority = 6;
-    } else if (bpf_ntohs(udp->len) > 1200) {
-        ctx->mark = 1;
     }
     return TC_ACT_OK;
 }

@@ -16,6 +16,4 @@ def mark(pkt):
     if udp.dst_port == 53 or udp.src_port == 53:
         pkt.mark = 53
         pkt.priority = 6
-    elif udp.length > 1200:
-        pkt.mark = 1
     return TC.OK

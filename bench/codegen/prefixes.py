@@ -9,9 +9,9 @@ hits = bp.PerCpuArray[u64](4)
 @bp.raw_tracepoint("sys_enter")
 def look(regs, number):
     name = bp.comm()
+    kind = 0
     if name.startswith("python"):
-        hits[1] += 1
+        kind = 1
     elif name.startswith("kworker/"):
-        hits[2] += 1
-    else:
-        hits[0] += 1
+        kind = 2
+    hits[kind] += 1

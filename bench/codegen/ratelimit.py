@@ -26,8 +26,7 @@ def limit(regs, number):
     if fresh:
         bucket.tokens = min(SIZE, bucket.tokens + fresh)
         bucket.filled = now
-    if bucket.tokens:
+    enough = bucket.tokens > 0
+    if enough:
         bucket.tokens -= 1
-        passed[1] += 1
-    else:
-        passed[0] += 1
+    passed[enough] += 1

@@ -29,9 +29,10 @@ def check(module: ir.Module) -> None:
                 _layout(t, f"map {m.name}")
     for fn in module.functions:
         _Checker(module, fn).run()
+    calls = {fn: called(fn) for fn in module.functions}
     for fn in module.functions:
-        _depth(module, fn, [])
-    _chains(module)
+        _depth(module, fn, [], calls)
+    _chains(module, calls)
 
 
 def _identifier(name: str) -> bool:
@@ -169,7 +170,12 @@ class _Checker:
         )
 
 
-def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
+def _depth(
+    module: ir.Module,
+    fn: ir.Function,
+    path: list[ir.Function],
+    calls: dict[ir.Function, list[ir.Function]],
+) -> None:
     if fn in path:
         chain = " -> ".join(f.name for f in [*path[path.index(fn) :], fn])
         raise _error(module, fn, f"{fn.name}() calls itself: {chain}", "write a loop with a bound")
@@ -180,17 +186,17 @@ def _depth(module: ir.Module, fn: ir.Function, path: list[ir.Function]) -> None:
             f"{fn.name}() is called {len(path)} calls deep, BPF has {MAX_DEPTH} frames",
             f"it is called by {' -> '.join(f.name for f in path)}: put some of them together",
         )
-    for deeper in called(fn):
-        _depth(module, deeper, [*path, fn])
+    for deeper in calls.get(fn, ()):
+        _depth(module, deeper, [*path, fn], calls)
 
 
-def _chains(module: ir.Module) -> None:
+def _chains(module: ir.Module, calls: dict[ir.Function, list[ir.Function]]) -> None:
     """Functions that call each other share the stack."""
     needs = {fn: scratch.stack(fn, Uses(reachable(fn)))[0] for fn in module.functions}
     for fn in module.functions:
         if not fn.section:
             continue
-        frames = scratch.chain(fn, needs)
+        frames = scratch.chain(fn, needs, calls)
         need = sum(needs[f] for f in frames)
         if need > MAX_STACK:
             largest = max(frames, key=lambda f: needs[f])

@@ -60,17 +60,25 @@ def place(module: ir.Module, limit: int) -> None:
         if needs[fn] > limit:
             _move(module, fn, uses, min(ENOUGH, limit), limit, sleeping)
             needs[fn], _ = stack(fn, uses)
+    if sum(map(framed, needs.values())) <= limit:
+        return
+    calls = {fn: called(fn) for fn in module.functions}
     for fn in module.functions:
         if fn.section:
-            _shrink(module, fn, needs, limit, sleeping)
+            _shrink(module, fn, needs, calls, limit, sleeping)
 
 
 def _shrink(
-    module: ir.Module, entry: ir.Function, needs: dict[ir.Function, int], limit: int, sleeping: bool
+    module: ir.Module,
+    entry: ir.Function,
+    needs: dict[ir.Function, int],
+    calls: dict[ir.Function, list[ir.Function]],
+    limit: int,
+    sleeping: bool,
 ) -> None:
     tried: set[ir.Function] = set()
     while True:
-        frames = chain(entry, needs)
+        frames = chain(entry, needs, calls)
         over = sum(framed(needs[fn]) for fn in frames) - limit
         largest = max((fn for fn in frames if fn not in tried), key=lambda fn: needs[fn], default=None)
         if over <= 0 or largest is None or needs[largest] < SMALLEST:
@@ -88,13 +96,16 @@ def framed(need: int) -> int:
 
 
 def chain(
-    fn: ir.Function, needs: dict[ir.Function, int], above: tuple[ir.Function, ...] = ()
+    fn: ir.Function,
+    needs: dict[ir.Function, int],
+    calls: dict[ir.Function, list[ir.Function]],
+    above: tuple[ir.Function, ...] = (),
 ) -> list[ir.Function]:
     """The way through the calls of a function that needs the most stack, itself first."""
     ways: list[list[ir.Function]] = [[]]
-    for callee in called(fn):
+    for callee in calls.get(fn, ()):
         if callee in needs and callee is not fn and callee not in above:
-            ways.append(chain(callee, needs, (*above, fn)))
+            ways.append(chain(callee, needs, calls, (*above, fn)))
     return [fn, *max(ways, key=lambda way: sum(framed(needs[f]) for f in way))]
 
 

@@ -40,10 +40,11 @@ class Source:
 class _Text:
     """A parsed text: its functions by (first line, name). The first line is that of the first decorator."""
 
-    __slots__ = ("functions", "lines")
+    __slots__ = ("codes", "functions", "lines")
 
     def __init__(self, lines: list[str], file: str) -> None:
         self.lines = lines
+        self.codes: dict[int, set[tuple[object, ...]]] = {}  # facts of the functions, by `from __future__`
         self.functions = {
             (min((d.lineno for d in node.decorator_list), default=node.lineno), node.name): node
             for node in _functions(ast.parse("".join(lines), file).body)
@@ -51,6 +52,7 @@ class _Text:
 
 
 _texts: dict[str, _Text] = {}  # by file name, as long as the text stays the same
+_read: dict[str, tuple[tuple[int, int, int], list[str]]] = {}  # files by name: what stat() says, and lines
 
 
 def _functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -139,11 +141,16 @@ def _lines(fn: FunctionType, code: CodeType) -> list[str]:
     if file[:1] != "<":
         try:
             with open(file, "rb") as f:
+                status = os.fstat(f.fileno())
+                seen = status.st_ino, status.st_size, status.st_mtime_ns
+                if file in _read and _read[file][0] == seen:
+                    return _read[file][1]
                 data = f.read()
         except (OSError, ValueError):
             data = b""
         if data and b"coding" not in b"".join(data.split(b"\n", 2)[:2]):
-            return _split(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+            _read[file] = seen, _split(data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
+            return _read[file][1]
     import linecache
 
     linecache.checkcache(file)
@@ -173,7 +180,7 @@ def _unavailable(fn: FunctionType, code: CodeType) -> CompileError:
 
 def _in_lines(lines: list[str], file: str, code: CodeType) -> Found | None:
     known = _texts.get(file)
-    if known is None or known.lines != lines:
+    if known is None or (known.lines is not lines and known.lines != lines):
         try:
             known = _texts[file] = _Text(lines, file)
         except (SyntaxError, ValueError):
@@ -245,11 +252,14 @@ def _in_history(code: CodeType) -> Found | None:
 def _same(found: Found, code: CodeType) -> bool:
     """Does the text compile to just this function?"""
     futures = code.co_flags & 0x1FF0000  # the features of `from __future__`
-    try:
-        module = compile("".join(found[0].lines), code.co_filename, "exec", futures, dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return any(_facts(c) == _facts(code) for c in _codes(module))
+    text = found[0]
+    if futures not in text.codes:
+        try:
+            module = compile("".join(text.lines), code.co_filename, "exec", futures, dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return False
+        text.codes[futures] = {_facts(c) for c in _codes(module)}
+    return _facts(code) in text.codes[futures]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
