@@ -14,6 +14,8 @@ from probee.lang.kinds import table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KERNEL = "tests/kernel/test_lang_"
+OBJECTS = KERNEL + "services_objects.py::"
+DYNPTRS = KERNEL + "services_dynptrs.py::"
 
 # Feature -> the test that shows it in a running kernel.
 PROOFS: dict[str, str] = {
@@ -49,6 +51,23 @@ PROOFS: dict[str, str] = {
     + "control_functions.py::test_a_global_function_of_a_kernel_struct",
     "registers": KERNEL + "kinds.py::test_uprobes_by_pattern_and_by_number",
     "legacy packet loads": KERNEL + "packets.py::test_fragments_are_reached_by_copies",
+    "spin locks": OBJECTS + "test_spin_lock",
+    "resilient spin locks": OBJECTS + "test_resilient_spin_lock",
+    "timers": OBJECTS + "test_timer",
+    "work queues": OBJECTS + "test_work_queue",
+    "kernel functions": OBJECTS + "test_kernel_functions_and_what_they_give",
+    "kernel functions that may be missing": OBJECTS + "test_whether_a_kernel_function_is_there",
+    "tags: kptr": OBJECTS + "test_a_task_kept_in_a_map",
+    "lists and trees": OBJECTS + "test_trees",
+    "objects of the program's own": OBJECTS + "test_lists",
+    "objects with reference counts": OBJECTS + "test_trees",
+    "dynptrs": DYNPTRS + "test_memory_of_a_map",
+    "dynptr kfuncs": DYNPTRS + "test_packets_as_dynptrs",
+    "kernel variables (ksym)": DYNPTRS + "test_variables_of_the_kernel",
+    "tags: per-CPU kptr": DYNPTRS + "test_objects_of_each_cpu",
+    "typed results of helpers": DYNPTRS + "test_sockets_that_are_looked_up",
+    "user ring buffer in programs": DYNPTRS + "test_records_from_user_space",
+    "callbacks: find_vma": DYNPTRS + "test_memory_areas_found",
     "pinned by name": "tests/kernel/test_load_objects.py::test_pinning_by_name",
 }
 

@@ -94,7 +94,10 @@ def loaded(family: str) -> Iterator[Live]:
     with load(read_object(data)) as collection:
         for name in collection.globals:
             collection.globals[name]  # maps their memory, which the family keeps as long as it lives
-        yield Live(collection, module)
+        live = Live(collection, module)
+        if hasattr(module, "prepare"):
+            module.prepare(live)
+        yield live
 
 
 def table(family: str) -> Any:
