@@ -227,7 +227,10 @@ class _Loaded:
             raise ProbeeError(f"a packet has {_ETHERNET} bytes at least")
         wire = int.from_bytes(data[12:14], "big")
         protocol = struct.unpack("<H", struct.pack(">H", wire if wire >= 0x600 else _ETH_P_802_2))[0]
-        packet = Packet(machine.memory, data[_ETHERNET:] if kind in _LAYER3 else data)
+        if kind in _LAYER3:
+            packet = Packet(machine.memory, data[_ETHERNET:], before=data[:_ETHERNET])
+        else:
+            packet = Packet(machine.memory, data)
         return PacketContext(machine.kernel, "__sk_buff", {"ifindex": 1, "protocol": protocol}, packet)
 
 

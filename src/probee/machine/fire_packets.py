@@ -120,7 +120,10 @@ class Packets(Core):
         data = fields.pop("packet", None) if not args else args[0]
         if data is None:
             raise ProbeeError(f"{program.name} wants a packet: bytes, or one of scapy's")
-        options = {name: fields.pop(name) for name in ("linear", "meta", "headroom") if name in fields}
+        names = ("linear", "meta", "headroom")
+        options: dict[str, Any] = {name: fields.pop(name) for name in names if name in fields}
+        if program.type in _LAYER3:
+            options["before"] = b""
         return Packet(self.memory, packet_bytes(data), **options)
 
     def _protocol(self, program: Program, data: bytes) -> int:

@@ -12,13 +12,15 @@ from ..memory import BASE, Memory
 HEADROOM = 256  # XDP_PACKET_HEADROOM (linux/bpf.h)
 TAILROOM = 320  # what a driver keeps for skb_shared_info
 _META_MOST = 255
+_ETHERNET = 14
 
 
 class Packet:
     """The bytes of a packet and where they lie.
 
     `linear` is how many of them programs see directly; the others are in fragments, which only helpers reach
-    (`bpf_skb_load_bytes`) until `pull` brings them in. Positions are counted from the first byte.
+    (`bpf_skb_load_bytes`) until `pull` brings them in. Positions are counted from the first byte. `before` is
+    the link layer's header of a packet whose first byte is that of the network layer; programs don't see it.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Packet:
         meta: bytes = b"",
         headroom: int = HEADROOM,
         tailroom: int = TAILROOM,
+        before: bytes | None = None,
     ) -> None:
         self.memory = memory
         self._tailroom = tailroom
@@ -44,6 +47,11 @@ class Packet:
         self._linear = linear
         self._region.data[self._start : self._start + len(data)] = data
         self._region.data[self._meta : self._start] = meta
+        # Where the headers of the link and the network layer begin, from the first byte on.
+        self.link, self.network = 0, _ETHERNET
+        if before is not None:
+            self.link, self.network = -len(before), 0
+            self._region.data[self._start - len(before) : self._start] = before
         self._permit()
 
     def _permit(self) -> None:
@@ -102,6 +110,15 @@ class Packet:
     def read(self, offset: int, size: int) -> bytes | None:
         """Bytes at an offset; None if they are not all in the packet."""
         if offset < 0 or size < 0 or offset + size > self._size:
+            return None
+        at = self._start + offset
+        return bytes(self._region.data[at : at + size])
+
+    def read_header(self, offset: int, size: int) -> bytes | None:
+        """As `read`, from the link layer's header on even if that lies before the first byte."""
+        if offset >= 0:
+            return self.read(offset, size)
+        if offset < self.link or offset + size > self._size:
             return None
         at = self._start + offset
         return bytes(self._region.data[at : at + size])

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _NAMES = {number: name for name, (number, _) in HELPERS.items()}
 _LL_OFFSET, _NET_OFFSET = -0x200000, -0x100000  # SKF_LL_OFF, SKF_NET_OFF: linux/filter.h
-_ETHERNET = 14
 _U64 = (1 << 64) - 1
 
 
@@ -296,8 +295,11 @@ class Services:
         if packet is None:
             raise Unsupported("the context has no packet", feature="LD_ABS")
         if offset < 0:
-            offset += -_NET_OFFSET + _ETHERNET if offset >= _NET_OFFSET else -_LL_OFFSET
-        found = packet.read(offset, size)
+            if offset < _LL_OFFSET:
+                return None
+            network = offset >= _NET_OFFSET
+            offset += packet.network - _NET_OFFSET if network else packet.link - _LL_OFFSET
+        found = packet.read_header(offset, size)
         return None if found is None else int.from_bytes(found, "big")
 
     def code_at(self, address: int) -> Code | None:
