@@ -59,7 +59,16 @@ class Masks:
 
     @property
     def empty(self) -> bool:
-        return not any(self.regs) and not any(self.slots)
+        at = self.frame
+        return not self.regs[at] and not self.slots[at] and not any(self.regs) and not any(self.slots)
+
+    @property
+    def code(self) -> int:
+        """All masks in one number."""
+        found = 0
+        for at in range(self.frame, -1, -1):
+            found = found << 80 | self.slots[at] << 16 | self.regs[at]
+        return found
 
 
 def mark_precise(w: Walk, number: int) -> None:
@@ -84,16 +93,15 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
     changed = False
     if masks.empty:
         return False
+    insns = w.insns
+    regs, slots = masks.regs, masks.slots
     traced = state.traced
-    here = (len(state.history), last)
-    wanted = (masks.frame, *masks.regs, *masks.slots)
-    known = traced.get(here)
-    if known is None:
-        traced[here] = {wanted}
-    elif wanted in known:
+    here = (len(state.history), last, masks.frame)
+    wanted = masks.code
+    known = traced.get(here, 0)
+    if not wanted & ~known:
         return False
-    else:
-        known.add(wanted)
+    traced[here] = known | wanted
     while True:
         if last < 0:
             if not masks.frame and not masks.slots[0] and not masks.regs[0] & ~_ARGS:
@@ -111,17 +119,29 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
                 skip = False
             else:
                 entry_ = history[left - 1] if left and history[left - 1][0] == index else None
-                try:
-                    _back(w, index, following, entry_, masks)
-                except _GiveUp:
-                    _mark_all(start)
-                    return True
-            if masks.empty:
+                insn = insns[index]
+                kind = insn.opcode & 7
+                at = masks.frame
+                # Most instructions have nothing to do with what is looked for.
+                if (kind == 7 or kind == 4) and (entry_ is None or not entry_[4]):
+                    if regs[at] >> insn.dst & 1:
+                        _back(w, index, following, entry_, masks)
+                elif kind == 5 and insn.opcode == 5:
+                    pass
+                else:
+                    try:
+                        _back(w, index, following, entry_, masks)
+                    except _GiveUp:
+                        _mark_all(start)
+                        return True
+            at = masks.frame
+            if not regs[at] and not slots[at] and masks.empty:
                 return changed
             # Where the rest of the way was gone before, looking for the same, there's nothing to add.
-            known = traced.get((left, index)) if current is state and following >= 0 else None
-            if known is not None and (masks.frame, *masks.regs, *masks.slots) in known:
-                return changed
+            if following >= 0 and current is state:
+                known = traced.get((left, index, at), 0)
+                if known and not masks.code & ~known:
+                    return changed
             following = index
             if index == current.first_insn and (not left or (left == 1 and history[0][0] == index)):
                 break

@@ -381,7 +381,7 @@ class State:
         self.cleaned = False
         self.backedges: list[State] = []
         self.equal_to: State | None = None
-        self.traced: dict[tuple[int, int], set[tuple[int, ...]]] = {}
+        self.traced: dict[tuple[int, int, int], int] = {}
 
     def copy(self) -> State:
         new = _new(State)
@@ -409,7 +409,7 @@ class State:
         new.cleaned = False
         new.backedges = []
         new.equal_to = None
-        new.traced = {place: set(masks) for place, masks in self.traced.items()}
+        new.traced = self.traced.copy()
         return new
 
 
