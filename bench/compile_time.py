@@ -2,8 +2,8 @@
 
 Run: `python bench/compile_time.py [--json] [--rounds N] [--profile]`. Needs the kernel's BTF. Each round is a
 process of its own that has imported the compiler and then compiles once, LLVM's process included; best
-and median of the rounds, wall clock and processor time (children's, too). The exit code is 1 if the best time is
-above the goal (30 and 300 ms).
+and median of the rounds, wall clock and processor time (children's, too). The exit code is 1 if the best time
+is above the goal (30 and 300 ms).
 """
 
 from __future__ import annotations

@@ -326,6 +326,8 @@ def _parameter(f: Fn, g: Fn, name: str, arg: _Argument, annotation: ast.expr | N
         bound = Context(obj)
     else:
         bound = item
+        if isinstance(item, Py) and isinstance(item.obj, (str, bytes)):
+            _check_annotation(f, name, want, item, node)
         if is_none(item):  # known at compile time: `if x is None` keeps one way
             g.vars[name] = PyVar(name, item)
             g.assigned(name)
