@@ -42,7 +42,13 @@ class Debugger:
 
     def names(self, moment: Moment) -> Names:
         """What names mean at a moment."""
-        return Names(self.machine, self.places, moment, past=not self.timeline.live)
+        return Names(
+            self.machine,
+            self.places,
+            moment,
+            past=not self.timeline.live,
+            entry=self.timeline.entry_of(moment),
+        )
 
     @property
     def moment(self) -> Moment:

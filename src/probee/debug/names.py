@@ -22,9 +22,18 @@ class Names(Mapping[str, Any]):
     maps, globals, `m` (the machine), `task`, `packet`, Python's own.
     """
 
-    def __init__(self, machine: Machine, places: Places, moment: Moment, *, past: bool = False) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        places: Places,
+        moment: Moment,
+        *,
+        past: bool = False,
+        entry: Moment | None = None,
+    ) -> None:
         self.machine = machine
         self.past = past
+        self.entry = entry  # where the function began, if that is still known
         self.places = places
         self.moment = moment
 
@@ -73,8 +82,19 @@ class Names(Mapping[str, Any]):
         return self.places.program(self.moment.code)
 
     def variables(self) -> dict[str, Any]:
-        """The function's variables that are known here, by their names in the source."""
-        return {}
+        """What the function was called with, by its parameters' names. A program's own argument is `ctx`."""
+        entry = self.entry
+        if entry is None or entry.caller is None:
+            return {}
+        out: dict[str, Any] = {}
+        for n, (name, size, signed) in enumerate(self.places.parameters(entry.code, entry.pc)[:5], 1):
+            value = entry.registers[n]
+            if size:
+                value &= (1 << 8 * size) - 1
+                if signed and value >> 8 * size - 1:
+                    value -= 1 << 8 * size
+            out[name] = value
+        return out
 
     def context(self) -> Any:
         """The context's struct, or its fields as attributes."""

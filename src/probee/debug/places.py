@@ -5,8 +5,10 @@ from __future__ import annotations
 import linecache
 import os
 from bisect import bisect_right
+from struct import Struct
 from typing import NamedTuple
 
+from ..btf.kinds import ENUMS, INT, INT_SIGNED
 from ..errors import ProbeeError
 from ..machine.code import Code
 from ..machine.load import Program
@@ -30,6 +32,7 @@ class Line(NamedTuple):
 
 
 NOWHERE = Line("", 0)
+FUNC_INFO = Struct("<II")  # instruction, BTF id: the machine is little-endian
 
 
 class Places:
@@ -65,6 +68,24 @@ class Places:
         starts = [start for start, _ in program.linked.functions]
         at = bisect_right(starts, pc) - 1
         return program.linked.functions[at][1] if at >= 0 else code.name
+
+    def parameters(self, code: Code, start: int) -> list[tuple[str, int, bool]]:
+        """Name, size in bytes and sign of the numbers that the function at `start` gets in r1 to r5. The
+        size is 0 for what is no number.
+        """
+        program, btf = self.program(code), self.machine.services.types_of.get(code.base)
+        if program is None or btf is None:
+            return []
+        id = dict(FUNC_INFO.iter_unpack(program.linked.func_info)).get(start)
+        if id is None:
+            return []
+        out = []
+        for name, type in btf.type(btf.type(id).type).params:
+            kind = btf.type(btf.strip(type))
+            number = kind.kind == INT or kind.kind in ENUMS
+            signed = kind.kflag if kind.kind in ENUMS else bool(number and kind.encoding & INT_SIGNED)
+            out.append((name, btf.size_of(type) if number else 0, signed))
+        return out
 
     def functions(self) -> list[tuple[str, Code, int]]:
         """All functions: name, code, first instruction."""

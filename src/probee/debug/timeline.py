@@ -93,6 +93,7 @@ class Timeline(Hooks):
         self._stale = True  # memory may have changed otherwise than by stores
         self._entered = False
         self._last: dict[Frame, Moment] = {}  # in each function that runs
+        self._first: dict[Frame, Moment] = {}  # the first in each function that ran
 
     # ---- looking on
 
@@ -112,9 +113,13 @@ class Timeline(Hooks):
         )
         self._entered = False
         moment.entries = self._entries
+        if moment.entered:
+            self._first[frame] = moment
         self._last[frame] = moment
         if len(self.moments) >= LIMIT:
             gone = LIMIT // 4
+            for old in self.moments[:gone]:
+                self._first.pop(old.frame, None)
             del self.moments[:gone]
             self.dropped += gone
         self.moments.append(moment)
@@ -180,6 +185,10 @@ class Timeline(Hooks):
                 differ = [i for i in range(len(new)) if new[i] != old[i]]
                 first, last = differ[0], differ[-1] + 1
                 self._note(start + first, new[first:last])
+
+    def entry_of(self, moment: Moment) -> Moment | None:
+        """The first moment of the function that a moment is in, None if that is no longer kept."""
+        return self._first.get(moment.frame)
 
     def changed(self) -> None:
         """Memory or registers were changed by hand: note it, at the last moment."""

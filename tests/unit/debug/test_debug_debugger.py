@@ -260,9 +260,13 @@ def command(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedP
 def test_the_command_on_a_file_and_a_test(tmp_path: Path) -> None:
     (tmp_path / "tool.py").write_text(TOOL)
     (tmp_path / "test_tool.py").write_text(TEST)
-    done = command(tmp_path, "tool.py", "--command", "b weigh; c; bt; up; down; s; ro; d; n; c")
+    done = command(
+        tmp_path, "tool.py", "--command", "b weigh; c; bt; p n; vars; up; vars; down; s; ro; d; n; c"
+    )
     assert done.returncode == 0, done.stderr
     assert "*#0 tool.py:7 weigh: def weigh(n: u32) -> u64:\n #1 tool.py:13 on_switch" in done.stdout
+    assert "(probee) p n\n4\n(probee) vars\nn = 4\n" in done.stdout
+    assert "(probee) vars\nnone is known here" in done.stdout
     assert "tool.py:14 on_switch: seen[99] = weight" in done.stdout
     assert done.stdout.endswith("the programs have ended\n")
     piped = command(tmp_path, "tool.py", stdin="b 14\nc\np dict(seen.items())\nq\n")
