@@ -1,12 +1,12 @@
 """What people type into bash, by a probe on a function of bash itself."""
 
 import probee as bp
-from probee import Char, u32
+from probee import Annotated, u32
 
 
 class Line(bp.Struct):
     pid: u32
-    text: Char[200]
+    text: Annotated[str, 200]
 
 
 lines = bp.RingBuf[Line](64 * 1024)

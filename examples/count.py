@@ -3,12 +3,12 @@
 import time
 
 import probee as bp
-from probee import Char, u32, u64
+from probee import Annotated, u32, u64
 
 
 class Program(bp.Struct):
     uid: u32
-    comm: Char[16]
+    comm: Annotated[str, 16]
 
 
 calls = bp.Hash[Program, u64](4096)

@@ -1,13 +1,13 @@
 """Who executes what, live."""
 import probee as bp
-from probee import u32, u64, Char
+from probee import u32, u64, Annotated
 
 class Exec(bp.Struct):
     time_ns: u64
     pid: u32
     ppid: u32
-    comm: Char[16]
-    filename: Char[256]
+    comm: Annotated[str, 16]
+    filename: Annotated[str, 256]
 
 execs = bp.RingBuf[Exec](256 * 1024)
 runs = bp.Hash[u32, u64](10_240)

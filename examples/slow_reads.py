@@ -7,14 +7,14 @@ import asyncio
 import sys
 
 import probee as bp
-from probee import Char, i64, u32, u64
+from probee import Annotated, i64, u32, u64
 
 
 class Slow(bp.Struct):
     took_ns: u64
     ret: i64
     pid: u32
-    comm: Char[16]
+    comm: Annotated[str, 16]
 
 
 limit_ns = bp.Const[u64](10_000_000)

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated as Annotated
     from typing import Any, TypeAlias
 
     from . import maps as maps
@@ -178,6 +179,7 @@ _HOMES = {
         Array Bits Char Const Global Hash KernelStruct LpmTrie LruHash LruPerCpuHash NotAttached
         PerCpuArray PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8
         perf_event raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
+    "lang.decl.annotated": "Annotated",
     "lang.decl.nested": "ArrayOfMaps HashOfMaps",
     "lang.decl.queues": "BloomFilter PerfEventArray Queue Stack UserRingBuf",
     "lang.decl.redirects": "CgroupArray CpuMap DevMap DevMapHash ReuseportArray SockHash SockMap XskMap",

@@ -101,7 +101,7 @@ INTERVAL = Option("-i", "--interval", convert=seconds, meta="SECONDS", help="pri
 JSON = Option("-j", "--json", help="one JSON object a line")
 
 
-def parse(name: str, manual: str, options: Sequence[Option], argv: Sequence[str]) -> Options:
+def parse(name: str, manual: str | None, options: Sequence[Option], argv: Sequence[str]) -> Options:
     """Options from the command line; `--help` and mistakes end the process as argparse does.
 
     Importing argparse takes longer than attaching a tool does, so the plain forms (`-p 7`, `--pid 7`,

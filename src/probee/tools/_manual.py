@@ -30,8 +30,10 @@ def parser(name: str, manual: str, options: Sequence[Option]) -> argparse.Argume
     return made
 
 
-def parse_args(name: str, manual: str, options: Sequence[Option], argv: Sequence[str]) -> dict[str, Any]:
-    return vars(parser(name, manual, options).parse_args(argv))
+def parse_args(
+    name: str, manual: str | None, options: Sequence[Option], argv: Sequence[str]
+) -> dict[str, Any]:
+    return vars(parser(name, manual or "", options).parse_args(argv))
 
 
 def _saying(convert: Callable[[str], Any]) -> Callable[[str], Any]:

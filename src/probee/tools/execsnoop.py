@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 
 import probee as bp
-from probee import Char, u8, u32, u64
+from probee import Annotated, u8, u32, u64
 from probee.tools._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, positive, stream
 from probee.tools._filter import choose, wanted
 
@@ -32,9 +32,9 @@ class Exec(bp.Struct):
     ppid: u32
     uid: u32
     args_size: u32  # of all arguments, also those that did not fit
-    comm: Char[16]
-    filename: Char[128]
-    args: u8[ARGS]  # as in memory: each ends with a NUL
+    comm: Annotated[str, 16]
+    filename: Annotated[str, 128]
+    args: Annotated[list[u8], ARGS]  # as in memory: each ends with a NUL
 
 
 execs = bp.RingBuf[Exec](1024 * 1024)
@@ -60,7 +60,7 @@ def on_exec(args):
 
 def words(e: Exec) -> list[str]:
     """The arguments as a list."""
-    text = e.args[: e.args_size].decode(errors="replace").removesuffix("\0").split("\0")
+    text = bytes(e.args[: e.args_size]).decode(errors="replace").removesuffix("\0").split("\0")
     return [*text, "..."] if e.args_size > ARGS else text
 
 

@@ -20,7 +20,7 @@ import sys
 from errno import errorcode
 
 import probee as bp
-from probee import Char, i32, u32, u64
+from probee import Annotated, i32, u32, u64
 from probee.tools._common import COMM, DURATION, JSON, PID, UID, Option, Rows, parse, stream
 from probee.tools._filter import choose, wanted
 
@@ -36,8 +36,8 @@ class Open(bp.Struct):
     uid: u32
     flags: u32
     ret: i32
-    comm: Char[16]
-    path: Char[256]
+    comm: Annotated[str, 16]
+    path: Annotated[str, 256]
 
 
 started = bp.Hash[u32, Started](10_240)  # by thread

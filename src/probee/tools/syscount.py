@@ -21,7 +21,7 @@ import os
 import sys
 
 import probee as bp
-from probee import Char, u32, u64
+from probee import Annotated, u32, u64
 from probee.isa.syscalls import SYSCALLS
 from probee.tools._common import (
     COMM,
@@ -61,7 +61,7 @@ class Latency(bp.Struct):
 
 class Process(bp.Struct):
     pid: u32
-    comm: Char[16]
+    comm: Annotated[str, 16]
 
 
 counts = bp.PerCpuArray[u64](CALLS)

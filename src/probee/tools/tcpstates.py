@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 
 import probee as bp
-from probee import Char, u8, u16, u32, u64
+from probee import Annotated, u8, u16, u32, u64
 from probee.tools._common import DURATION, JSON, Option, Rows, parse, positive, stream
 
 STATES = (
@@ -51,9 +51,9 @@ class Change(bp.Struct):
     family: u16
     local_port: u16
     remote_port: u16
-    comm: Char[16]
-    local: u8[16]  # IPv4 addresses as ::ffff:a.b.c.d
-    remote: u8[16]
+    comm: Annotated[str, 16]
+    local: Annotated[list[u8], 16]  # IPv4 addresses as ::ffff:a.b.c.d
+    remote: Annotated[list[u8], 16]
 
 
 changes = bp.RingBuf[Change](256 * 1024)
