@@ -133,7 +133,7 @@ def vlan_popped(pkt):
 
 @bp.xdp
 def tunnel(pkt):
-    eth, ip = pkt.read(Ethernet, IPv4, short=XDP.PASS)
+    _eth, ip = pkt.read(Ethernet, IPv4, short=XDP.PASS)
     length = ip.total_length
     if pkt.adjust_head(-20) != 0:
         return XDP.DROP
