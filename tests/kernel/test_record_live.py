@@ -271,8 +271,48 @@ def test_a_full_recording_ends_early() -> None:
         assert run.run() == []
 
 
-def test_kinds_whose_context_is_not_kept_say_so(tmp_path: Path) -> None:
-    text = """SEC("xdp") int pass(void *ctx) { return 2; }\nchar _license[] SEC("license") = "GPL";"""
-    compile_c(tmp_path, text, "packets")
-    with pytest.raises(bp.ProbeeError):  # XDP programs are attached to a device, which nobody named
-        record(str(tmp_path / "packets.bpf.o"), seconds=0.1)
+PACKETS = """
+struct xdp_md { u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
+HASH(lengths, u32, u64, 64);
+static long (*update)(void *, const void *, const void *, u64) = (void *)2;
+SEC("xdp") int look(struct xdp_md *ctx)
+{
+    unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    if (data + 34 > end)
+        return 2;
+    u32 key = data[12] << 8 | data[13];
+    u64 length = end - data + ((u64)ctx->ingress_ifindex << 32);
+    unsigned int at = 14 + (data[14] & 15) * 4;
+    if (key == 0x800 && data + at + 8 <= end)
+        length += (u64)data[at + 3] << 48;
+    data[0] = 7;
+    length += (u64)data[0] << 40;
+    update(&lengths, &key, &length, 0);
+    return 2;
+}
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def test_packets_are_recorded_load_by_load(tmp_path: Path) -> None:
+    compile_c(tmp_path, PACKETS, "packets")
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(4):
+                sender.sendto(b"x" * 32, ("127.0.0.1", 9))
+
+    made = record(
+        str(tmp_path / "packets.bpf.o"),
+        workload=send,
+        attach=lambda session: session.programs["look"].attach_xdp("lo"),
+    )
+    assert not any(t.partial for t in made.programs), [t.notes for t in made.programs]
+    assert len(made) >= 4
+    with replay(made) as run:
+        assert run.run() == []
+        assert set(run.results) == {2}
+        length = run.machine.maps["lengths"][0x800]
+    assert length & 0xFFFF_FFFF in (14 + 28 + 32, 14 + 20 + 8 + 28 + 32)
+    assert length >> 40 & 255 == 7
+    assert length >> 32 & 255 == socket.if_nametoindex("lo")

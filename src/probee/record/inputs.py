@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ProbeeError
 from ..isa.helpers import PROTOTYPES
+from ..isa.insn import MEMSX
 from ..machine.helpers.services import Services
 from ..machine.memory import BASE, Memory
 from .file import Invocation, Traced
@@ -44,12 +45,14 @@ class Inputs:
     def __init__(self) -> None:
         self.invocation: Invocation | None = None
         self.position = 0
+        self.opaque = False  # the context is not in memory: what is read of it was recorded load by load
         self.changes = 0
         self.patches: list[Patch] = []
 
     def begin(self, invocation: Invocation) -> None:
         self.invocation = invocation
         self.position = 0
+        self.opaque = not invocation.traced.context
         self.patches = []
 
     def peek(self) -> Site | None:
@@ -73,6 +76,17 @@ class Inputs:
         self.position += 1
         return int.from_bytes(data[:8], "little"), data[8:], site
 
+    def loaded(self, size: int) -> int:
+        """The next input, of a load of `size` bytes. Pointers to packets are more than they seem to be; what
+        has a sign gets it from the engine.
+        """
+        assert self.invocation is not None
+        before = self.position
+        value, _, site = self.take(LOAD)
+        code = self.invocation.inputs[before][0].code
+        signed = code[8 * site.slot] & 0xE0 == MEMSX
+        return value & (1 << 8 * size) - 1 if signed else value
+
     @property
     def left(self) -> int:
         """How many inputs the invocation has not asked for."""
@@ -95,16 +109,27 @@ class ReplayMemory(Memory):
     def permits(self, address: int, size: int, *, write: bool = False) -> bool:
         if super().permits(address, size, write=write):
             return True
-        return not write and self._comes_in(address)
+        if write:  # into a packet: loads from there have it recorded
+            return self.inputs is not None and self.inputs.opaque and not self._inside(address)
+        return self._comes_in(address)
+
+    def store(self, address: int, size: int, value: int) -> None:
+        if self._inside(address) or super().permits(address, size, write=True):
+            super().store(address, size, value)
+        elif not self.permits(address, size, write=True):
+            raise self.fault(address, size, write=True)
+
+    def _inside(self, address: int) -> bool:
+        return 0 <= address - BASE < self.size
 
     def load(self, address: int, size: int) -> int:
         if self._comes_in(address) and not super().permits(address, size):
             assert self.inputs is not None
-            return self.inputs.take(LOAD)[0] & (1 << 8 * size) - 1
+            return self.inputs.loaded(size)
         return super().load(address, size)
 
     def _comes_in(self, address: int) -> bool:
-        if self.inputs is None or 0 <= address - BASE < self.size:
+        if self.inputs is None or self._inside(address):
             return False
         site = self.inputs.peek()
         return site is not None and site.kind == LOAD

@@ -84,12 +84,20 @@ class RecordingLoader(Loader):
         insns = decode(linked.insns)
         sites: list[Site] = []
         notes: list[str] = []
+        size = self._context_size(spec)
         if self.level in (FULL, NO_LOADS):
             results = _results(self.target(), [s for _, kind, s, _ in linked.relocs if kind in (5, 6, 7)])
             sites, notes = find(
-                linked, insns, spec.prog_type, self.spec.maps, loads=self.level == FULL, kfunc_results=results
+                linked,
+                insns,
+                spec.prog_type,
+                self.spec.maps,
+                loads=self.level == FULL,
+                opaque=not size,
+                kfunc_results=results,
             )
-        size = self._context_size(spec, notes)
+        if not size and self.level != FULL:
+            notes.append("the context is not recorded")
         data = self._data(linked, notes)
         traced = Traced(spec.name, bytes(linked.insns), list(linked.relocs), sites)
         traced.poisoned = dict(poisoned)
@@ -128,8 +136,8 @@ class RecordingLoader(Loader):
             found.append((name, live.fd, spec.value_size))
         return found
 
-    def _context_size(self, spec: ProgramSpec, notes: list[str]) -> int:
-        """How many bytes of the context to keep."""
+    def _context_size(self, spec: ProgramSpec) -> int:
+        """How many bytes of the context to keep; 0 where programs see something else than is there."""
         kind, btf = spec.prog_type, self.target()
         if kind == _TRACEPOINT:
             from ..sys.formats import known_fields
@@ -143,8 +151,6 @@ class RecordingLoader(Loader):
             return 8 * _words(btf, spec)
         if kind == _KPROBE:
             return _REGISTERS.get(os.uname().machine, 0)
-        if kind != _PERF_EVENT:
-            notes.append("contexts of this type of program are not recorded")
         return 0
 
 
@@ -230,11 +236,13 @@ def record(
     workload: Callable[[], object] | None = None,
     keep: int = 256 << 20,
     merge_syscalls: bool = True,
+    attach: Callable[[Session], Any] | None = None,
 ) -> Recording:
     """Run programs in the kernel and record each of their invocations.
 
     `what` is what `bp.attach` takes. It ends after `seconds`, after `count` invocations, when `workload` (a
     function) has returned, or at Ctrl-C. `keep` is how many bytes are kept at most; then it ends as well.
+    `attach` attaches programs that do not say to what, as `bp.attach` leaves them; it returns the link.
 
     Raises what `bp.attach` raises.
     """
@@ -251,7 +259,10 @@ def record(
         for collection, object in zip(session.collections, session.objects, strict=True):
             object.initial = {name: contents(m) for name, m in collection.maps.items()}
         began = time.time()
-        session._attach_all()
+        if attach is None:
+            session._attach_all()
+        else:
+            session.links.append(attach(session))
         with suppress(KeyboardInterrupt):
             _wait(session, seconds, count, workload)
         for link in reversed(session.links):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ENGINES = {"auto": "interpreter", "interpreter": "interpreter", "step": "step"}
 _ATOMIC = 0xC0
 _BIT32 = 0xFFFF_FFFF
+_ELSEWHERE = 0xFFFF_F000_0000_0000  # of contexts that are recorded load by load: no memory is there
 
 
 class Difference:
@@ -66,7 +67,7 @@ class _Loader(Loader):
         self._base = self.machine.next_code(_CODE_STRIDE)
         poisoned = {**relocation.run(linked), **traced.poisoned}
         made = Code(
-            rewrite(linked.insns, spec.prog_type),
+            rewrite(linked.insns, spec.prog_type) if traced.context else bytes(linked.insns),
             name=spec.name,
             lines=lines(linked, self.spec.btf),
             base=self._base,
@@ -142,6 +143,7 @@ class Replay:
     def __init__(self, recording: Recording, *, engine: str = "auto") -> None:
         self.recording = recording
         self.machine = ReplayMachine(recording, engine=engine)
+        self._engine = self.machine.cpus[0].engine
         self.position = 0
         self.differences: list[Difference] = []
         self.results: list[int] = []
@@ -169,6 +171,8 @@ class Replay:
         memory = self.machine.memory
         for name, data in zip(one.traced.data, one.data, strict=True):
             inputs.patch(memory, int(collection.inner[name].lookup(bytes(4), one.cpu)), data)
+        # Only the engine that goes step by step lets a program write to a packet that is not there.
+        self.machine.cpus[one.cpu].engine = self._engine if one.traced.context else "step"
         return program, self._context(program, one), one.cpu
 
     def _context(self, program: Program, one: Invocation) -> Context:
@@ -176,7 +180,11 @@ class Replay:
         if program.type in _WORDS:
             words = [int.from_bytes(kept[at : at + 8], "little") for at in range(0, len(kept), 8)]
             return arguments(memory, words)
-        region = memory.alloc(max(8, len(kept)), "ctx", name="context")
+        if not kept:
+            context = Context(memory.alloc(8, "ctx", name="context"))
+            context.address = _ELSEWHERE
+            return context
+        region = memory.alloc(len(kept), "ctx", name="context")
         region.data[: len(kept)] = kept
         return Context(region)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..isa.helpers import PROTOTYPES
-from ..isa.insn import CALL_IMM, LD_IMM64, LDX, MEM, MEMSX, PSEUDO_KFUNC_CALL, Insn
+from ..isa.insn import CALL_IMM, LD_IMM64, LDX, MEM, MEMSX, PSEUDO_KFUNC_CALL, Insn, decode
 from ..isa.tables import HELPERS
-from ..machine.contexts.rewrite import btf_loads
+from ..machine.contexts.rewrite import _CTX, _KERNEL, _Flow, btf_loads, pointer_fields
 from ..obj import spec as kinds
 
 TYPE_CHECKING = False
@@ -111,17 +111,21 @@ def find(
     maps: Mapping[str, MapSpec],
     *,
     loads: bool = True,
+    opaque: bool = False,
     kfunc_results: Mapping[str, bool] | None = None,
 ) -> tuple[list[Site], list[str]]:
     """The sites of a linked program in the order of their slots, and what can't be kept, in words.
 
-    `loads` is whether loads through kernel pointers count. `kfunc_results` tells of kernel functions whether
-    they return something.
+    `loads` is whether loads through kernel pointers count, `opaque` whether those from the context do: the
+    kernel then shows programs something else than what lies in memory. `kfunc_results` tells of kernel
+    functions whether they return something.
     """
     by_slot = {index: (kind, symbol) for index, kind, symbol, _ in linked.relocs}
     notes: list[str] = []
     found: list[Site] = []
     kernel = btf_loads(bytes(linked.insns), prog_type) if loads else set()
+    if opaque and loads:
+        kernel |= context_loads(bytes(linked.insns), prog_type)
     slot = 0
     while slot < len(insns):
         insn = insns[slot]
@@ -137,6 +141,41 @@ def find(
                 found.append(Site(slot, CALL, name))
         slot += 2 if insn.opcode == LD_IMM64 else 1
     return found, list(dict.fromkeys(notes))
+
+
+class _Packets(_Flow):
+    """Follows the pointers to packets, too, as if they were the kernel's."""
+
+    def __init__(self, insns: list[Insn], prog_type: int) -> None:
+        super().__init__(insns, kernel=True)
+        self.fields = pointer_fields(prog_type)
+
+    def _step(self, pc: int, function: int, state: Any, slots: Any) -> Any:
+        insn = self.insns[pc]
+        held = None
+        if insn.opcode == LDX | MEM:  # of 4 bytes, as these pointers are shown
+            base = state[insn.src]
+            if base is not None and base[0] == _CTX and base[2] + insn.off in self.fields:
+                held = (_KERNEL, 0, 0)
+        elif insn.opcode == 0x0F and state[insn.dst] is None and (state[insn.src] or ("",))[0] == _KERNEL:
+            held = state[insn.src]  # a number that a pointer is added to
+        if held is None:
+            return super()._step(pc, function, state, slots)
+        return [(pc + 1, function, (*state[: insn.dst], held, *state[insn.dst + 1 :]), slots)]
+
+
+def context_loads(code: bytes, prog_type: int) -> set[int]:
+    """The loads from a context that is not what it seems, and from the packet behind it."""
+    insns = decode(code)
+    flow = _Packets(insns, prog_type)
+    flow.run()
+    found = set()
+    for index, insn in enumerate(insns):
+        if insn.opcode & 7 == LDX and insn.opcode & 0xE0 in (MEM, MEMSX):
+            base = flow.base(index)
+            if base is not None and base[0] in (_CTX, _KERNEL):
+                found.add(index)
+    return found
 
 
 def _helper(
