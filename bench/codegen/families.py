@@ -16,7 +16,7 @@ def family(number: u64) -> u32:
             return 3
         case n if 41 <= n < 60:
             return 4
-        case 56 | 57 | 58 | 59 | 435:
+        case 435:
             return 5
         case _:
             return 0

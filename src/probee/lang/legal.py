@@ -27,12 +27,11 @@ def check(module: ir.Module) -> None:
         for t in (m.key, m.value):
             if t is not None:
                 _layout(t, f"map {m.name}")
-    for fn in module.functions:
-        _Checker(module, fn).run()
+    needs = {fn: _Checker(module, fn).run() for fn in module.functions}
     calls = {fn: called(fn) for fn in module.functions}
     for fn in module.functions:
         _depth(module, fn, [], calls)
-    _chains(module, calls)
+    _chains(module, calls, needs)
 
 
 def _identifier(name: str) -> bool:
@@ -93,7 +92,8 @@ class _Checker:
             advice=advice,
         )
 
-    def run(self) -> None:
+    def run(self) -> int:
+        """Raise what is wrong with the function. Returns the bytes of stack that its variables need."""
         fn = self.fn
         if len(fn.params) > MAX_ARGS:
             raise self.fail(
@@ -110,7 +110,7 @@ class _Checker:
                 raise self.fail(f"the block {block.name!r} has no end")
             for op in block.ops:
                 self.op(op)
-        self.stack()
+        return self.stack()
 
     def op(self, op: ir.Op) -> None:
         if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)) and len(op.args) > MAX_ARGS:
@@ -154,12 +154,12 @@ class _Checker:
         if isinstance(op, ir.Call) and op.fn not in self.module.functions:
             raise self.fail(f"{op.fn.name}() is not in the module", op.loc)
 
-    def stack(self) -> None:
+    def stack(self) -> int:
         """The variables that need memory; those whose life is one block share it."""
         uses = Uses(self.blocks)
         need, largest = scratch.stack(self.fn, uses)
         if largest is None or need <= MAX_STACK:
-            return
+            return need
         first = uses.of[largest][0][2]
         what = f"{largest.name} ({largest.of!r})" if largest.name else f"a {largest.of!r}"
         raise self.fail(
@@ -190,9 +190,10 @@ def _depth(
         _depth(module, deeper, [*path, fn], calls)
 
 
-def _chains(module: ir.Module, calls: dict[ir.Function, list[ir.Function]]) -> None:
+def _chains(
+    module: ir.Module, calls: dict[ir.Function, list[ir.Function]], needs: dict[ir.Function, int]
+) -> None:
     """Functions that call each other share the stack."""
-    needs = {fn: scratch.stack(fn, Uses(reachable(fn)))[0] for fn in module.functions}
     for fn in module.functions:
         if not fn.section:
             continue

@@ -278,11 +278,23 @@ def _facts(code: CodeType) -> tuple[object, ...]:
 def _changed(file: str) -> bool:
     """Was the file written after this process started?"""
     try:
-        written = os.stat(file).st_mtime
-        with open("/proc/self/stat", "rb") as f:
-            ticks = int(f.read().rpartition(b")")[2].split()[19])
-        with open("/proc/stat", "rb") as f:
-            boot = next(int(line.split()[1]) for line in f if line.startswith(b"btime"))
-    except (OSError, ValueError, IndexError, StopIteration):
+        return os.stat(file).st_mtime > _started()
+    except OSError:
         return False
-    return written > boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+_start: list[float] = []  # when this process started, once it was asked for
+
+
+def _started() -> float:
+    """When this process started, in seconds since 1970; never, where the kernel doesn't say."""
+    if not _start:
+        try:
+            with open("/proc/self/stat", "rb") as f:
+                ticks = int(f.read().rpartition(b")")[2].split()[19])
+            with open("/proc/stat", "rb") as f:
+                boot = next(int(line.split()[1]) for line in f if line.startswith(b"btime"))
+            _start.append(boot + ticks / os.sysconf("SC_CLK_TCK"))
+        except (OSError, ValueError, IndexError, StopIteration):
+            _start.append(float("inf"))
+    return _start[0]

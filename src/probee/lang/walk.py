@@ -38,37 +38,43 @@ def reachable(fn: Function) -> list[Block]:
     return order
 
 
+# What an op works on, by its class; `args` is a list of values.
+_OPERANDS: dict[type, tuple[str, ...]] = {
+    ir.Load: ("ptr",),
+    ir.Store: ("ptr", "value"),
+    ir.Atomic: ("ptr", "value"),
+    ir.Copy: ("dst", "src"),
+    ir.Zero: ("dst",),
+    ir.FieldAddr: ("base",),
+    ir.ElemAddr: ("base", "index"),
+    ir.Offset: ("base", "bytes"),
+    ir.Recast: ("value",),
+    ir.Cast: ("value",),
+    ir.Swap: ("value",),
+    ir.Switch: ("value",),
+    ir.Binary: ("a", "b"),
+    ir.Compare: ("a", "b"),
+    ir.Select: ("cond", "a", "b"),
+    ir.Helper: ("args",),
+    ir.Call: ("args",),
+    ir.Kfunc: ("args",),
+    ir.FieldInfo: ("field",),
+    ir.Branch: ("cond",),
+    ir.Return: ("value",),
+}
+
+
 def operands(op: Op) -> list[Value]:
     """The values an op works on."""
-    if isinstance(op, ir.Load):
-        return [op.ptr]
-    if isinstance(op, (ir.Store, ir.Atomic)):
-        return [op.ptr, op.value]
-    if isinstance(op, ir.Copy):
-        return [op.dst, op.src]
-    if isinstance(op, ir.Zero):
-        return [op.dst]
-    if isinstance(op, ir.FieldAddr):
-        return [op.base]
-    if isinstance(op, ir.ElemAddr):
-        return [op.base, op.index]
-    if isinstance(op, ir.Offset):
-        return [op.base, op.bytes]
-    if isinstance(op, (ir.Recast, ir.Cast, ir.Swap, ir.Switch)):
-        return [op.value]
-    if isinstance(op, (ir.Binary, ir.Compare)):
-        return [op.a, op.b]
-    if isinstance(op, ir.Select):
-        return [op.cond, op.a, op.b]
-    if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)):
-        return list(op.args)
-    if isinstance(op, ir.FieldInfo):
-        return [op.field]
-    if isinstance(op, ir.Branch):
-        return [op.cond]
-    if isinstance(op, ir.Return):
-        return [] if op.value is None else [op.value]
-    return []
+    kind = type(op)
+    names = _OPERANDS.get(kind)
+    if names is None:
+        base = next((c for c in kind.__mro__ if c in _OPERANDS), None)
+        names = _OPERANDS[kind] = _OPERANDS[base] if base is not None else ()
+    if names == ("args",):
+        return list(getattr(op, "args"))  # noqa: B009 (typed by the table)
+    values = [getattr(op, name) for name in names]
+    return [] if values == [None] else values
 
 
 _LATER = ("timer_set_callback", "bpf_wq_set_callback_impl", "bpf_wq_set_callback")
