@@ -68,6 +68,7 @@ class Face(cmd.Cmd):
         self._up = 0  # frames that `up` went
         self._shown = 0  # lines of bpf_printk that were shown
         self._event = 0
+        self._closely = False  # whether steps are of instructions
 
     # ---- the conversation
 
@@ -182,6 +183,8 @@ class Face(cmd.Cmd):
             self.say(f"-- event {moment.event}: {moment.code.name} ({program.section if program else ''})")
         self._printed()
         self.say(self._place(moment))
+        if self._closely:
+            self.say(f"   *{moment.pc}: {self._instruction(moment.code, moment.pc)}")
         return False
 
     def _printed(self) -> None:
@@ -211,6 +214,7 @@ class Face(cmd.Cmd):
 
     def _go(self, arg: str, kind: str, over: bool) -> bool:
         self._up = 0
+        self._closely = kind == "instruction"
         times = self._times(arg)
         why = self.debugger.step(kind, over=over)
         if why is None and times > 1:
@@ -235,25 +239,20 @@ class Face(cmd.Cmd):
 
     def do_stepi(self, arg: str) -> bool:
         """si, stepi [N]: run one instruction."""
-        return self._instructions(self._go(arg, "instruction", False))
+        return self._go(arg, "instruction", False)
 
     def do_nexti(self, arg: str) -> bool:
         """ni, nexti [N]: run one instruction; calls run through."""
-        return self._instructions(self._go(arg, "instruction", True))
-
-    def _instructions(self, going: bool) -> bool:
-        if not going:
-            moment = self.debugger.moment
-            self.say(f"   *{moment.pc}: {self._instruction(moment.code, moment.pc)}")
-        return going
+        return self._go(arg, "instruction", True)
 
     def do_continue(self, arg: str) -> bool:
         """c[ontinue]: run to the next breakpoint or change of something watched."""
-        self._up = 0
+        self._up, self._closely = 0, False
         return self._arrived(self.debugger.resume())
 
     def _backwards(self, arg: str, kind: str, over: bool) -> None:
         self._up = 0
+        self._closely = kind == "instruction"
         why = ""
         for _ in range(self._times(arg)):
             why = self.debugger.back(kind, over=over)
@@ -270,7 +269,6 @@ class Face(cmd.Cmd):
     def do_backi(self, arg: str) -> None:
         """rsi, backi [N]: go back by one instruction."""
         self._backwards(arg, "instruction", False)
-        self._instructions(False)
 
     def do_backout(self, arg: str) -> None:
         """ro, backout: go back to where this function was called."""
@@ -278,7 +276,7 @@ class Face(cmd.Cmd):
 
     def do_backcontinue(self, arg: str) -> None:
         """rc, backcontinue: go back to a breakpoint, or to where something watched changed."""
-        self._up = 0
+        self._up, self._closely = 0, False
         self._arrived(self.debugger.back_to_stop())
 
     # ---- breakpoints
