@@ -24,6 +24,10 @@ from .load import Collection, Loader, Program
 from .memory import DEFAULT_SIZE, Memory, Region
 from .types import Types
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interleave import Interleaved
+
 ENGINES = {
     "auto": "auto",
     "interpreter": "interpret",
@@ -99,6 +103,7 @@ class Machine(Firing):
         self._variables: dict[str, Region] = {}
         self._callbacks: dict[str, Callable[[Any], object]] = {}
         self._declared: list[tuple[Any, Any, Any]] = []
+        self.lane: Any = None  # of the event that is being fired to run together with others
         self._current: Object | None = None
         self._drops: dict[str, int] = {}
         try:
@@ -207,6 +212,10 @@ class Machine(Firing):
     def run(self, program: Program, context: Context, *, cpu: int | None = None) -> int:
         """Run a program on a context; returns r0, unsigned. Raises Fault, Unsupported."""
         self._check_open()
+        if self.lane is not None:
+            lane, self.lane = self.lane, None
+            found: int = lane.wait(program, context, self._task())
+            return found
         on = self.cpus[self.cpu.number if cpu is None else cpu]
         on.task = self._task()
         services = self.services
@@ -223,6 +232,26 @@ class Machine(Firing):
             raise
         services.leave(on)
         return r0
+
+    def interleave(
+        self,
+        *events: Callable[[], Any],
+        seed: int | None = None,
+        schedule: Iterable[int | tuple[int, int]] | None = None,
+    ) -> Interleaved:
+        """Let events happen at the same time, one on each CPU, instruction by instruction in turn.
+
+            m.interleave(lambda: m.fire("sched_switch", …), lambda: m.xdp(packet), seed=7)
+
+        Each event is a function that fires one; if several programs are attached to it, the first runs with
+        those of the others. The order comes from `seed`, or is given: `schedule=[0, 0, 1, (0, 5)]` names the
+        CPU of each instruction. Returns the events' results; its `order` repeats the run as `schedule`.
+
+        Raises Deadlock when all wait for locks, and what a program or an event raises.
+        """
+        from .interleave import interleave
+
+        return interleave(self, events, seed=seed, schedule=schedule)
 
     def _task(self) -> Any:
         """What helpers tell of the current task: what its object says now."""
