@@ -213,7 +213,7 @@ class Session:
     def _attach(self, program: Program) -> list[Link]:
         """Attach a program to what its decorator says; not at all if that leaves it to the user."""
         method, args, how = self._attachments.get(program.name, ("attach", (), {}))
-        if not method:
+        if not method or program.section.startswith("struct_ops"):  # whose class is attached as a whole
             return []
         if pid := self._pids.get(program.name):
             how = {**how, "pid": pid}

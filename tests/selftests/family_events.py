@@ -139,7 +139,7 @@ def all_tasks(ctx):
 
 @bp.iter("task_file")
 def all_files(ctx):
-    if (file := ctx.file) and (task := ctx.task) and task.tgid == target.value:
+    if ctx.file is not None and (task := ctx.task) and task.tgid == target.value:
         print(f"{ctx.fd}")
 
 
@@ -413,9 +413,11 @@ def _send(live: Live) -> None:
 
 
 def _peer(live: Live) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname(), 1) as client:
-            assert client.getpeername()[0] == "192.0.2.9"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), 1) as client,
+    ):
+        assert client.getpeername()[0] == "192.0.2.9"
 
 
 def _name(live: Live) -> None:
@@ -476,9 +478,14 @@ def _tcp(live: Live) -> None:
 
 
 def _lookup(live: Live, program: str) -> None:
-    with netbox.namespace() as space, live.collection.programs[program].attach_netns(space.path):
-        with socket.create_server(("127.0.0.1", 7878)), pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", 7878), 0.3)
+    with (
+        netbox.namespace() as space,
+        live.collection.programs[program].attach_netns(space.path),
+        space,
+        socket.create_server(("127.0.0.1", 7878)),
+        pytest.raises(OSError),
+    ):
+        socket.create_connection(("127.0.0.1", 7878), 0.3)
 
 
 def _udp() -> socket.socket:

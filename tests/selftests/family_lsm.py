@@ -38,9 +38,12 @@ def _opened(live: Live, program: str) -> None:
 
 def _bound(live: Live, program: str) -> None:
     live.globals["target"] = os.getpid()
-    with socket.socket() as made, live.collection.programs[program].attach():
-        with pytest.raises(PermissionError):
-            made.bind(("127.0.0.1", 0))
+    with (
+        socket.socket() as made,
+        live.collection.programs[program].attach(),
+        pytest.raises(PermissionError),
+    ):
+        made.bind(("127.0.0.1", 0))
     assert live.maps["out"][1]
 
 
