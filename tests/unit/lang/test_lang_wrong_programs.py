@@ -80,6 +80,7 @@ def prelude(tmp_path_factory):
     del sys.modules["wrong_prelude"]
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
 @pytest.mark.parametrize("path", FAMILIES, ids=[p.stem for p in FAMILIES])
 def test_messages(path, ktypes, tmp_path):
     found = cases(path)
