@@ -29,6 +29,8 @@ _FILES = sorted(f"tests/kernel/{p.name}" for p in (REPO / "tests/kernel").glob("
 TESTS = (
     *(file for file in _FILES if file.startswith(tuple(f"tests/kernel/{name}" for name in _KERNELS))),
     "tests/differential/test_judge.py",
+    # Ports of the kernel's selftests on hooks that not every kernel has.
+    *(f"tests/selftests/test_selftests_{name}.py" for name in ("kprobes", "lsm", "trampolines")),
 )
 _PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
 # A guest's second is a twentieth of the host's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from functools import cache
 from pathlib import Path
 
 from probee.isa import tables
@@ -110,17 +111,25 @@ def proven(feature: str) -> bool:
     return bool(proof) and proof not in missing_proofs([feature])
 
 
+@cache
+def _tests(file: Path) -> frozenset[str]:
+    """Names of the tests in a file, none if there is no such file."""
+    text = file.read_text() if file.is_file() else ""
+    return frozenset(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
+
+
 def missing_proofs(features: list[str] | None = None) -> list[str]:
     """Proofs that name no test of this repository."""
     missing = []
     for feature in features if features is not None else list(PROOFS):
         path, _, name = PROOFS[feature].partition("::")
         file = REPOSITORY / path
-        if not file.is_file() or not re.search(rf"^def {name}\b", file.read_text(), re.MULTILINE):
+        if name not in _tests(file):
             missing.append(PROOFS[feature])
     return missing
 
 
+@cache
 def map_types() -> frozenset[str]:
     """The map types that can be declared."""
     package = importlib.import_module("probee.lang.decl")
