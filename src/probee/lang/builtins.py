@@ -183,6 +183,7 @@ static = Static(
     "static", "(expression)", "The value of a Python expression, computed when the program is compiled."
 )
 
+
 class KfuncName:
     """A function of the kernel by its name: `bp.kfunc.bpf_task_acquire`."""
 

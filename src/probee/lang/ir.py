@@ -372,7 +372,7 @@ class FieldInfo(Op):
 
 
 class TypeInfo(Op):
-    """A CO-RE fact about a kernel struct: `kind` is exists, size, matches; or `local_id`, a struct's own id."""
+    """A CO-RE fact about a kernel struct: `kind` is exists, size, matches; local_id is its own id."""
 
     __slots__ = ("kind", "of")
 

@@ -1,4 +1,4 @@
-"""`Annotated[str, 16]`: fields of fixed size in the spelling of type checkers, without the cost of `typing`."""
+"""`Annotated[str, 16]`: fields of fixed size in the spelling of type checkers, without the cost of typing."""
 
 from __future__ import annotations
 
