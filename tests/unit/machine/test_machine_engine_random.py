@@ -41,19 +41,19 @@ def agree(insns: list[Insn], data: bytes, *, verified: bool) -> None:
         assert (result[0], result[2]) == (reference[0], reference[2])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs(), st.binary(min_size=64, max_size=64))
 def test_all_engines_give_the_same_results(insns: list[Insn], data: bytes) -> None:
     agree(insns, data, verified=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs(stray=True), st.binary(min_size=64, max_size=64))
 def test_checking_engines_fault_at_the_same_place(insns: list[Insn], data: bytes) -> None:
     agree(insns, data, verified=False)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs(stray=True), st.binary(min_size=64, max_size=64))
 def test_the_interpreter_agrees_with_stepping(insns: list[Insn], data: bytes) -> None:
     env = BareEnv()
