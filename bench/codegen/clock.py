@@ -1,7 +1,7 @@
 """Hours, minutes and seconds since boot."""
 
 import probee as bp
-from probee import u8, u32, u64
+from probee import u8, u32
 
 
 class Time(bp.Struct):
