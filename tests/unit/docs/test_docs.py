@@ -98,7 +98,8 @@ def run_as_written(line: str, folder: Path) -> None:
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
     )
-    deadline = time.monotonic() + (30 if "--duration" in line or " verify " in line else 4)
+    ends = re.search("--duration|--seconds|probee (verify|replay) ", line)  # by itself
+    deadline = time.monotonic() + (30 if ends else 4)
     while process.poll() is None and time.monotonic() < deadline:
         subprocess.run(["true"], check=True)  # something to see for those who watch programs start
         time.sleep(0.05)
