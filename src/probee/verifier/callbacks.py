@@ -221,7 +221,7 @@ def _push_async(w: Walk, index: int, subprog: int, kind: str) -> None:
     from probee.verifier.walk import Pending
 
     state.branches = 0
-    w.pending.append(Pending(state, start, index))
+    w.pending.append(Pending(state, start, index, w.processed - w.path_start))
 
 
 def _arguments(w: Walk, kind: str, caller: Frame, frame: Frame, args: object) -> None:

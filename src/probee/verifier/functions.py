@@ -335,6 +335,7 @@ def _walk_one(w: Walk, subprog: int) -> None:
     state.frames = [frame]
     w.use(state)
     w.index, w.previous = start, -1
+    w.path_start = w.processed
     w.explored.clear()
     w.visits.clear()
     w.pending.clear()

@@ -13,7 +13,8 @@ class Verdict:
     is the way there from the entry: (instruction, taken) of each conditional branch. `log` is text in
     the form of the kernel's own log, the last path only, made when asked for. `insns_processed`,
     `total_states` and `peak_states` count as the kernel's statistics do; `stack_depth` is each
-    subprogram's stack in bytes. `probe_loads` are the loads through BTF pointers that may fault.
+    subprogram's stack in bytes. `worst_path` is the longest path walked to its end or to where it was pruned,
+    in instructions. `probe_loads` are the loads through BTF pointers that may fault.
     """
 
     __slots__ = (

@@ -70,6 +70,7 @@ def verify(
         verdict.stack_depth = walk.stack_depth
         verdict.probe_loads = frozenset(walk.context.probe_loads)
         verdict.path = walk.path()
+        verdict.worst_path = walk.worst_path
         if walk.log is not None:
             verdict.log = walk.log.text()
     return verdict

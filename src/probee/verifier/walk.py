@@ -42,10 +42,13 @@ ON_STACK, DST_STACK, SRC_STACK = 1, 2, 4
 class Pending:
     """A path put aside: its state and where it goes on."""
 
-    __slots__ = ("index", "logged", "previous", "state")
+    __slots__ = ("index", "length", "logged", "previous", "state")
 
-    def __init__(self, state: State, index: int, previous: int, logged: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, state: State, index: int, previous: int, length: int, logged: tuple[int, int] = (0, 0)
+    ) -> None:
         self.logged = logged
+        self.length = length  # instructions on the way there
         self.state = state
         self.index = index
         self.previous = previous
@@ -67,6 +70,8 @@ class Walk:
         self.pending: list[Pending] = []
         self.explored: dict[tuple[int, int], list[State]] = {}
         self.processed = 0
+        self.path_start = 0  # what was processed when the current path began, as if it was walked alone
+        self.worst_path = 0
         self.jumps = 0
         self.last_processed = 0
         self.last_jumps = 0
@@ -108,7 +113,13 @@ class Walk:
             parent.branches += 1
         state.branches = 0
         self.pending.append(
-            Pending(state, index, previous, self.log.length if self.log is not None else (0, 0))
+            Pending(
+                state,
+                index,
+                previous,
+                self.processed - self.path_start,
+                self.log.length if self.log is not None else (0, 0),
+            )
         )
         if len(self.pending) > MAX_PENDING:
             raise Reject(f"The sequence of {len(self.pending)} jumps is too complex.")
@@ -173,9 +184,11 @@ class Walk:
                 previous, index = index, self.index
                 continue
             prune.path_ended(self)
+            self.worst_path = max(self.worst_path, processed - self.path_start)
             if not self.pending:
                 return
             item = self.pending.pop()
+            self.path_start = processed - item.length
             self.use(item.state)
             index, previous = item.index, item.previous
             if self.log is not None:

@@ -146,3 +146,9 @@ def test_statistics_and_the_stack() -> None:
     program = Program([Insn(0x7A, 10, 0, -64, 1), mov(0, 0), EXIT], SOCKET_FILTER)
     verdict = verify(program, kernel="6.18")
     assert (verdict.insns_processed, verdict.stack_depth) == (3, [64])
+
+
+def test_the_longest_path_is_counted() -> None:
+    insns = [call(KTIME), Insn(0x15, 0, 0, 2, 7), mov(1, 1), mov(1, 2), mov(0, 0), EXIT]
+    verdict = verify(Program(insns, SOCKET_FILTER), kernel="6.18")
+    assert (verdict.insns_processed, verdict.worst_path) == (8, 6)
