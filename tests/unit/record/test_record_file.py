@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from handmade import recording
 from hypothesis import given
 from hypothesis import strategies as st
-from handmade import recording
 
 import probee as bp
 from probee.record.file import MAGIC, Recording, RecordingError
