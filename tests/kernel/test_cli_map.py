@@ -212,7 +212,7 @@ def test_event_pipe(tmp_path: Path) -> None:
 
     compile_c(
         tmp_path,
-        "struct { __uint(type, 4); __uint(key_size, 4); __uint(value_size, 4); } pipe SEC(\".maps\");\n"
+        'struct { __uint(type, 4); __uint(key_size, 4); __uint(value_size, 4); } pipe SEC(".maps");\n'
         "static long (*perf_output)(void *, void *, u64, void *, u64) = (void *)25;\n"
         'SEC("tp/syscalls/sys_enter_getppid") int send(void *ctx) {\n'
         "    u32 words[3] = {1, 2, 3}; perf_output(ctx, &pipe, 0xffffffffULL, words, 12); return 0; }",

@@ -34,7 +34,8 @@ CASES = [
     ),
     pytest.param("return config.value.limit", 5, id="const struct .value"),
     pytest.param(
-        'state.value.limit = 7\nstate.value.limit += 1\nstate.value.name = "xy"\nreturn state.value.limit + len(state.value.name)',
+        'state.value.limit = 7\nstate.value.limit += 1\nstate.value.name = "xy"\n'
+        "return state.value.limit + len(state.value.name)",
         10,
         id="global struct",
     ),
@@ -63,7 +64,8 @@ CASES = [
     ),
     pytest.param('return bp.enum_value("pid_type", "PIDTYPE_TGID")', 1, id="enum_value"),
     pytest.param(
-        't = bp.current_task()\np = bp.container_of(bp.addr(t.tasks), "task_struct", "tasks")\nreturn int(p.tgid == t.tgid)',
+        't = bp.current_task()\np = bp.container_of(bp.addr(t.tasks), "task_struct", "tasks")\n'
+        "return int(p.tgid == t.tgid)",
         1,
         id="container_of",
     ),

@@ -1,4 +1,4 @@
-"""Structs in the kernel: unions, bit fields, enums, pointers, packed and aligned ones, nested in each other."""
+"""Structs in the kernel: unions, bit fields, enums, pointers, packed and aligned ones, nested ones."""
 
 from __future__ import annotations
 

@@ -144,4 +144,3 @@ def duration_text(ns: float) -> str:
         if ns >= factor:
             return f"{ns / factor:.3g} {unit}"
     return f"{ns:.0f} ns"
-

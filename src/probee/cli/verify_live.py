@@ -21,7 +21,8 @@ from ..verifier.verdict import ACCEPT, REJECT, UNSUPPORTED, Verdict
 _LOG_SIZE = 1 << 20
 _STATS = 4
 _STATE = re.compile(
-    r"^(?:\d+: |cur state|old state|from \d+ to |R\d+[_=]|; |processed |verification time|stack depth |frame\d|$)"
+    r"^(?:\d+: |cur state|old state|from \d+ to |R\d+[_=]|; |"
+    r"processed |verification time|stack depth |frame\d|$)"
 )
 _PROCESSED = re.compile(
     r"processed (\d+) insns .*?max_states_per_insn \d+ total_states (\d+) peak_states (\d+)"

@@ -84,9 +84,7 @@ def _ring_reserve(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> I
 
 
 def _ring_dynptr(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
-    f.fail(
-        node, "reserve_dynptr() stands in a `with`", f"write `with {m.name}.reserve_dynptr(size) as d:`"
-    )
+    f.fail(node, "reserve_dynptr() stands in a `with`", f"write `with {m.name}.reserve_dynptr(size) as d:`")
 
 
 def _ring_discard(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:

@@ -9,8 +9,8 @@ import pytest
 from probee.isa import assemble
 from probee.machine import Code, Fault
 from probee.machine.helpers.services import Services
-from probee.machine.maps import Attributes, Map
 from probee.machine.layouts import layouts_of
+from probee.machine.maps import Attributes, Map
 from probee.machine.native import available
 
 HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY = 1, 2, 5, 6

@@ -22,9 +22,9 @@ class ProgramDecl:
     | perf_event | (event, "freq" or "period", number) |
     | uprobe, uretprobe | (binary, symbol, offset) |
 
-    `pid` limits a uprobe to one process (None: all). `attachment` is what attaches it where the section does not
-    say: a method of the live program, and its arguments. `under` is the declaration that this decorator was
-    stacked on. Calling it calls the Python function.
+    `pid` limits a uprobe to one process (None: all). `attachment` is what attaches it where the section does
+    not say: a method of the live program, and its arguments. `under` is the declaration that this decorator
+    was stacked on. Calling it calls the Python function.
     """
 
     __slots__ = ("__weakref__", "args", "attachment", "fn", "kind", "name", "pid", "under")
