@@ -67,8 +67,9 @@ def _run(slot: int, want: int):
 
 def _modified(live: Live, program: str) -> None:
     chosen = live.collection.programs[program]
+    plain = chosen.test_run().retval & 0xFFFF  # what the function gives, 4, and what others add
     with chosen.attach():
-        assert chosen.test_run().retval & 0xFFFF == 77
+        assert chosen.test_run().retval & 0xFFFF == plain - 4 + 77
 
 
 PORTS = [
