@@ -148,16 +148,11 @@ def test_without_root_much_works(program: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "probee: can't write /x.o: Permission denied\n")
 
 
-def test_names_that_only_root_may_read(tmp_path: Path) -> None:
+def test_names_that_only_root_may_read_come_along(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(SYSCALL)
-    done = as_nobody(tmp_path, [], "build", str(path), "-o", "/dev/null")
     if os.stat("/sys/kernel/tracing").st_mode & 0o005:
         pytest.skip("everybody may read tracefs here")
-    assert done.returncode == 1
-    assert "x.py:7:" in done.stderr
-    assert "write args.args[0] for the first, or run it as root: sudo " in done.stderr
-    path.write_text(SYSCALL.replace("args.dfd", "args.args[0]"))
     assert as_nobody(tmp_path, [], "build", str(path), "-o", "/dev/null").returncode == 0
 
 
@@ -177,15 +172,16 @@ def test_tracefs_that_may_not_be_mounted(program: str) -> None:
     assert "mounting tracefs needs CAP_SYS_ADMIN, which is missing here; run it as root: sudo " in done.stderr
 
 
-@pytest.mark.parametrize("argv", [["run"], ["build", "-o", "/dev/null"]])
-def test_no_btf(argv: list[str], program: str, tmp_path: Path) -> None:
+def test_no_btf(program: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     hide = f"mount --bind {tmp_path}/empty /sys/kernel/btf || exit 1;"
-    done = in_a_mount_namespace(hide, *argv, program, PROBEE_CACHE=str(tmp_path / "c"))
+    done = in_a_mount_namespace(hide, "run", program, PROBEE_CACHE=str(tmp_path / "c"))
     assert done.returncode == 1
     assert done.stderr.startswith(
         "probee: no kernel BTF (/sys/kernel/btf/vmlinux: No such file or directory)"
     )
+    built = in_a_mount_namespace(hide, "build", program, "-o", "/dev/null", PROBEE_CACHE=str(tmp_path / "c"))
+    assert built.returncode == 0, built.stderr  # with the kernel types that come along
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, 100_000])
