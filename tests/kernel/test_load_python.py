@@ -28,22 +28,9 @@ def endless() -> None:
     totals[1] = n
 
 
-@bp.raw_tracepoint("sys_enter")
-def wrong_helper() -> None:
-    totals[1] = 3
-    totals[2] = bp.get_socket_cookie(0)
-
-
-@pytest.mark.parametrize(
-    ("program", "culprits", "cause"),
-    [
-        (endless, ("while bp.rand() != 7:", "n += bp.ktime_get_ns()"), "every turn of a loop"),
-        (wrong_helper, ("totals[2] = bp.get_socket_cookie(0)",), "get_socket_cookie"),
-    ],
-)
-def test_a_rejection_names_the_python_line(
-    program: Any, culprits: tuple[str, ...], cause: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_rejection_names_the_python_line() -> None:
+    culprits = ("while bp.rand() != 7:", "n += bp.ktime_get_ns()")
+    program: Any = endless
     spec = read_object(compile([program]), program.name)
     with pytest.raises(VerifierError) as caught:
         load(spec)
@@ -54,6 +41,6 @@ def test_a_rejection_names_the_python_line(
     assert error.file == __file__
     assert error.line in wanted
     assert error.source == wanted[error.line]
-    assert cause in error.cause
+    assert "every turn of a loop" in error.cause
     assert str(error).startswith(f"{__file__}:{error.line}: the verifier refuses {program.name} at `")
     assert error.log
