@@ -16,7 +16,8 @@ from .vm import REPO, TIMED_OUT, run, turn
 
 HERE = "here"
 # What says something about a kernel: hooks, objects, maps, features, refusals, and that libbpf agrees. The
-# language and the tools compile, which takes minutes in a guest; what commands print is the same with all.
+# language's other tests and the tools compile, which takes minutes in a guest; what commands print is the same
+# with all.
 _KERNELS = (
     "test_links",
     "test_load",
@@ -24,6 +25,7 @@ _KERNELS = (
     "test_features_live",
     "test_refusals",
     "test_programs_run",
+    "test_lang_kinds",
 )
 _FILES = sorted(f"tests/kernel/{p.name}" for p in (REPO / "tests/kernel").glob("test_*.py"))
 TESTS = (
