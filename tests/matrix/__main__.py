@@ -16,8 +16,8 @@ from .vm import REPO, TIMED_OUT, run, turn
 
 HERE = "here"
 # What says something about a kernel: hooks, objects, maps, features, refusals, and that libbpf agrees. The
-# language's other tests and the tools compile, which takes minutes in a guest; what commands print is the same
-# with all.
+# language's other tests and the tools compile, which takes minutes in a guest; what commands print is the
+# same with all.
 _KERNELS = (
     "test_links",
     "test_load",
