@@ -836,7 +836,7 @@ def test_helpers_by_name(build):
         p = Point()
         bp.probe_read_kernel(p, bp.sizeof(p), bp.current_task().comm)
         slots[7] = p.x
-        if v := bp.map_lookup_elem(points, e.at):
+        if v := bp.map_lookup_elem(points, e.at.x):
             return v.x
         return failed
         """
