@@ -97,13 +97,13 @@ class FunctionHook(Hook):
         return item.v
 
 
-class IterContext(ContextObject):
-    """The parameter of an iterator: the object that is shown, None after the last one."""
+class TrustedContext(ContextObject):
+    """A context that is a struct of the kernel whose pointers are trusted."""
 
-    __slots__ = ("ctx", "word")
+    __slots__ = ("_what", "ctx")
 
-    def __init__(self, word: str, ctx: ir.Value) -> None:
-        self.word = word
+    def __init__(self, what: str, ctx: ir.Value) -> None:
+        self._what = what
         self.ctx = ctx
 
     @property
@@ -114,7 +114,7 @@ class IterContext(ContextObject):
 
     @property
     def what(self) -> str:
-        return f"the argument of an iterator over {self.word}"
+        return self._what
 
     def _attr(self, b: Builder, name: str) -> ir.Value:
         at = b.field(self.ctx, name)
@@ -124,6 +124,12 @@ class IterContext(ContextObject):
         if isinstance(to, Ptr):
             return b.load(at, Ptr(to.to, Space.TRUSTED if isinstance(to.to, Struct) else Space.KERNEL))
         return b.read(at)
+
+
+class IterContext(TrustedContext):
+    """The parameter of an iterator: the object that is shown, None after the last one."""
+
+    __slots__ = ()
 
     def item(self, f: Fn, name: str, node: ast.AST) -> Item:
         value = self.attr(f.b, name)
@@ -164,7 +170,7 @@ class IterHook(Hook):
     ) -> Bound:
         self._check(names, 1, False, types, "the object is an attribute of one parameter, as in `ctx.task`")
         word = self.section.partition("/")[2]
-        return {name: IterContext(word, params[0]) for name in names}
+        return {name: IterContext(f"the argument of an iterator over {word}", params[0]) for name in names}
 
     def result(self, f: Fn, item: Item | None, node: ast.AST) -> ir.Value | None:
         if isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value not in (0, 1):
@@ -300,35 +306,6 @@ class SyscallHook(Hook):
             )
         # Memory that may be written and loaded from directly, as a map's value.
         return {names[0]: Ref(b.recast(params[0], Ptr(kind._ir_(), Space.CALLER)))}
-
-
-class TrustedContext(ContextObject):
-    """A context that is a struct of the kernel whose pointers are trusted."""
-
-    __slots__ = ("_what", "ctx")
-
-    def __init__(self, what: str, ctx: ir.Value) -> None:
-        self._what = what
-        self.ctx = ctx
-
-    @property
-    def names(self) -> list[str]:
-        assert isinstance(self.ctx.type, Ptr)
-        assert isinstance(self.ctx.type.to, Struct)
-        return self.ctx.type.to.names()
-
-    @property
-    def what(self) -> str:
-        return self._what
-
-    def _attr(self, b: Builder, name: str) -> ir.Value:
-        at = b.field(self.ctx, name)
-        assert at is not None
-        assert isinstance(at.type, Ptr)
-        to = at.type.to
-        if isinstance(to, Ptr) and isinstance(to.to, Struct):
-            return b.load(at, Ptr(to.to, Space.TRUSTED))
-        return b.read(at)
 
 
 class NetfilterHook(Hook):
