@@ -307,12 +307,16 @@ class _FunctionText:
         if target > leader or not self.budget:
             return
         self.place(f"back{slot}to{target}")
+        self._within_budget(slot, f"more{slot}to{target}", f"b{target}")
+
+    def _within_budget(self, slot: int, more: str, on: str) -> None:
+        """Go on at label `on`, by way of `more` if no instruction is left."""
         left = self.new("load i64, ptr %left")
         over = self.new(f"icmp slt i64 {left}, 0")
-        self._unlikely(over, f"more{slot}to{target}", f"b{target}")
-        self.place(f"more{slot}to{target}")
+        self._unlikely(over, more, on)
+        self.place(more)
         self._refill(slot, left)
-        self.put(f"br label %b{target}")
+        self.put(f"br label %{on}")
 
     def _refill(self, slot: int, left: str) -> None:
         """Ask for more instructions, which lets Python see to its signals as well."""
@@ -366,13 +370,8 @@ class _FunctionText:
     def _gotox(self, op: Op) -> None:
         value = self.get(op.dst)
         if self.budget:
-            left = self.new("load i64, ptr %left")
-            over = self.new(f"icmp slt i64 {left}, 0")
-            more, on = self.label("more"), self.label("on")
-            self._unlikely(over, more, on)
-            self.place(more)
-            self._refill(op.pc, left)
-            self.put(f"br label %{on}")
+            on = self.label("on")
+            self._within_budget(op.pc, self.label("more"), on)
             self.place(on)
         wrong = self.label("wrong")
         cases = " ".join(f"i64 {self.code.base + 8 * n}, label %b{n}" for n in self.function.leaders)
@@ -604,13 +603,8 @@ class _FunctionText:
 
     def _before_call(self, op: Op) -> None:
         if self.budget and not self.frames.key_in_frame(op.pc):
-            left = self.new("load i64, ptr %left")
-            over = self.new(f"icmp slt i64 {left}, 0")
-            more, on = self.label("more"), self.label("on")
-            self._unlikely(over, more, on)
-            self.place(more)
-            self._refill(op.pc, left)
-            self.put(f"br label %{on}")
+            on = self.label("on")
+            self._within_budget(op.pc, self.label("more"), on)
             self.place(on)
             self.put(f"store i64 {self.new('load i64, ptr %left')}, ptr {self.field(BUDGET)}")
 
