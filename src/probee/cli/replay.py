@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     from ..record.replay import replay
+    from .run import check_file
 
+    check_file(options.file)
     with replay(options.file, engine=options.engine) as run:
         differences = run.run(options.program)
         if options.json:

@@ -7,6 +7,7 @@ import sys
 from .. import machine_target, session
 from ..errors import ProbeeError
 from ..lang.decl import programs_in
+from .run import check_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def run_machine(
 
     `look` gets the machine before its first event.
     """
+    if events:
+        check_file(events)
     from_file = machine_target.events_scenario(events) if events else None
 
     def scenario(machine: Machine, names: dict[str, Any]) -> object:

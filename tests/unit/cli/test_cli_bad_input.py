@@ -124,10 +124,17 @@ def test_files_that_are_not_what_they_seem(
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero"])
-@pytest.mark.parametrize("command", ["run", "build", "disasm"])
+@pytest.mark.parametrize("command", ["run", "build", "disasm", "replay", "debug", "verify"])
 def test_devices(command: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, path]) == 1
     assert capsys.readouterr().err == f"probee: {path} is no regular file\n"
+
+
+@pytest.mark.parametrize("command", [["run", "--machine"], ["debug"]])
+def test_events_from_a_device(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    example = Path(__file__).resolve().parents[3] / "examples/execsnoop.py"
+    assert main([*command, "--events", "/dev/zero", str(example)]) == 1
+    assert capsys.readouterr().err == "probee: /dev/zero is no regular file\n"
 
 
 @pytest.mark.parametrize("command", ["run", "build", "disasm"])
