@@ -51,9 +51,10 @@ def _here(tests: list[str]) -> Row:
 
 
 def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
-    """Boots the kernel again, without the test that did it, when a test takes the machine down."""
+    """Boots the kernel again when a test takes the machine down, without the test if it does so twice."""
     machine = kernel(name)
     results = Results()
+    suspects: set[str] = set()
     inside = "/run/probee-matrix"
     words = [f"--results={inside}/results", f"--without={inside}/done", f"@{inside}/tests"]
     with tempfile.TemporaryDirectory(prefix="probee-matrix-") as directory, turn():
@@ -78,12 +79,14 @@ def _elsewhere(name: str, tests: list[str], timeout: float) -> Row:
             if code not in (0, 1):
                 results.failed["pytest"] = f"ended with exit code {code}"
             why = died.partition(":\n")[0] or "pytest ended in it"
-            results.failed |= dict.fromkeys(found.unfinished, why)
             if not died or not found.unfinished:
+                results.failed |= dict.fromkeys(found.unfinished, why)
                 break
-            print(
-                f"matrix: {died}\nmatrix: once more, without {', '.join(found.unfinished)}", file=sys.stderr
-            )
+            again = set(found.unfinished) - suspects
+            results.failed |= dict.fromkeys(set(found.unfinished) & suspects, why)
+            suspects |= again
+            how = "with" if again else "without"
+            print(f"matrix: {died}\nmatrix: once more, {how} {', '.join(found.unfinished)}", file=sys.stderr)
         seconds = time.monotonic() - begin
     return Row(name, machine.release, results, seconds)
 

@@ -48,5 +48,6 @@ echo /run/busybox/modprobe > /proc/sys/kernel/modprobe
 [ -e sbin/modprobe ] || cp run/busybox/modprobe sbin/modprobe
 /bin/busybox hostname probee-matrix
 /bin/busybox ip link set lo up
+: > run/probee-matrix/booted
 # And no chroot, where there are no user namespaces.
 exec switch_root . /run/busybox/busybox sh /run/busybox/run.sh "$MATRIX_INPUT"

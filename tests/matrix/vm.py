@@ -31,6 +31,9 @@ QEMU = "qemu-system-x86_64"
 TIMED_OUT = 124  # as timeout(1)
 _DEAD = -1000
 _STALLED = 420  # longer than any test may take
+_BOOT = 180  # seconds; 6 are usual
+# Emulated processors that patch code under each other now and then take a kernel down as it starts.
+_BOOTS = 4
 
 # Emulated machines are slow: watchdogs would call them stuck.
 _CMDLINE = (
@@ -72,7 +75,7 @@ def run(
     requests = share / "compile"
     requests.mkdir(exist_ok=True)
     (share / "status").unlink(missing_ok=True)
-    log = share / "console.log"
+    log, booted = share / "console.log", share / "booted"
     with tempfile.NamedTemporaryFile(prefix="probee-initramfs-") as first:
         first.write(initramfs(machine))
         first.flush()
@@ -85,8 +88,16 @@ def run(
         for tag, path, more in (("host", "/", ",readonly=on,multidevs=remap"), ("share", str(share), "")):
             qemu += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{more}"]
         _copy_repository(share / "repository")
-        process = subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL)
-        code = _wait(process, timeout, requests, sign)
+        for left in reversed(range(_BOOTS)):
+            booted.unlink(missing_ok=True)
+            process = subprocess.Popen(qemu, stdin=None if live else subprocess.DEVNULL)
+            code = _wait(process, timeout, requests, sign, booted)
+            if booted.exists() or code == TIMED_OUT or not left:
+                break
+            print(f"matrix: Linux {machine.release} did not start{_end(log)}", file=sys.stderr)
+            print("matrix: booting it once more", file=sys.stderr, flush=True)
+    if not booted.exists() and code != TIMED_OUT:
+        raise MatrixError(f"Linux {machine.release} did not start in {_BOOTS} attempts{_end(log)}")
     if code == _DEAD:
         raise MatrixError(f"the machine with Linux {machine.release} did nothing for {_STALLED} s{_end(log)}")
     if code == TIMED_OUT:
@@ -173,7 +184,9 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path, sign: Path | None) -> int:
+def _wait(
+    qemu: subprocess.Popen[bytes], timeout: float, requests: Path, sign: Path | None, booted: Path
+) -> int:
     """The exit code of `qemu`; compiles meanwhile what the guest asks for."""
 
     def stop(number: int, frame: object) -> None:
@@ -187,6 +200,8 @@ def _wait(qemu: subprocess.Popen[bytes], timeout: float, requests: Path, sign: P
             with suppress(subprocess.TimeoutExpired):
                 return qemu.wait(0.1)
             answer(requests)
+            if now > begin + _BOOT and not booted.exists():
+                return _DEAD
             if sign is not None and sign.exists() and sign.stat().st_size != size:
                 seen, size = now, sign.stat().st_size
             if sign is not None and now > seen + _STALLED:

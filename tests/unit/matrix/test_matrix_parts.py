@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import c_compiler
-from matrix import table
+from matrix import table, vm
 from matrix.initramfs import cpio
+from matrix.kernels import Kernel, MatrixError
 from matrix.results import Recorder, Results
 from matrix.table import Row
 
@@ -106,3 +107,49 @@ def test_the_host_compiles_for_a_guest(cc: Path, tmp_path: Path, monkeypatch: py
     c_compiler.answer(requests)
     assert {path.name for path in requests.iterdir()} == {"k.made", "j.refused"}
     assert (requests / "k.made").read_bytes() == b"good"
+
+
+@pytest.fixture
+def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that dies as often as there are lines in the file `deaths` before it starts."""
+    share = tmp_path / "share"
+    share.mkdir()
+    deaths = tmp_path / "deaths"
+    deaths.touch()
+    qemu = tmp_path / "qemu"
+    qemu.write_text(
+        f"#!/bin/sh\nif [ -s {deaths} ]; then sed -i 1d {deaths}; exit 1; fi\n"
+        f"touch {share}/booted; [ -e {tmp_path}/dies-later ] || echo 3 > {share}/status\n"
+    )
+    qemu.chmod(0o755)
+    monkeypatch.setattr(vm, "QEMU", str(qemu))
+    monkeypatch.setattr(vm, "initramfs", lambda machine: b"")
+    monkeypatch.setattr(vm, "_copy_repository", lambda target: None)
+    return tmp_path
+
+
+def _run(place: Path) -> int:
+    machine = Kernel("6.12", place / "6.12")
+    machine.directory.mkdir(exist_ok=True)
+    (machine.directory / "release").write_text("6.12.0")
+    return vm.run(machine, ["true"], share=place / "share", timeout=60)
+
+
+def test_a_machine_that_does_not_start_is_booted_again(
+    boots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (boots / "deaths").write_text("once\ntwice\n")
+    assert _run(boots) == 3
+    assert capsys.readouterr().err.count("booting it once more") == 2
+
+
+def test_a_machine_that_never_starts_is_given_up(boots: Path) -> None:
+    (boots / "deaths").write_text("again\n" * 20)
+    with pytest.raises(MatrixError, match="did not start in 4 attempts"):
+        _run(boots)
+
+
+def test_a_machine_that_dies_later_is_not_booted_again(boots: Path) -> None:
+    (boots / "dies-later").touch()
+    with pytest.raises(MatrixError, match="died"):
+        _run(boots)
