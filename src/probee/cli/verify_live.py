@@ -13,8 +13,11 @@ from ..btf import Btf
 from ..errors import ProbeeError
 from ..isa.insn import Insn, encode
 from ..isa.tables import MAP_TYPES, PROG_TYPES, name_of
+from ..kernel.rejection import raise_memlock
+from ..kernel.sanitize import load_sanitized
 from ..sys import kernel as running_kernel
 from ..sys.bpf import ProgAttr, VerifierLog
+from ..verifier.kernels import Rules
 from ..verifier.program import MapInfo, Program
 from ..verifier.verdict import ACCEPT, REJECT, UNSUPPORTED, Verdict
 
@@ -29,6 +32,8 @@ _PROCESSED = re.compile(
 )
 _DEPTH = re.compile(r"^stack depth (\S+)", re.MULTILINE)
 _TAIL_CALL = 12
+# Flags that only make tests stricter, and the first Linux that knows them.
+_TEST_FLAGS = {1 << 2: "5.3", 1 << 7: "6.8"}
 
 
 class LiveKernel:
@@ -39,6 +44,10 @@ class LiveKernel:
         self._maps: dict[int, int] = {}
         self._blobs: dict[int, int] = {}
         self._kept: list[object] = []
+        rules = Rules("live")
+        self._no_flags = sum(flag for flag, first in _TEST_FLAGS.items() if not rules.since(first))
+        if not rules.since("5.11"):
+            raise_memlock()
 
     def close(self) -> None:
         for fd in [*self._maps.values(), *self._blobs.values()]:
@@ -63,7 +72,7 @@ class LiveKernel:
             attr = ProgAttr(program.prog_type, encode(insns), "GPL" if program.gpl else "Proprietary")
             attr.attach_type = program.attach_type
             attr.attach_btf_id = program.attach_btf_id
-            attr.flags = program.flags
+            attr.flags = program.flags & ~self._no_flags
             if program.btf is not None:
                 attr.btf_fd = self._btf(program.btf)
                 attr.func_info = b"".join(struct.pack("=II", *entry) for entry in program.func_info)
@@ -98,7 +107,13 @@ class LiveKernel:
     def _btf(self, btf: Btf) -> int:
         known = self._blobs.get(id(btf))
         if known is None:
-            known = self._blobs[id(btf)] = self._kernel.btf_load(btf.raw)
+            try:
+                known = self._kernel.btf_load(btf.raw)
+            except OSError as error:
+                known, why = load_sanitized(btf.raw, error)
+                if known < 0:
+                    raise ProbeeError(f"what the program needs can't be made: {why}") from None
+            self._blobs[id(btf)] = known
             self._kept.append(btf)
         return known
 
