@@ -141,19 +141,19 @@ class _Runner:
 
 
 def _live(cases: list[Case]) -> Iterator[Answer]:
-    with LiveKernel() as live:
-        for case in cases:
-            start = time.perf_counter()
-            retvals: list[int] = []
-            try:
-                if case.problem:
-                    raise ProbeeError(case.problem)
+    for case in cases:
+        start = time.perf_counter()
+        retvals: list[int] = []
+        try:
+            if case.problem:
+                raise ProbeeError(case.problem)
+            with LiveKernel() as live:  # maps are a case's own: kept, they'd be too many descriptors
                 verdict, retvals = live.verify(case.program, case.runs)
-            except ProbeeError as problem:
-                verdict = Verdict(UNSUPPORTED, str(problem))
-            answer = Answer(case, verdict, time.perf_counter() - start)
-            answer.retval = retvals[0] if retvals else None
-            yield answer
+        except ProbeeError as problem:
+            verdict = Verdict(UNSUPPORTED, str(problem))
+        answer = Answer(case, verdict, time.perf_counter() - start)
+        answer.retval = retvals[0] if retvals else None
+        yield answer
 
 
 def _compare(answers: list[Answer], as_json: bool) -> int:
