@@ -31,7 +31,7 @@ from probee.isa.insn import (
     X,
 )
 from probee.verifier.errors import Unsupported
-from probee.verifier.state import SCALAR, State
+from probee.verifier.state import SCALAR, Frame, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Masks:
     def code(self) -> int:
         """All masks in one number."""
         found = 0
-        for at in range(self.frame, -1, -1):
+        for at in range(self.frame + 1):
             found = found << 80 | self.slots[at] << 16 | self.regs[at]
         return found
 
@@ -74,34 +74,226 @@ class Masks:
 def mark_precise(w: Walk, number: int) -> None:
     """The value of scalar register `number` at the current instruction matters."""
     state = w.state
-    if state.frames[-1].regs[number].type != SCALAR:
-        return
-    masks = Masks(len(state.frames) - 1)
-    masks.regs[masks.frame] = 1 << number
-    trace(w, state, w.index, masks)
+    frames = state.frames
+    if frames[-1].regs[number].type == SCALAR:
+        trace_frame(w, state, w.index, len(frames) - 1, 1 << number, 0)
 
 
 def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
     """Marks what `masks` asks for in the states before `state`, from instruction `last` back. Whether any
     was new.
     """
-    start: State | None = state
-    current = state
-    first = current.first_insn
-    following = -1
-    skip = True
-    changed = False
-    if masks.empty:
-        return False
-    insns = w.insns
-    regs, slots = masks.regs, masks.slots
-    traced = state.traced
-    here = (len(state.history), last, masks.frame)
+    at = masks.frame
+    if not any(masks.regs[:at]) and not any(masks.slots[:at]):
+        return trace_frame(w, state, last, at, masks.regs[at], masks.slots[at])
+    here = (len(state.history), last, at)
     wanted = masks.code
+    known = state.traced.get(here, 0)
+    if not wanted & ~known:
+        return False
+    state.traced[here] = known | wanted
+    w.traced_from[last] = 1
+    return _walk_back(w, state, state, last, len(state.history), -1, masks, changed=False)
+
+
+# What instructions do to the masks of one frame (`_shape`).
+_NOTHING, _CLEAR, _MOVE, _JOIN, _COMPARE, _COMPARE_REGS, _LOAD, _STORE, _CALL, _OTHER = range(10)
+
+
+def _shape(w: Walk, index: int) -> tuple[int, int, int]:
+    """(what the instruction does to masks, bit of its destination, bit of its source)."""
+    insn = w.insns[index]
+    opcode = insn.opcode
+    kind, op = opcode & 7, opcode & 0xF0
+    dst, src = 1 << insn.dst, 1 << insn.src
+    from_reg = bool(opcode & X) and insn.src != 10
+    code = _OTHER
+    if not opcode:
+        code = _NOTHING
+    elif kind in (ALU, ALU64):
+        if op == MOV:
+            code = _MOVE if from_reg else _CLEAR
+        else:
+            code = _JOIN if from_reg and op not in (END, NEG) else _NOTHING
+    elif kind == LDX:
+        code = _LOAD
+    elif kind == ST or (kind == STX and opcode & 0xE0 != ATOMIC):
+        code = _STORE
+        if kind == ST:
+            src = 0
+    elif kind == LD and not opcode & 0xE0:
+        code = _CLEAR
+    elif kind in (JMP, JMP32):
+        if op == CALL:
+            own = opcode == JMP | CALL and insn.src == PSEUDO_CALL
+            if not own and index not in w.graph.calls_callback:
+                code, src = _CALL, 0 if w.context.is_fastcall(insn) else _ARGS
+        elif op != EXIT:
+            code = _COMPARE_REGS if op != JCOND and opcode & X else _COMPARE
+    w.shapes[index] = shape = (code, dst, src)
+    return shape
+
+
+def trace_frame(w: Walk, state: State, last: int, at: int, bits: int, slots: int) -> bool:
+    """`trace` for registers `bits` and stack slots `slots` of the one frame `at`: the usual case, as long as
+    the way goes through no calls.
+    """
+    wanted = slots << 16 | bits
+    history = state.history
+    left = len(history)
+    traced = state.traced
+    here = (left, last, at)
     known = traced.get(here, 0)
     if not wanted & ~known:
         return False
     traced[here] = known | wanted
+    traced_from = w.traced_from
+    traced_from[last] = 1
+    shapes = w.shapes
+    current = state
+    changed = False
+    index = last
+    first = state.first_insn
+    top = history[left - 1][0] if left else -1  # the next entry of the history belongs to it
+    while True:
+        if index != first or left > 1 or (left and top != index):
+            following = index
+            if index == top:
+                left -= 1
+                index = history[left][1]
+                top = history[left - 1][0] if left else -1
+            else:
+                index -= 1
+        else:
+            index = -1
+        if index < 0:
+            parent = current.parent
+            if parent is None:
+                _mark_all(state)
+                return True
+            frame = parent.frames[at]
+            if bits:
+                bits = _mark_regs(frame, bits)
+            if slots:
+                slots = _mark_slots(frame, slots)
+            if not bits and not slots:
+                return changed
+            changed = True
+            current = parent
+            following = first
+            first = parent.first_insn
+            index = parent.last_insn
+            history = parent.history
+            left = len(history)
+            top = history[left - 1][0] if left else -1
+            code = _OTHER
+            if index >= 0:
+                code, dst, src = shapes[index] or _shape(w, index)
+        else:
+            code, dst, src = shapes[index] or _shape(w, index)
+        if code:
+            if code <= _JOIN:
+                if bits & dst:
+                    if code == _JOIN:
+                        bits |= src
+                    else:
+                        bits &= ~dst
+                        if code == _MOVE:
+                            bits |= src
+                        elif not bits and not slots:
+                            return changed
+            elif code == _COMPARE:
+                if index == top and history[left - 1][4]:
+                    code = _OTHER
+            elif code == _COMPARE_REGS:
+                if index == top and (history[left - 1][2] or history[left - 1][4]):
+                    code = _OTHER
+                elif bits & (dst | src):
+                    bits |= dst | src
+            elif code == _LOAD:
+                if bits & dst:
+                    flags = history[left - 1][2] if index == top else 0
+                    if flags & ON_STACK:
+                        if flags >> 4 & 15 != at:
+                            code = _OTHER
+                        else:
+                            bits &= ~dst
+                            slots |= 1 << (flags >> 8)
+                    else:
+                        bits &= ~dst
+                        if not bits and not slots:
+                            return changed
+            elif code == _STORE:
+                if bits & dst:
+                    code = _OTHER
+                elif slots and index == top:
+                    flags = history[left - 1][2]
+                    if flags & ON_STACK and flags >> 4 & 15 == at and slots >> (flags >> 8) & 1:
+                        slots &= ~(1 << (flags >> 8))
+                        bits |= src
+                        if not bits and not slots:
+                            return changed
+            elif code == _CALL:
+                if bits & src:
+                    code = _OTHER
+                else:
+                    bits &= ~1
+                    if not bits and not slots:
+                        return changed
+            if code == _OTHER:
+                masks = Masks(at)
+                masks.regs[at] = bits
+                masks.slots[at] = slots
+                return _walk_back(w, state, current, index, left, following, masks, changed=changed)
+        # Where the rest of the way was gone before, looking for the same, there's nothing to add.
+        if traced_from[index] and current is state:
+            known = traced.get((left, index, at), 0)
+            if known and not (slots << 16 | bits) & ~known:
+                return changed
+
+
+def _mark_regs(frame: Frame, bits: int) -> int:
+    """Says of a remembered state that these registers count; which of them are numbers that didn't so far."""
+    keep = 0
+    bits &= ~frame.precise
+    regs = frame.regs
+    for number in range(11):
+        if bits >> number & 1 and regs[number].type == SCALAR:
+            keep |= 1 << number
+    frame.precise |= keep
+    return keep
+
+
+def _mark_slots(frame: Frame, bits: int) -> int:
+    keep = 0
+    bits &= ~frame.precise_slots
+    if bits:
+        for spi, slot in frame.stack.items():
+            if bits >> spi & 1 and slot.kinds[0] == 1 and slot.reg.type == SCALAR:
+                keep |= 1 << spi
+        frame.precise_slots |= keep
+    return keep
+
+
+def _walk_back(
+    w: Walk,
+    state: State,
+    current: State,
+    last: int,
+    left: int,
+    following: int,
+    masks: Masks,
+    *,
+    changed: bool,
+) -> bool:
+    """Goes on with the trace from `state` at instruction `last` of `current`'s path, of whose history `left`
+    entries are before it. `following` is the instruction that was looked at before (-1: none; then `last`
+    is where the trace begins, which isn't looked at itself).
+    """
+    skip = following < 0
+    first = current.first_insn
+    regs, slots = masks.regs, masks.slots
+    traced = state.traced
     while True:
         if last < 0:
             if not masks.frame and not masks.slots[0] and not masks.regs[0] & ~_ARGS:
@@ -112,32 +304,20 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
                 return changed
             raise Unsupported("precision traced beyond a function's entry")
         history = current.history
-        left = len(history)
         index = last
         while True:
             if skip:
                 skip = False
             else:
                 entry_ = history[left - 1] if left and history[left - 1][0] == index else None
-                insn = insns[index]
-                kind = insn.opcode & 7
-                at = masks.frame
-                # Most instructions have nothing to do with what is looked for.
-                if (kind == 7 or kind == 4) and (entry_ is None or not entry_[4]):
-                    if regs[at] >> insn.dst & 1:
-                        _back(w, index, following, entry_, masks)
-                elif kind == 5 and insn.opcode == 5:
-                    pass
-                else:
-                    try:
-                        _back(w, index, following, entry_, masks)
-                    except _GiveUp:
-                        _mark_all(start)
-                        return True
+                try:
+                    _back(w, index, following, entry_, masks)
+                except _GiveUp:
+                    _mark_all(state)
+                    return True
             at = masks.frame
             if not regs[at] and not slots[at] and masks.empty:
                 return changed
-            # Where the rest of the way was gone before, looking for the same, there's nothing to add.
             if following >= 0 and current is state:
                 known = traced.get((left, index, at), 0)
                 if known and not masks.code & ~known:
@@ -156,38 +336,22 @@ def trace(w: Walk, state: State, last: int, masks: Masks) -> bool:
         if parent is None:
             break
         current = parent
+        left = len(current.history)
         for number in range(masks.frame, -1, -1):
             frame = current.frames[number]
-            bits = masks.regs[number]
-            if bits:
-                keep = 0
-                for reg in range(11):
-                    if bits >> reg & 1 and frame.regs[reg].type == SCALAR and not frame.precise >> reg & 1:
-                        keep |= 1 << reg
-                frame.precise |= keep
-                masks.regs[number] = keep
-                changed = changed or bool(keep)
-            bits = masks.slots[number]
-            if bits:
-                keep = 0
-                for spi, slot in frame.stack.items():
-                    if (
-                        bits >> spi & 1
-                        and slot.kinds[0] == 1
-                        and slot.reg.type == SCALAR
-                        and not frame.precise_slots >> spi & 1
-                    ):
-                        keep |= 1 << spi
-                frame.precise_slots |= keep
-                masks.slots[number] = keep
-                changed = changed or bool(keep)
+            if regs[number]:
+                regs[number] = _mark_regs(frame, regs[number])
+                changed = changed or bool(regs[number])
+            if slots[number]:
+                slots[number] = _mark_slots(frame, slots[number])
+                changed = changed or bool(slots[number])
         if masks.empty:
             return changed
         following = first
         last = current.last_insn
         first = current.first_insn
     if not masks.empty:
-        _mark_all(start)
+        _mark_all(state)
         return True
     return changed
 

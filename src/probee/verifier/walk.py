@@ -62,6 +62,8 @@ class Walk:
         self.graph = graph
         self.insns = graph.insns
         self.steps: list[Callable[[], int]] = []
+        self.shapes: list[tuple[int, int, int] | None] = [None] * graph.count  # of `precision`
+        self.traced_from = bytearray(graph.count)  # instructions that a trace of precision began at
         self.state = State()
         self.frame: Frame = Frame(0, 0, -1)
         self.regs: list[Reg] = self.frame.regs
