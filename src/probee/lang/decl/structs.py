@@ -121,9 +121,10 @@ class StructType(type):
             if any(f.name == field for f in layout.fields):
                 raise refuse(f"{name}.{field}: the base struct already has this field", "rename one of them")
             where = f"{name}.{field}"
-            kind = written if isinstance(written, BitsType) else normalise(written, where)
+            kind = bits_of(written) or normalise(written, where)
             type.__setattr__(cls, field, layout.add(field, kind))
         cls._fields_ = tuple(layout.fields)
+        type.__setattr__(cls, "__match_args__", tuple(f.name for f in layout.fields))
         cls._align_ = max(layout.align, align)
         cls._size_ = (layout.end + cls._align_ - 1) // cls._align_ * cls._align_
         for f in cls._fields_:
@@ -266,6 +267,8 @@ class Struct(metaclass=StructType):
     _align_ = 1
     _union_ = False
     _core_ = False
+    if TYPE_CHECKING:  # `case Point(x, 3)`: each class has its own, which pyright can't know
+        __match_args__ = ("_0", "_1", "_2", "_3", "_4", "_5", "_6", "_7")
 
     def __init__(self, of: Struct | None = None, /, **values: Any) -> None:
         if of is not None:
@@ -424,6 +427,12 @@ def normalise(written: Any, where: str) -> DeclType:
         advice = "derive the enum from IntEnum or IntFlag"
     shown = written.__name__ if isinstance(written, type) else repr(written)
     raise refuse(f"{where}: {shown} is not a type that programs have", advice)
+
+
+def bits_of(written: Any) -> BitsType | None:
+    """The bit field that a field's annotation is: `Bits[u8, 3]` or `Annotated[int, Bits[u8, 3]]`."""
+    found = getattr(written, "__metadata__", (written,))[0]
+    return found if isinstance(found, BitsType) else None
 
 
 def _annotated(written: Any, where: str) -> DeclType:

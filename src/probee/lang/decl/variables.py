@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _VarMeta(type):
-    def __getitem__(cls, type_: Any) -> Callable[[Any], Any]:
+    def __getitem__(cls, type_: Any) -> Callable[..., Any]:
         t = normalise(type_, cls.__name__)
 
         def declare(value: Any = None) -> Any:
