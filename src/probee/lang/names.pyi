@@ -21,6 +21,11 @@ def bits(mask: Any) -> Iterator[int]:
 def bounded(n: int) -> bool:
     """`while test and bp.bounded(n):` goes round at most n times."""
 
+def can_loop() -> bool:
+    """`while test and bp.can_loop():` goes round until the kernel has enough (Linux 6.9)."""
+
+@overload
+def cast(type: type[int], address: Any) -> Any: ...
 @overload
 def cast(type: type[_T], address: Any) -> _T: ...
 @overload

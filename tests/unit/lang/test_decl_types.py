@@ -177,6 +177,31 @@ def test_ir_types() -> None:
     assert by_name["count"] == types.I64
 
 
+def test_fields_in_the_spelling_of_type_checkers() -> None:
+    class Short(bp.Struct):
+        comm: Char[16]
+        low: bp.Bits[u8, 3]
+        high: bp.Bits[u8, 5]
+        sizes: u32[4]
+
+    class Long(bp.Struct):
+        comm: bp.Annotated[str, 16]
+        low: bp.Annotated[int, bp.Bits[u8, 3]]
+        high: bp.Annotated[int, bp.Bits[u8, 5]]
+        sizes: bp.Annotated[list[u32], 4]
+
+    assert Short._fields_ == Long._fields_
+    assert Long._unpack_(Short._pack_(Short(comm="a", low=5, high=17, sizes=[1, 2, 3, 4]))).high == 17
+
+
+def test_patterns_by_position() -> None:
+    match Inner(a=1, b=2):
+        case Inner(0, _):
+            raise AssertionError
+        case Inner(1, b):
+            assert b == 2
+
+
 def test_annotations_as_strings_see_locals() -> None:
     class Local(bp.Struct):
         x: u8

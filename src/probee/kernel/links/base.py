@@ -97,6 +97,10 @@ class Link:
 
                 raise explained(self, program, old, error) from None
 
+    def text(self) -> str:
+        """All that an iterator writes in one walk (Linux 5.8); `Unsupported` for links of other kinds."""
+        raise Unsupported(f"{self.hook} writes no text: only iterators do", feature="text of a link")
+
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the link attached beyond this process, as a file in a BPF file system (Linux 5.7).
 

@@ -180,6 +180,12 @@ class _ListMeta(type):
 class ListHead(metaclass=_ListMeta):
     """A list of objects, in a map's value or a global, beside the lock that guards it (Linux 6.2)."""
 
+    if TYPE_CHECKING:  # what pyright and editors see
+
+        def __class_getitem__(cls, of: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> Any: ...
+        def __set__(self, obj: object, value: object) -> None: ...
+
 
 class _TreeMeta(type):
     def __getitem__(cls, of: Any) -> HeadType:
@@ -188,6 +194,12 @@ class _TreeMeta(type):
 
 class RbRoot(metaclass=_TreeMeta):
     """A red-black tree of objects, beside the lock that guards it (Linux 6.3)."""
+
+    if TYPE_CHECKING:  # what pyright and editors see
+
+        def __class_getitem__(cls, of: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> Any: ...
+        def __set__(self, obj: object, value: object) -> None: ...
 
 
 class KptrType:
@@ -260,6 +272,12 @@ class _KptrMeta(type):
 class Kptr(metaclass=_KptrMeta):
     """A pointer in a map's value that owns what it leads to (Linux 6.1): `task: Kptr["task_struct"]`."""
 
+    if TYPE_CHECKING:  # what pyright and editors see
+
+        def __class_getitem__(cls, of: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> Any: ...
+        def __set__(self, obj: object, value: object) -> None: ...
+
 
 class _PerCpuMeta(type):
     def __getitem__(cls, to: Any) -> KptrType:
@@ -268,3 +286,9 @@ class _PerCpuMeta(type):
 
 class PerCpuKptr(metaclass=_PerCpuMeta):
     """A pointer in a map's value to an object that each CPU has one of (Linux 6.6)."""
+
+    if TYPE_CHECKING:  # what pyright and editors see
+
+        def __class_getitem__(cls, of: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> Any: ...
+        def __set__(self, obj: object, value: object) -> None: ...

@@ -185,6 +185,12 @@ class _CharMeta(type):
 class Char(metaclass=_CharMeta):
     """Text of a fixed number of bytes: `comm: Char[16]`."""
 
+    if TYPE_CHECKING:  # what pyright and editors see: a field that is a str
+
+        def __class_getitem__(cls, n: int) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> str: ...
+        def __set__(self, obj: object, value: str | bytes) -> None: ...
+
 
 class ArrayType:
     """`u32[4]`: a fixed number of elements of one type. Calling it gives a zeroed list of that length.
@@ -398,6 +404,12 @@ class _PtrMeta(type):
 class Ptr(metaclass=_PtrMeta):
     """A pointer as a field: `task: Ptr["task_struct"]`."""
 
+    if TYPE_CHECKING:  # what pyright and editors see
+
+        def __class_getitem__(cls, to: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> Any: ...
+        def __set__(self, obj: object, value: object) -> None: ...
+
 
 class BitsType:
     """`Bits[u32, 3]`: a bit field, some bits of an integer; neighbours share it as in C."""
@@ -456,6 +468,12 @@ class Bits(metaclass=_BitsMeta):
 
     `Bits[4]` is of the narrowest unsigned type. In a `Header` the first one takes the highest bits.
     """
+
+    if TYPE_CHECKING:  # what pyright and editors see: a field that is an int
+
+        def __class_getitem__(cls, of: Any) -> Any: ...
+        def __get__(self, obj: object, owner: object = None) -> int: ...
+        def __set__(self, obj: object, value: int) -> None: ...
 
 
 def size_of(t: DeclType) -> int:

@@ -12,7 +12,7 @@ In CPython a header is a value with `bytes(h)` and `Sample.parse(data)`: what te
 from __future__ import annotations
 
 from ..decl.refuse import refuse
-from ..decl.structs import Field, Struct, StructType, _annotations, normalise
+from ..decl.structs import Field, Struct, StructType, _annotations, bits_of, normalise
 from ..decl.types import ArrayType, BitsType, ScalarType
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ class HeaderType(StructType):
                 raise refuse(f"{where}: fields start as 0, with no other default", "drop the value")
             if any(f.name == field for f in fields) or field.startswith("_"):
                 raise refuse(f"{where}: this name is taken", "choose another field name")
-            kind: Any = written if isinstance(written, BitsType) else normalise(written, where)
+            kind: Any = bits_of(written) or normalise(written, where)
             if not isinstance(kind, BitsType) and at % 8:
                 raise refuse(
                     f"{where} starts {at % 8} bits into a byte",

@@ -56,6 +56,7 @@ _SIGNATURES = {
     "field_size": "(struct: Any, field: str) -> int",
     "printf": "(text: str) -> None",
     "bounded": "(n: int) -> bool",
+    "can_loop": "() -> bool",
     "reg": "(name: str) -> int",
     "static": "(value: _T) -> _T",
     "obj_new": "(struct: type[_T]) -> AbstractContextManager[_T]",
@@ -65,6 +66,8 @@ _SIGNATURES = {
     "for_each_map_elem": "(map: Any, function: Any) -> int",
 }
 _CAST = '''\
+@overload
+def cast(type: type[int], address: Any) -> Any: ...
 @overload
 def cast(type: type[_T], address: Any) -> _T: ...
 @overload
