@@ -15,15 +15,17 @@ def compile(
     merge_syscalls: bool = True,
     license: str = "Dual MIT/GPL",
     cpu: str = "v3",
+    debug: str = "",
 ) -> bytes:
     """The ELF object of the programs, in libbpf's conventions.
 
-    `ktypes` are the kernel's types, `KernelTypes.usual()` if they are left out. Raises CompileError at the
-    place of what the language or BPF does not have.
+    `ktypes` are the kernel's types, `KernelTypes.usual()` if they are left out. `debug` is as in `llvm.emit`.
+    Raises CompileError at the place of what the language or BPF does not have.
     """
     from .codegen import Compiler
 
-    with Compiler(cpu) as compiler:  # LLVM starts in a child while the front end works
+    # LLVM starts in a child while the front end works
+    with Compiler(cpu, optimise=debug != "slots") as compiler:
         from . import llvm
         from .frontend import compile_module
 
@@ -32,4 +34,4 @@ def compile(
 
             ktypes = KernelTypes.usual()
         module = compile_module(programs, ktypes=ktypes, merge_syscalls=merge_syscalls, license=license)
-        return llvm.emit(module, compiler=compiler)
+        return llvm.emit(module, compiler=compiler, debug=debug)

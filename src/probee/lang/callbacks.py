@@ -113,11 +113,12 @@ def after(f: Fn, g: Fn) -> None:
 def _moved(g: Fn, var: Var, base: ir.Value) -> Var:
     """The same variable, seen from the inner function."""
 
-    def at(slot: ir.Value) -> ir.Value:
+    def at(slot: ir.Value, shown: str = "") -> ir.Value:
         assert isinstance(slot, ir.Offset), f"{var.name} is not shared"
         offset = ir.Offset(base, slot.bytes, slot.type)  # type: ignore[arg-type]
         offset.loc = g.b.loc
         g.out.blocks[0].ops.insert(0, offset)
+        g.out.variables.append(ir.Variable(shown or var.name, offset, g.b.loc.line))
         return offset
 
     if isinstance(var, IntVar):
@@ -127,7 +128,7 @@ def _moved(g: Fn, var: Var, base: ir.Value) -> Var:
     if isinstance(var, TextVar):
         return TextVar(var.name, at(var.slot))
     if isinstance(var, OptVar):
-        return OptVar(var.name, at(var.present), _moved(g, var.inner, base))
+        return OptVar(var.name, at(var.present, f"{var.name}?"), _moved(g, var.inner, base))
     return var
 
 

@@ -47,7 +47,7 @@ class Compiler:
     closing it unused is fine.
     """
 
-    def __init__(self, cpu: str = "v3") -> None:
+    def __init__(self, cpu: str = "v3", *, optimise: bool = True) -> None:
         path = library()
         self._pid = 0
         self._status: int | None = None
@@ -59,7 +59,8 @@ class Compiler:
             self._fds.append(self._errors)
             self._pid = _fork()
             if self._pid == 0:
-                _child(path, cpu, job, result, self._errors, (self._job, self._result))
+                others = self._job, self._result
+                _child(path, cpu, _SPEED if optimise else 0, job, result, self._errors, others)
             self._shut(job)
             self._shut(result)
         except OSError as error:
@@ -181,7 +182,9 @@ def _read_exactly(fd: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tuple[int, ...]) -> None:
+def _child(
+    path: str, cpu: str, level: int, job: int, result: int, errors: int, others: tuple[int, ...]
+) -> None:
     """What the child does; it never returns."""
     code = 1
     try:
@@ -198,7 +201,7 @@ def _child(path: str, cpu: str, job: int, result: int, errors: int, others: tupl
         size = int.from_bytes(_read_exactly(job, _LENGTH), "little")
         text = _read_exactly(job, size)
         if text and len(text) == size:
-            made = llvm.compile(text)
+            made = llvm.compile(text, level)
             _write_all(result, len(made).to_bytes(_LENGTH, "little") + made)
         code = 0
     except BaseException as error:
@@ -251,7 +254,7 @@ class _Llvm:
             raise RuntimeError((self._said.value or b"LLVM gave nothing").decode("utf-8", "replace"))
         return ref
 
-    def compile(self, text: bytes) -> bytes:
+    def compile(self, text: bytes, level: int = _SPEED) -> bytes:
         """Parse, optimise as clang -O2 does (BPF's own passes included), and make an object."""
         pointer, number = ctypes.c_void_p, ctypes.c_int
         said = ctypes.byref(self._said)
@@ -261,7 +264,7 @@ class _Llvm:
             self._need(None)
         tuning = self._function("CreatePipelineTuningOptions", pointer)()
         passes = self._function("CreatePassBuilder", pointer, pointer, pointer)(self._machine, tuning)
-        pipeline = self._function("buildPerModuleDefaultPipeline", pointer, pointer, number)(passes, _SPEED)
+        pipeline = self._function("buildPerModuleDefaultPipeline", pointer, pointer, number)(passes, level)
         self._function("RunNewModulePassManager", None, pointer, pointer, pointer)(pipeline, module, passes)
         emit = self._function("TargetMachineEmitToMemory", pointer, pointer, pointer, number, pointer)
         buffer = self._need(emit(self._machine, module, 1, said))

@@ -39,8 +39,9 @@ def _text(value: str) -> str:
 class DebugInfo:
     """The metadata of one module, numbered as it is asked for; equal nodes share a number."""
 
-    def __init__(self, module: ir.Module) -> None:
+    def __init__(self, module: ir.Module, *, dwarf: bool = False) -> None:
         self.module = module
+        self.dwarf = dwarf  # for debuggers, beside the BTF
         self.nodes: list[str] = []
         self.used: dict[Struct, set[int]] = {}  # the members of kernel structs that the program touches
         self._by_text: dict[str, str] = {}
@@ -133,7 +134,8 @@ class DebugInfo:
         if isinstance(t, EnumInt):
             return self._enum_type(t.name, t.size * 8, t.signed, t.enumerators)
         if isinstance(t, Int):
-            name, encoding = _BASIC[t.bits, t.signed and t.bits > 1]
+            width = t.bits if t.bits == 1 else t.size * 8  # a part of a header may have 4 bits
+            name, encoding = _BASIC[width, t.signed and t.bits > 1]
             return self.node(f'!DIBasicType(name: "{name}", size: {t.size * 8}, encoding: {encoding})')
         if isinstance(t, Chars):
             char = self.node('!DIBasicType(name: "char", size: 8, encoding: DW_ATE_signed_char)')
@@ -255,6 +257,15 @@ class DebugInfo:
         )
         return ref
 
+    def local(self, variable: ir.Variable, fn: ir.Function, subprogram: str) -> str:
+        """A variable of a function. What it holds is told where it lives."""
+        assert isinstance(variable.place.type, Ptr)
+        return self.node(
+            f"!DILocalVariable(name: {_text(variable.name)}, scope: {subprogram}, "
+            f"file: {self._file(fn.file) if fn.file else self.file}, line: {variable.line}, "
+            f"type: {self.type(variable.place.type.to)})"
+        )
+
     def _tags(self, tags: tuple[str, ...]) -> str:
         if not tags:
             return ""
@@ -315,7 +326,9 @@ class DebugInfo:
             fields.append(("pinning", self.array(int_, 32, m.pinning)))
         if m.numa_node is not None:
             fields.append(("numa_node", self.array(int_, 32, m.numa_node)))
-        if m.extra:
+        if m.extra >> 32:
+            fields.append(("map_extra", self._enum_type("", 64, False, (("value", m.extra),))))
+        elif m.extra:
             fields.append(("map_extra", self.array(int_, 32, m.extra)))
         ref = self._reserve()
         members = [
@@ -381,7 +394,7 @@ class DebugInfo:
         # "CodeView" without a DWARF version: BTF alone, no DWARF beside it, which no loader reads
         flags = [
             self.node('!{i32 2, !"Debug Info Version", i32 3}'),
-            self.node('!{i32 2, !"CodeView", i32 1}'),
+            self.node('!{i32 7, !"Dwarf Version", i32 5}' if self.dwarf else '!{i32 2, !"CodeView", i32 1}'),
         ]
         head = [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}"]
         return head + [f"!{i} = {text}" for i, text in enumerate(self.nodes)]

@@ -64,6 +64,19 @@ class Local(Value):
         self.type = Ptr(of, Space.STACK)
 
 
+class Variable:
+    """A variable of the source: its name, and the address of its value (a `Local`, or an `Offset` from one or
+    from a `Param`). Of one that may be None, `name?` says whether it has a value.
+    """
+
+    __slots__ = ("line", "name", "place")
+
+    def __init__(self, name: str, place: Value, line: int) -> None:
+        self.name = name
+        self.place = place
+        self.line = line
+
+
 class MapRef(Value):
     """The map itself, as helpers take it."""
 
@@ -470,6 +483,7 @@ class Function:
         "scratch",
         "section",
         "tags",
+        "variables",
         "visible",
     )
 
@@ -496,6 +510,7 @@ class Function:
         self.scratch: Scratch | None = None  # variables that are not on the stack
         self.blocks: list[Block] = []
         self.locals: list[Local] = []
+        self.variables: list[Variable] = []  # for debuggers
 
 
 class Map:

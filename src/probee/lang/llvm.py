@@ -48,25 +48,30 @@ _ENUM = {"exists": 0, "value": 1}
 _INLINE = 512  # bytes that memcpy and memset are spelled out for; more takes a loop
 
 
-def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None) -> bytes:
+NAMES, SLOTS = "names", "slots"
+
+
+def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None, debug: str = "") -> bytes:
     """The ELF object of a module.
 
+    `debug` adds DWARF that tells debuggers where variables are: NAMES leaves all instructions as they are
+    without it, SLOTS gives each variable memory of its own and optimises little (for the machine only).
     `compiler` may be started before there is a module, so that LLVM starts while the front end works. Raises
     CompileError at the place of what BPF cannot do.
     """
     scratch.place(module, MAX_STACK)
     check(module)
-    text = to_text(module)
+    text = to_text(module, debug)
     places = {fn.name: (fn.file, fn.line) for fn in module.functions}
     if compiler is not None:
         return compiler.compile(text, places)
-    with Compiler(cpu) as fresh:
+    with Compiler(cpu, optimise=debug != SLOTS) as fresh:
         return fresh.compile(text, places)
 
 
-def to_text(module: ir.Module) -> str:
+def to_text(module: ir.Module, debug: str = "") -> str:
     """The module in LLVM's language."""
-    return _ModuleText(module).text()
+    return _ModuleText(module, debug).text()
 
 
 def natural(t: Type) -> int:
@@ -101,9 +106,10 @@ def _type(t: Type) -> str:
 
 
 class _ModuleText:
-    def __init__(self, module: ir.Module) -> None:
+    def __init__(self, module: ir.Module, debug: str = "") -> None:
         self.module = module
-        self.debug = DebugInfo(module)
+        self.locals = debug
+        self.debug = DebugInfo(module, dwarf=bool(debug))
         self.lines: list[str] = []
         self.private: dict[tuple[bytes, int], str] = {}
         self.externs: dict[str, ir.Extern] = {}
@@ -266,12 +272,16 @@ class _FunctionText:
             if fn.scratch is not None and local in fn.scratch.offsets:
                 continue
             self.out.append(f"  %l{i} = alloca {_slot(local.of)}, align {_place(local.of)}")
+            if self.owner.locals == SLOTS:
+                continue
             if not uses.promoted(local) and (life := uses.lifetime(local)) is not None:
                 # so that variables of different places share the stack
                 starts.setdefault(life[0], []).append(local)
                 ends.setdefault(life[1], []).append(local)
         if fn.scratch is not None:
             self.take(fn.scratch)
+        if self.owner.locals:
+            self.declare()
         self.out.append(f"  br label %{self.labels[self.blocks[0]]}")
         for block in self.blocks:
             self.out.append(f"{self.labels[block]}:")
@@ -284,6 +294,32 @@ class _FunctionText:
                     self.add(f"call void @llvm.lifetime.end.p0(ptr {self.names[local]})")
         self.out.append("}")
         return self.out
+
+    def declare(self) -> None:
+        """Tell debuggers where variables are."""
+        fn = self.fn
+        spilled: dict[ir.Value, str] = {}
+        for variable in fn.variables:
+            place: ir.Value = variable.place
+            steps: list[str] = []
+            if isinstance(place, ir.Offset):
+                offset, place = place.bytes, place.base
+                assert isinstance(offset, ir.Const)
+                steps = ["DW_OP_plus_uconst", str(offset.value)]
+            if place not in self.names:
+                continue  # of no use to anybody
+            ref, how = self.names[place], "declare"
+            if isinstance(place, ir.Param) or (fn.scratch is not None and place in fn.scratch.offsets):
+                how, steps = "value", [*steps, "DW_OP_deref"]
+                if self.owner.locals == SLOTS:
+                    if place not in spilled:
+                        spilled[place] = f"{ref}.held"
+                        self.out.append(f"  {ref}.held = alloca ptr, align 8")
+                        self.out.append(f"  store ptr {ref}, ptr {ref}.held, align 8")
+                    ref, how, steps = spilled[place], "declare", ["DW_OP_deref", *steps[:-1]]
+            known = self.debug.local(variable, fn, self.subprogram)
+            at = self.debug.location(self.subprogram, ir.Loc(variable.line))
+            self.out.append(f"    #dbg_{how}(ptr {ref}, {known}, !DIExpression({', '.join(steps)}), {at})")
 
     def take(self, own: scratch.Scratch) -> None:
         """A part of the function's per-CPU memory, and the addresses of the variables in it."""

@@ -1,9 +1,10 @@
 """Loops: `while`, `for`, `break`, `continue`.
 
-A loop over numbers is one of two things. Where the verifier can see how often it goes round, and that is not
+A loop over numbers is one of three things. Where the verifier can see how often it goes round, and that is not
 too often, it is a plain loop with a counter. Otherwise it is one of the kernel's open-coded iterators
-(`bpf_iter_num`, Linux 6.4), whose rounds the verifier need not follow one by one; a kernel that has none gets
-a plain loop, and its verifier decides.
+(`bpf_iter_num`, Linux 6.4), whose rounds the verifier need not follow one by one. Without those the helper
+`bpf_loop` (Linux 5.17) calls the body (`outline`); a kernel that has neither gets a plain loop, and its
+verifier decides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .types import I64, U64, Array, Int, Ptr, Space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from .builder import Builder
 
 _PLAIN = 4096  # rounds, those of the loops around included, that the verifier is asked to follow
 _PLAIN_OF_DATA = 256  # the same where data decides how many there are: each may be the last
@@ -52,6 +53,9 @@ class Rounds:
     def item(self) -> Item | None:
         """What a round is about, at its beginning."""
         return None
+
+    def placed(self, loop: Loop, head: ir.Block, body: ir.Block, out: ir.Block) -> None:
+        """The loop begins; these are its blocks."""
 
 
 def assigned_in(*nodes: ast.AST) -> set[str]:
@@ -98,6 +102,7 @@ def run(f: Fn, node: ast.For | ast.While, rounds: Rounds, test: ast.expr | None 
     count = rounds.count if all(x.rounds for x in f.loops) else 0
     loop = Loop(following, end, len(f.cleanups), frozenset(start.set), outer=outer, rounds=count)
     f.loops.append(loop)
+    rounds.placed(loop, head, body, out)
     misses: list[Flow | None] = [after]
     if test is not None:
         inner = b.new_block("round")
@@ -140,7 +145,7 @@ def _arrive(f: Fn, block: ir.Block, flows: list[Flow | None]) -> None:
 def while_(f: Fn, node: ast.While) -> None:
     limit, rest = _bound(f, node.test)
     if limit is not None:
-        _while_bounded(f, node, limit, rest)
+        _while_limited(f, node, limit, rest)
         return
     _refuse_endless(f, node)
     b = f.b
@@ -168,9 +173,9 @@ def while_(f: Fn, node: ast.While) -> None:
 
 
 def _bound(f: Fn, test: ast.expr) -> tuple[ast.Call | None, ast.expr | None]:
-    """`bp.bounded(n)` among what a `while` tests, and what else it tests."""
+    """`bp.bounded(n)` or `bp.can_loop()` among what a `while` tests, and what else it tests."""
     parts = test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
-    found = [p for p in parts if isinstance(p, ast.Call) and _is_bounded(f, p.func)]
+    found = [p for p in parts if isinstance(p, ast.Call) and _limits(f, p.func)]
     if not found:
         return None, test
     if len(found) > 1:
@@ -182,19 +187,32 @@ def _bound(f: Fn, test: ast.expr) -> tuple[ast.Call | None, ast.expr | None]:
     return found[0], rest[0] if rest else None
 
 
-def _is_bounded(f: Fn, func: ast.expr) -> bool:
-    """Is this `bp.bounded`? Looked at without compiling it, since it may be anything."""
-    if not any(
-        isinstance(n, (ast.Name, ast.Attribute))
-        and (n.id if isinstance(n, ast.Name) else n.attr) == "bounded"
-        for n in (func,)
-    ):
-        return False
+_LIMITS = ("bounded", "can_loop")
+
+
+def _limits(f: Fn, func: ast.expr) -> str | None:
+    """Is this one of them, and which? Looked at without compiling it, since it may be anything."""
+    if not isinstance(func, (ast.Name, ast.Attribute)):
+        return None
+    if (func.id if isinstance(func, ast.Name) else func.attr) not in _LIMITS:
+        return None
     item = f.expr(func)
-    return isinstance(item, Py) and builtins.name_of(item.obj) == "bounded"
+    name = builtins.name_of(item.obj) if isinstance(item, Py) else None
+    return name if name in _LIMITS else None
 
 
-def _while_bounded(f: Fn, node: ast.While, call: ast.Call, rest: ast.expr | None) -> None:
+def _while_limited(f: Fn, node: ast.While, call: ast.Call, rest: ast.expr | None) -> None:
+    if _limits(f, call.func) == "can_loop":
+        if call.args or call.keywords:
+            f.fail(call, "can_loop takes no arguments", "for at most n rounds write `bp.bounded(n)`")
+        if not f.unit.ktypes.has_may_goto():
+            f.fail(
+                call,
+                "this kernel can't break off a loop by itself: it has no may_goto, which came with Linux 6.9",
+                "say how many rounds there are at most: `bp.bounded(1000)`",
+            )
+        run(f, node, _UntilEnough(f), rest)
+        return
     if len(call.args) != 1 or call.keywords:
         f.fail(call, "bounded takes one number", "write `bp.bounded(100)`: at most 100 rounds")
     limit = f.expr(call.args[0])
@@ -222,7 +240,8 @@ def _refuse_endless(f: Fn, node: ast.While) -> None:
         f.fail(
             node.test,
             f"this loop never ends: {what}",
-            "the kernel runs only what surely ends: count with `for i in range(n)`, or `break` out of it",
+            "the kernel runs only what surely ends: count with `for i in range(n)`, `break` out of it, or write "
+            "`while bp.can_loop():` (Linux 6.9)",
         )
 
 
@@ -243,7 +262,8 @@ def _refuse_walk(f: Fn, node: ast.While) -> None:
         f.fail(
             node.test,
             f"the verifier can't see how often this loop goes round: it ends when {walked[0]} is NULL",
-            f"give it a bound: `while {ast.unparse(node.test)} and bp.bounded(64):`",
+            f"give it a bound: `while {ast.unparse(node.test)} and bp.bounded(64):`, or let the kernel break it "
+            "off, with `bp.can_loop()` (Linux 6.9)",
         )
 
 
@@ -284,6 +304,7 @@ def _settle_kind(f: Fn, target: ast.Name, numbers: Numbers) -> None:
         )
     old = f.b.load(var.slot) if name in f.live.set else None
     fresh = IntVar(name, f.b.local(name, numbers.kind))
+    f.out.variables.append(ir.Variable(name, fresh.slot, f.b.loc.line))
     f.vars[name] = fresh
     if old is not None:
         f.b.write(fresh.slot, old)
@@ -308,9 +329,11 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
         followed and not shifted
     ):  # what LLVM makes of an index that starts anywhere, the verifier can't follow
         return _Plain(f, node, numbers, most)
-    if f.unit.ktypes.kfunc("bpf_iter_num_new") is None:
-        return _Plain(f, node, numbers, most)
-    return _Iterated(f, node, numbers)
+    if f.unit.ktypes.kfunc("bpf_iter_num_new") is not None:
+        return _Iterated(f, node, numbers)
+    if f.unit.ktypes.counts_rounds() and not f.locked:  # no helper is called under a lock
+        return _Called(f, node, numbers)
+    return _Plain(f, node, numbers, most)
 
 
 class _Plain(Rounds):
@@ -348,6 +371,16 @@ class _Plain(Rounds):
         return self.numbers.at(self.f.b.load(self.counter))
 
 
+class _UntilEnough(Rounds):
+    """The kernel breaks the loop off when it has gone on for too long (may_goto)."""
+
+    def __init__(self, f: Fn) -> None:
+        self.f = f
+
+    def test(self, body: ir.Block, out: ir.Block) -> None:
+        self.f.b.emit(ir.MayGoto(body, out))
+
+
 class _Iterated(Rounds):
     """The kernel counts: an iterator over 0 … rounds - 1, of which the numbers are made."""
 
@@ -363,8 +396,7 @@ class _Iterated(Rounds):
         self.first = b.local("start", n.kind)
         b.store(self.first, b.cast(n.first, n.kind))
         self.found = b.local("round", Ptr(Int(32, True), Space.TRUSTED))
-        count = n.rounds()
-        count = b.select(b.compare(">", count, b.const(MANY, U64)), b.const(MANY, U64), count)
+        count = _at_most_many(b, n.rounds())
         f.kfunc(self.node, "6.4", "bpf_iter_num_new", self.state, b.const(0), count)
 
     def test(self, body: ir.Block, out: ir.Block) -> None:
@@ -377,9 +409,14 @@ class _Iterated(Rounds):
     def finish(self) -> None:
         self.f.kfunc(self.node, "6.4", "bpf_iter_num_destroy", self.state)
 
+    def index(self) -> ir.Value:
+        """The number of the round, from 0."""
+        b = self.f.b
+        return b.cast(b.load(b.load(self.found)), Int(32, False))
+
     def item(self) -> Item:
         b, n = self.f.b, self.numbers
-        index = b.cast(b.cast(b.load(b.load(self.found)), Int(32, False)), n.kind)
+        index = b.cast(self.index(), n.kind)
         if n.step != 1:
             index = b.arith("*", index, b.const(n.step, n.kind))
         if not (isinstance(n.first, ir.Const) and n.first.value == 0):
@@ -393,6 +430,44 @@ class _Iterated(Rounds):
             self.f.loops[-1].continues.append(flow)
             b.at(inside)
         return n.at(index)
+
+
+class _Called(_Iterated):
+    """The helper bpf_loop counts and calls the body, which `outline` makes a function of."""
+
+    def start(self) -> None:
+        b, n = self.f.b, self.numbers
+        self.first = b.local("start", n.kind)
+        b.store(self.first, b.cast(n.first, n.kind))
+        self.limit = b.local("rounds", U64)
+        b.store(self.limit, _at_most_many(b, n.rounds()))
+        self.counter = b.local("round", U64)
+        b.store(self.counter, b.const(0, U64))
+
+    def placed(self, loop: Loop, head: ir.Block, body: ir.Block, out: ir.Block) -> None:
+        loop.leaves = exits = [out, loop.end]
+        region = ir.Region(head, body, loop.next, out, exits, self.counter, self.limit)
+        self.f.out.regions.append(region)
+
+    def test(self, body: ir.Block, out: ir.Block) -> None:
+        b = self.f.b
+        b.branch(b.compare("<", b.load(self.counter), b.load(self.limit)), body, out)
+
+    def step(self) -> None:
+        b = self.f.b
+        b.store(self.counter, b.arith("+", b.load(self.counter), b.const(1, U64)))
+
+    def finish(self) -> None:
+        pass
+
+    def index(self) -> ir.Value:
+        return self.f.b.load(self.counter)
+
+
+def _at_most_many(b: Builder, count: ir.Value) -> ir.Value:
+    """As many rounds as the kernel goes."""
+    many = b.const(MANY, U64)
+    return b.select(b.compare(">", count, many), many, count)
 
 
 def _for_constants(f: Fn, node: ast.For, items: list[Item]) -> None:

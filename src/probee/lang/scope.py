@@ -106,10 +106,11 @@ class Loop:
 
     `before` are the locals that have a value when a round begins, None for a loop that is unrolled.
     `cleanups` of the function's cleanups hold while a round begins, `outer` of them behind the loop. `rounds`
-    is how many rounds there are at most, 0 if that is not known.
+    is how many rounds there are at most, 0 if that is not known. `leaves` are the places that a `return` goes
+    to, once it has left the loop; None if it needs none.
     """
 
-    __slots__ = ("before", "breaks", "cleanups", "continues", "end", "next", "outer", "rounds")
+    __slots__ = ("before", "breaks", "cleanups", "continues", "end", "leaves", "next", "outer", "rounds")
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Loop:
         self.cleanups = cleanups
         self.outer = cleanups if outer is None else outer
         self.rounds = rounds
+        self.leaves: list[ir.Block] | None = None
         self.breaks: list[Flow | None] = []
         self.continues: list[Flow | None] = []
 
@@ -163,6 +165,7 @@ class Unit:
         self.compiling: list[Any] = []
         self.names: set[str] = set()
         self.keep: list[Any] = []  # keeps ids valid
+        self.into_arena: tuple[Any, ir.Loc] | None = None  # where a pointer into the arena is first used
 
     def unique(self, name: str, separator: str = "_") -> str:
         """A symbol that nothing else in the object has."""
@@ -213,6 +216,9 @@ class Unit:
                 v.name = name
             init = decl.pack(v.type, v.default)
             known = ir.GlobalVar(name, decl.ir_type(v.type), init, const=isinstance(v, decl.Const))
+            if getattr(v, "arena", None) is not None:
+                known.arena = True
+                self.map(v.arena, "arena")  # type: ignore[attr-defined]
             self.vars[id(v)] = known
             self.keep.append(v)
             self.module.globals.append(known)
@@ -415,6 +421,17 @@ class Fn:
                             f"copy what must stay: `{name} = {site.name}(…)` with the fields of {root}",
                         )
 
+    def leave(self) -> None:
+        """On the way out of the function: give back what is held."""
+        levels = {loop.outer: loop.leaves for loop in self.loops if loop.leaves is not None}
+        for i in reversed(range(len(self.cleanups))):
+            self.cleanups[i]()
+            if i in levels:
+                out = self.b.new_block("leave")
+                self.b.jump(out)
+                levels[i].append(out)
+                self.b.at(out)
+
     def returned(self, item: Item, node: ast.AST) -> Item:
         from .subprograms import returned
 
@@ -576,8 +593,16 @@ class Fn:
         """The values that a number can have."""
         return bounds.interval(item.v, self.intervals)
 
-    def slot(self, name: str, type: Type) -> ir.Value:
-        """Memory for a local: a register in the end, unless functions inside this one use it too."""
+    def slot(self, name: str, type: Type, shown: str = "") -> ir.Value:
+        """Memory for a local: a register in the end, unless functions inside this one use it too.
+
+        Debuggers know it as `shown`, by default as `name`.
+        """
+        place = self._place(name, type)
+        self.out.variables.append(ir.Variable(shown or name, place, self.b.loc.line))
+        return place
+
+    def _place(self, name: str, type: Type) -> ir.Value:
         if name not in self.cells:
             return self.b.local(name, type)
         if self.frame is None:
@@ -602,7 +627,7 @@ class Fn:
             kind = item.v.type
             return IntVar(name, self.slot(name, I64 if kind == BOOL else kind))
         if isinstance(item, Opt):
-            return OptVar(name, self.slot(name, BOOL), self.new_var(name, item.item, node))
+            return OptVar(name, self.slot(name, BOOL, f"{name}?"), self.new_var(name, item.item, node))
         if isinstance(item, Pointer):
             return PtrVar(name, self.slot(name, item.v.type), True, False)
         if isinstance(item, Ref):
