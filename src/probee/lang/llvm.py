@@ -532,9 +532,11 @@ class _FunctionText:
         assert isinstance(op.type, Ptr)
         if isinstance(base, ir.FieldAddr) and base.struct.core and isinstance(op.index, ir.Const):
             access = f", !llvm.preserve.access.index {self.debug.type(base.type.to)}"
+            # two indexes will be made of it; where little is optimised, they have to be valid for a while
+            of = "[1 x i8]" if self.owner.locals == SLOTS else "i8"
             name = self.names[op] = self.fresh()
             self.out.append(
-                f"  {name} = call ptr @llvm.preserve.array.access.index.p0.p0(ptr elementtype(i8) "
+                f"  {name} = call ptr @llvm.preserve.array.access.index.p0.p0(ptr elementtype({of}) "
                 f"{self.ref(base)}, i32 1, i32 {op.index.value}){self.dbg}{access}"
             )
         else:
