@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .lang.decl import tracepoint as tracepoint
     from .lang.decl import uprobe as uprobe
     from .lang.decl import uretprobe as uretprobe
+    from .lang.decl.arenas import Arena as Arena
+    from .lang.decl.arenas import ArenaPtr as ArenaPtr
     from .lang.decl.nested import ArrayOfMaps as ArrayOfMaps
     from .lang.decl.nested import HashOfMaps as HashOfMaps
     from .lang.decl.queues import BloomFilter as BloomFilter
@@ -180,6 +182,7 @@ _HOMES = {
         PerCpuArray PerCpuHash ProgArray Ptr RingBuf StackTrace Struct Union i16 i32 i64 i8
         perf_event raw_tracepoint tp_btf tracepoint u16 u32 u64 u8 uprobe uretprobe""",
     "lang.decl.annotated": "Annotated",
+    "lang.decl.arenas": "Arena ArenaPtr",
     "lang.decl.nested": "ArrayOfMaps HashOfMaps",
     "lang.decl.queues": "BloomFilter PerfEventArray Queue Stack UserRingBuf",
     "lang.decl.redirects": "CgroupArray CpuMap DevMap DevMapHash ReuseportArray SockHash SockMap XskMap",
@@ -188,7 +191,7 @@ _HOMES = {
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
-        addr arg bits bounded cast cgroup comm container_of cpu css css_tasks current_task curtask
+        addr arg bits bounded can_loop cast cgroup comm container_of cpu css css_tasks current_task curtask
         deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
         kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
         obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof

@@ -73,6 +73,22 @@ class Arena(Map):
             raise IndexError(f"arena {self.name!r} has {self.size} bytes")
         return self.address + offset
 
+    def touch(self, offset: int, size: int) -> None:
+        """Make the pages around some bytes exist: here they come into being by themselves."""
+
+    def at(self, pointer: Any, of: Any) -> Any:
+        """What of the declared type `of` a pointer leads to: of a struct, a view whose fields are read and
+        written in place and whose pointers lead on; None for a null pointer. Raises IndexError outside."""
+        from .arena_view import at
+
+        return at(self, pointer, of)
+
+    def array(self, pointer: Any, of: Any, count: int) -> Any:
+        """A NumPy array of `count` structs or numbers, over the memory that a pointer leads to: no copy."""
+        from .arena_view import array
+
+        return array(self, pointer, of, count)
+
     def close(self) -> None:
         super().close()
         self._memory = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from . import decl, expr, ir, mapkinds, mapops, strings, text
-from .convert import describe, far, integer, number, refuse_maybe, store
+from .convert import arena, describe, far, integer, number, refuse_maybe, store
 from .flow import merge
 from .items import Context, Entry, Group, Item, Num, Opt, Pointer, Py, Ref
 from .scope import Fn, IntVar
@@ -334,6 +334,8 @@ def _element_place(f: Fn, target: ast.Subscript) -> Place:
         return MemoryPlace(found, inside)
     if isinstance(base, Pointer):
         _writable(f, Ref(base.v), target)
+        if arena(base.v) and base.to.size:
+            return MemoryPlace(Ref(f.b.index(base.v, number(f, index, target)), shared=True))
     advice = ""
     if isinstance(base, Py) and isinstance(base.obj, (list, dict, tuple, set)):
         advice = "it is not in the kernel: declare a map in the module, for example bp.Hash[u32, u64](1024)"
@@ -356,6 +358,8 @@ def _writable(f: Fn, ref: Ref, node: ast.AST) -> None:
         f.fail(
             node, "user memory is written with a helper", "write bp.probe_write_user(address, value, size)"
         )
+    if where.space is Space.ARENA:
+        return
     if far(where):
         f.fail(node, "kernel memory can only be read", "keep the value in a local, a map or a record")
     if where.space is Space.PACKET_READ:

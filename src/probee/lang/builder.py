@@ -200,6 +200,26 @@ class Builder:
         old = self.emit(ir.Atomic(op, ptr, self.cast(value, to), fetch))
         return self.widen(old) if fetch else old
 
+    def compare_exchange(self, ptr: Value, expected: Value, value: Value) -> Value:
+        """Write `value` where `expected` is, at once. Gives the old value. Of 32 or 64 bits, or a pointer."""
+        to = _pointer(ptr).to
+        if isinstance(to, Int):
+            return self.widen(
+                self.emit(ir.CompareExchange(ptr, self.cast(expected, to), self.cast(value, to)))
+            )
+        return self.emit(ir.CompareExchange(ptr, self.recast(expected, to), self.recast(value, to)))
+
+    def load_acquire(self, ptr: Value) -> Value:
+        """A load that later accesses stay behind, widened (Linux 6.15)."""
+        value = self.emit(ir.LoadAcquire(ptr))
+        return self.widen(value) if isinstance(value.type, Int) else value
+
+    def store_release(self, ptr: Value, value: Value) -> None:
+        """A store that earlier accesses stay before (Linux 6.15)."""
+        to = _pointer(ptr).to
+        stored = self.cast(value, to) if isinstance(to, Int) else self.recast(value, to)
+        self.emit(ir.StoreRelease(ptr, stored))
+
     def jump(self, target: Block) -> None:
         if not self.block.ended:
             self.emit(ir.Jump(target))
@@ -285,7 +305,11 @@ class Builder:
         size = min(to.size, source.to.size)
         if size < to.size:
             self.zero(dst)
-        if far:
+        if far and _pointer(dst).space is Space.ARENA:
+            slot = self.local("", to)  # helpers don't write there
+            self.probe_read(slot, size, src)
+            self.copy(dst, slot, size)
+        elif far:
             self.probe_read(dst, size, src)
         elif source.space in (Space.CONTEXT, Space.CALLER):
             self._copy_context(dst, src, size)

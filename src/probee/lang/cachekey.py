@@ -21,6 +21,7 @@ from .decl import (
     BitsType,
     CharType,
     EnumType,
+    Global,
     GlobalFunction,
     MapDecl,
     ProgramDecl,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the key; counted up when this module hashes something else
 
+_ARENA = 33  # enum bpf_map_type
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range)
 _Function = type(lambda: None)
 _Module = type(sys)
@@ -66,9 +68,21 @@ def fingerprint(programs: Iterable[ProgramDecl], **options: object) -> tuple[str
 class Walk:
     """Collects everything the programs refer to; `digest` hashes it."""
 
-    __slots__ = ("_chunks", "_functions", "_hints", "_keep", "_seen", "_texts", "_within", "decls", "structs")
+    __slots__ = (
+        "_arena",
+        "_chunks",
+        "_functions",
+        "_hints",
+        "_keep",
+        "_seen",
+        "_texts",
+        "_within",
+        "decls",
+        "structs",
+    )
 
     def __init__(self) -> None:
+        self._arena = False  # pointers lead into one, which programs need not name
         self._chunks: list[bytes] = []
         self._functions: list[Any] = []
         self._hints: dict[int, str] = {}  # the name a map or global was first found by
@@ -102,6 +116,11 @@ class Walk:
         while done < len(self._functions):
             self._function(self._functions[done])
             done += 1
+        if self._arena:
+            for fn in self._functions:
+                for name, obj in fn.__globals__.items():
+                    if isinstance(obj, MapDecl) and obj.kind == _ARENA:
+                        self.value(obj, name)
         taken = {*(p.name for p in programs), *(fn.__name__ for fn in self._functions)}
         for d in self.decls:
             d.name = _unique(d.name or self._hints[id(d)], taken)
@@ -129,7 +148,11 @@ class Walk:
             self.add("enum", repr(obj), *(f"{n}={m.value!r}" for n, m in obj.cls.__members__.items()))
         elif isinstance(obj, PtrType):
             self.add("pointer")
-            self.value(obj.to)
+            if hasattr(obj, "scope"):  # into the arena
+                self._arena = True
+                self.value(obj.target())  # type: ignore[attr-defined]
+            else:
+                self.value(obj.to)
         elif isinstance(obj, StructType):
             self._struct(obj)
         elif isinstance(obj, (MapDecl, Var)):
@@ -187,6 +210,8 @@ class Walk:
         if isinstance(d, Var):
             self.value(d.type)
             self._default(d.default)
+            if isinstance(d, Global) and d.arena is not None:
+                self.value(d.arena, "arena")
         else:
             self.add(d.kind, d.max_entries, d.flags, d.pin, d.numa_node, d.extra)
             self.value(d.key)

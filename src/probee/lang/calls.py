@@ -33,6 +33,7 @@ from .convert import (
     store,
     truth,
 )
+from .decl.arenas import ArenaPtrType
 from .decl.storages import Storage
 from .hooks import current_task
 from .items import Closure, Context, Entry, Item, Kept, Method, Num, Pointer, Py, Ref
@@ -578,8 +579,8 @@ def _bp_cast(f: Fn, node: ast.Call) -> Item:
         value = address.ptr
     else:
         value = number(f, address, node)
-    if isinstance(value.type, Ptr) and value.type.space is Space.USER:
-        space = Space.USER
+    if isinstance(value.type, Ptr) and value.type.space in (Space.USER, Space.ARENA):
+        space = value.type.space
     to: Any
     if isinstance(name, Py) and isinstance(name.obj, str):
         word = name.obj.rstrip("* ")
@@ -589,6 +590,10 @@ def _bp_cast(f: Fn, node: ast.Call) -> Item:
         else:
             with f.placed(node.args[0]):
                 to = f.unit.ktypes.struct(word)
+    elif isinstance(name, Py) and isinstance(name.obj, ArenaPtrType):
+        from .services import arenas
+
+        return arenas.cast(f, name.obj, address, value, node)
     elif isinstance(name, Py) and isinstance(
         name.obj, (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType)
     ):

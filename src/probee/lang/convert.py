@@ -10,7 +10,7 @@ from . import builtins, decl, ir
 from .builder import PROBED
 from .items import Closure, Context, Entry, Group, Item, Method, Num, Opt, Pointer, Py, Ref, TextCall
 from .scope import Fn, is_none
-from .types import BOOL, I64, U64, Array, Chars, Int, Kptr, Ptr, Space, Struct, Type, kernel_part
+from .types import BOOL, I64, U64, VOID, Array, Chars, Int, Kptr, Ptr, Space, Struct, Type, kernel_part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,6 +162,10 @@ def var_value(f: Fn, var: decl.Var) -> Item:
     assert isinstance(ref.type, Ptr)
     if isinstance(ref.type.to, Int):
         return Num(f.b.read(ref))
+    if isinstance(ref.type.to, Ptr) and not isinstance(ref.type.to, Kptr):
+        from .expr import known_pointer
+
+        return known_pointer(f, f.b.read(ref))
     return Ref(ref, shared=isinstance(var, decl.Global))
 
 
@@ -275,7 +279,12 @@ def address(f: Fn, item: Item) -> ir.Value | None:
 
 def far(type: Type) -> bool:
     """Memory that a program can't load from or hand to a helper as its own."""
-    return isinstance(type, Ptr) and (type.space in PROBED or type.space is Space.TRUSTED)
+    return isinstance(type, Ptr) and (type.space in PROBED or type.space in (Space.TRUSTED, Space.ARENA))
+
+
+def arena(ptr: ir.Value) -> bool:
+    """A place in an arena: all CPUs and Python see it."""
+    return isinstance(ptr.type, Ptr) and ptr.type.space is Space.ARENA
 
 
 def in_context(ptr: ir.Value) -> bool:
@@ -385,6 +394,16 @@ def pointer(f: Fn, item: Item, type: Ptr, node: ast.AST) -> ir.Value:
     refuse_maybe(f, item, node)
     if is_none(item):
         return f.b.const(0)
+    if type.space is Space.ARENA:
+        return _into_arena(f, item, type, node)
+    if isinstance(item, (Pointer, Ref)) and (found := address(f, item)) is not None:
+        kind = found.type
+        if isinstance(kind, Ptr) and kind.space is Space.ARENA:
+            f.fail(
+                node,
+                f"{describe(item)} in the arena is not a pointer of the kernel's",
+                "a field for it is written `bp.ArenaPtr[…]`",
+            )
     if isinstance(item, Pointer):
         return item.v
     if isinstance(item, Ref):
@@ -396,6 +415,27 @@ def pointer(f: Fn, item: Item, type: Ptr, node: ast.AST) -> ir.Value:
             )
         return item.ptr
     return number(f, item, node)
+
+
+def _into_arena(f: Fn, item: Item, type: Ptr, node: ast.AST) -> ir.Value:
+    """The item as a pointer into the arena."""
+    value = address(f, item)
+    kind = value.type if value is not None else None
+    if value is None or not isinstance(kind, Ptr) or kind.space is not Space.ARENA:
+        f.fail(
+            node,
+            f"a pointer into the arena is needed here, and this is {describe(item)}",
+            "memory of the arena comes from alloc_pages(), or is a Global(…, arena=…); "
+            "an address as a number is bp.cast(bp.ArenaPtr[Node], n)",
+        )
+    if VOID not in (type.to, kind.to) and kind.to != type.to:
+        word = type.to.name if isinstance(type.to, Struct) else repr(type.to)
+        f.fail(
+            node,
+            f"this pointer leads to a {type.to!r}, and {describe(item)} is assigned to it",
+            f"write bp.cast({word}, p) if it is one",
+        )
+    return value
 
 
 def plain(t: Type) -> Type | None:

@@ -12,6 +12,7 @@ from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, same, st
 from .convert import (
     MIN,
     UMAX,
+    arena,
     constant,
     describe,
     describe_object,
@@ -26,7 +27,7 @@ from .items import Context, Entry, Group, Item, Kept, Method, Num, Pointer, Py, 
 from .packets import addresses
 from .packets.wire import METHODS, HeaderStruct
 from .scope import Fn, is_none
-from .types import BOOL, VOID, Array, Chars, Int, Kptr, Ptr, Special, Struct, Type
+from .types import BOOL, VOID, Array, Chars, Int, Kptr, Ptr, Space, Special, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def field_place(f: Fn, base: Ref | Pointer, name: str, node: ast.AST) -> Ref:
         if fresh is not None:
             offset += field_offset(to, name)
         return Ref(place, shared=base.shared, fresh=fresh, offset=offset, origin=base.origin)
-    return Ref(place)
+    return Ref(place, shared=arena(base.v))
 
 
 def field(f: Fn, base: Ref | Pointer, name: str, node: ast.AST) -> Item:
@@ -262,11 +263,19 @@ def known_pointer(f: Fn, value: ir.Value) -> Pointer:
     """A pointer; one to a kernel struct that is known by name only gets the kernel's own type."""
     assert isinstance(value.type, Ptr)
     to = value.type.to
+    if value.type.space is Space.ARENA:
+        in_arena(f)
     if isinstance(to, Struct) and to.core and not to.size and not to.members:
         found = f.unit.ktypes.find(f"{'union' if to.union else 'struct'} {to.name}")
         if found is not None and found is not to:
             return Pointer(f.b.recast(value, Ptr(found, value.type.space)))
     return Pointer(value)
+
+
+def in_arena(f: Fn) -> None:
+    """A pointer into the module's arena is in use: its programs have to name the arena."""
+    if f.unit.into_arena is None:
+        f.unit.into_arena = (f.source, f.b.loc)
 
 
 _STATIC = (python_types.ModuleType, type, enum.Enum)
@@ -399,7 +408,10 @@ def element(f: Fn, base: Item, index: Item, node: ast.AST) -> Item:
     if isinstance(base, Pointer):
         if base.to is VOID:
             f.fail(node, "this pointer does not say what it points to", 'write bp.cast("struct name", p)')
-        return read_place(f, Ref(f.b.index(base.v, number(f, index, node))))
+        there = f.b.index(base.v, number(f, index, node))
+        if arena(there) and isinstance(base.to, Struct):
+            return Pointer(there)
+        return read_place(f, Ref(there, shared=arena(there)))
     if isinstance(base, Ref) and isinstance(base.type, (Array, Chars)):
         place, inside = elem_place(f, base, index, node)
         if inside is None:
@@ -658,6 +670,9 @@ def _compare_pointers(f: Fn, op: str, left: Item, right: Item, node: ast.AST) ->
             f.fail(node, f"{describe(side)} can't be compared as a whole", "compare its fields")
     if op not in ("==", "!="):
         f.fail(node, f"pointers can't be compared with `{op}`", "compare addresses as numbers: `u64(p)`")
+    sides = [s.v if isinstance(s, Pointer) else s.ptr for s in (left, right) if isinstance(s, (Pointer, Ref))]
+    if len(sides) == 2 and arena(sides[0]) != arena(sides[1]):
+        f.fail(node, "one of these pointers leads into the arena, the other elsewhere: they are never equal")
     values = [
         s.v if isinstance(s, Pointer) else s.ptr if isinstance(s, Ref) else number(f, s, node)
         for s in (left, right)

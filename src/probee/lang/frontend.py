@@ -41,6 +41,14 @@ def compile_module(
                 names[id(target)] = unit.unique(target.name)
                 todo.append(target)
             table.programs[index] = names[id(target)]
+    if unit.into_arena is not None:
+        from .services import arenas
+
+        arenas.name_in_programs(unit, todo)
+    if any(fn.regions for fn in module.functions):
+        from .outline import outline
+
+        outline(module, unit.unique)
     hooks.merge(module, done)
     if any(p.kind == "struct_ops" for p in todo):
         from .kinds.struct_ops import add_variables

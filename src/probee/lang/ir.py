@@ -1,8 +1,8 @@
 """The typed IR: what every front end lowers to and the LLVM back end reads.
 
 A `Module` holds functions, maps and globals. A function is a list of basic blocks; a block is a list of
-`Op`s that ends in one terminator (`Jump`, `Branch`, `Switch`, `Return`). An op that gives a value *is* that
-value. Variables of the source are `Local`s: slots on the stack, which LLVM turns into registers.
+`Op`s that ends in one terminator (`Jump`, `Branch`, `MayGoto`, `Switch`, `Return`). An op that gives a value
+*is* that value. Variables of the source are `Local`s: slots on the stack, which LLVM turns into registers.
 
 Pointers passed to `Load` and `Store` are in a directly accessible space; reads of `KERNEL` and `USER` memory
 are `Helper` calls, which `builder.Builder` chooses by the pointer's space.
@@ -94,7 +94,7 @@ class GlobalRef(Value):
 
     def __init__(self, var: GlobalVar) -> None:
         self.var = var
-        self.type = Ptr(var.type, Space.GLOBAL)
+        self.type = Ptr(var.type, Space.ARENA if var.arena else Space.GLOBAL)
 
 
 class FunctionRef(Value):
@@ -370,6 +370,50 @@ class Atomic(Op):
         self.type = value.type if fetch else VOID
 
 
+class CompareExchange(Op):
+    """Write `value` where `expected` is, at once; gives what was there before."""
+
+    __slots__ = ("expected", "ptr", "value")
+
+    def __init__(self, ptr: Value, expected: Value, value: Value) -> None:
+        self.ptr = ptr
+        self.expected = expected
+        self.value = value
+        self.type = value.type
+
+
+class LoadAcquire(Op):
+    """A load that no later access comes before: `BPF_LOAD_ACQ` (Linux 6.15)."""
+
+    __slots__ = ("ptr",)
+
+    def __init__(self, ptr: Value) -> None:
+        assert isinstance(ptr.type, Ptr)
+        self.ptr = ptr
+        self.type = ptr.type.to
+
+
+class StoreRelease(Op):
+    """A store that no earlier access comes after: `BPF_STORE_REL` (Linux 6.15)."""
+
+    __slots__ = ("ptr", "value")
+
+    def __init__(self, ptr: Value, value: Value) -> None:
+        self.ptr = ptr
+        self.value = value
+        self.type = VOID
+
+
+class Mention(Op):
+    """Names a map, so that the kernel ties it to the program: without it an arena's pointers are refused."""
+
+    __slots__ = ("map",)
+
+    def __init__(self, map: MapRef) -> None:
+        self.map = map
+        self.type = VOID
+
+
 class FieldInfo(Op):
     """A CO-RE fact about a field: `kind` is byte_offset byte_size exists signed lshift_u64 rshift_u64.
 
@@ -426,6 +470,17 @@ class Branch(Op):
         self.type = VOID
 
 
+class MayGoto(Op):
+    """Go on to `yes`, or to `no` once the kernel has enough of this loop (may_goto, Linux 6.9)."""
+
+    __slots__ = ("no", "yes")
+
+    def __init__(self, yes: Block, no: Block) -> None:
+        self.yes = yes
+        self.no = no
+        self.type = VOID
+
+
 class Switch(Op):
     """Jump by integer value; cases are (constant, block)."""
 
@@ -446,7 +501,7 @@ class Return(Op):
         self.type = VOID
 
 
-TERMINATORS = (Jump, Branch, Switch, Return)
+TERMINATORS = (Jump, Branch, MayGoto, Switch, Return)
 
 
 class Block:
@@ -479,6 +534,7 @@ class Function:
         "locals",
         "name",
         "params",
+        "regions",
         "ret",
         "scratch",
         "section",
@@ -511,6 +567,35 @@ class Function:
         self.blocks: list[Block] = []
         self.locals: list[Local] = []
         self.variables: list[Variable] = []  # for debuggers
+        self.regions: list[Region] = []  # loops to take apart
+
+
+class Region:
+    """A loop of a function whose rounds the helper bpf_loop is to count (`outline`).
+
+    `head` compares `index`, that starts at 0, with `rounds`; it goes to `body` or to `out`. `next` counts up.
+    A round ends there, or leaves for one of `exits`.
+    """
+
+    __slots__ = ("body", "exits", "head", "index", "next", "out", "rounds")
+
+    def __init__(
+        self,
+        head: Block,
+        body: Block,
+        next: Block,
+        out: Block,
+        exits: list[Block],
+        index: Local,
+        rounds: Local,
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.next = next
+        self.out = out
+        self.exits = exits
+        self.index = index
+        self.rounds = rounds
 
 
 class Map:
@@ -559,10 +644,11 @@ class Map:
 class GlobalVar:
     """A variable in `.rodata` (`const`), `.data`, or `.bss` (`init` all zero). `init` is little-endian.
 
-    `private` marks compiler-made constants (format strings), kept out of the BTF.
+    `private` marks compiler-made constants (format strings), kept out of the BTF; `arena` variables that lie
+    in the module's arena.
     """
 
-    __slots__ = ("const", "init", "name", "private", "type")
+    __slots__ = ("arena", "const", "init", "name", "private", "type")
 
     def __init__(self, name: str, type: Type, init: bytes, *, const: bool, private: bool = False) -> None:
         self.name = name
@@ -570,6 +656,7 @@ class GlobalVar:
         self.init = init
         self.const = const
         self.private = private
+        self.arena = False
 
 
 class StructOps:

@@ -125,10 +125,16 @@ class _Checker:
                 raise self.fail("BPF has no integers over 64 bits", op.loc, "split the number")
         if op.type is not VOID and not isinstance(op.type, (Int, Ptr)):
             raise self.fail(f"a {op.type!r} is no value in a register", op.loc, "use a reference to it")
-        reads = [op.ptr] if isinstance(op, ir.Load) else [op.src] if isinstance(op, ir.Copy) else []
+        reads = (
+            [op.ptr]
+            if isinstance(op, (ir.Load, ir.LoadAcquire))
+            else [op.src]
+            if isinstance(op, ir.Copy)
+            else []
+        )
         writes = (
             [op.ptr]
-            if isinstance(op, (ir.Store, ir.Atomic))
+            if isinstance(op, (ir.Store, ir.Atomic, ir.CompareExchange, ir.StoreRelease))
             else [op.dst]
             if isinstance(op, (ir.Copy, ir.Zero))
             else []

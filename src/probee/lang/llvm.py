@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import gcd
 
-from . import ir, scratch
+from . import ir, markers, scratch
 from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
 from .legal import MAX_STACK, check
@@ -26,6 +26,10 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)
 declare void @llvm.lifetime.start.p0(ptr)
 declare void @llvm.lifetime.end.p0(ptr)
+declare void @llvm.memcpy.p0.p1.i64(ptr, ptr addrspace(1), i64, i1 immarg)
+declare void @llvm.memcpy.p1.p0.i64(ptr addrspace(1), ptr, i64, i1 immarg)
+declare void @llvm.memcpy.p1.p1.i64(ptr addrspace(1), ptr addrspace(1), i64, i1 immarg)
+declare void @llvm.memset.p1.i64(ptr addrspace(1), i8, i64, i1 immarg)
 declare i16 @llvm.bswap.i16(i16)
 declare i32 @llvm.bswap.i32(i32)
 declare i64 @llvm.bswap.i64(i64)
@@ -45,6 +49,7 @@ _FIELD = {"byte_offset": 0, "byte_size": 1, "exists": 2, "signed": 3, "lshift_u6
 _TYPE = {"exists": 0, "size": 1, "matches": 2}
 _ENUM = {"exists": 0, "value": 1}
 
+_ARENA = "ptr addrspace(1)"  # LLVM casts such addresses to the kernel's before it uses them
 _INLINE = 512  # bytes that memcpy and memset are spelled out for; more takes a loop
 
 
@@ -61,12 +66,15 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
     """
     scratch.place(module, MAX_STACK)
     check(module)
-    text = to_text(module, debug)
+    made = _ModuleText(module, debug)
+    text = made.text()
     places = {fn.name: (fn.file, fn.line) for fn in module.functions}
     if compiler is not None:
-        return compiler.compile(text, places)
-    with Compiler(cpu, optimise=debug != SLOTS) as fresh:
-        return fresh.compile(text, places)
+        data = compiler.compile(text, places)
+    else:
+        with Compiler(cpu, optimise=debug != SLOTS) as fresh:
+            data = fresh.compile(text, places)
+    return markers.exchange(data) if made.marked else data
 
 
 def to_text(module: ir.Module, debug: str = "") -> str:
@@ -100,9 +108,20 @@ def _type(t: Type) -> str:
     if isinstance(t, Int):
         return f"i{t.bits}"
     if isinstance(t, Ptr):
-        return "ptr"
+        return _ARENA if t.space is Space.ARENA else "ptr"
     assert t is VOID, f"no value is of type {t!r}"
     return "void"
+
+
+def _suffix(pointer: str) -> str:
+    """The part of an intrinsic's name that says where a pointer leads."""
+    return "p1" if pointer == _ARENA else "p0"
+
+
+def _ordered(size: int, dst: int, src: int, order: int) -> int:
+    """An atomic load or store as a number: LLVM has them for cpu v4 only."""
+    code = 0xC3 | {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}[size]  # BPF_STX | BPF_ATOMIC
+    return code | dst << 8 | src << 12 | order << 32
 
 
 class _ModuleText:
@@ -114,6 +133,7 @@ class _ModuleText:
         self.private: dict[tuple[bytes, int], str] = {}
         self.externs: dict[str, ir.Extern] = {}
         self.ksyms: dict[str, ir.Ksym] = {}
+        self.marked = False  # are there calls that stand for instructions?
         self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
 
     def text(self) -> str:
@@ -195,6 +215,8 @@ class _ModuleText:
         ref = self.debug.variable(var.name, self.debug.type(var.type))
         # a loader may set constants before the program is loaded: LLVM must not know their values
         kind = "externally_initialized constant" if var.const else "global"
+        if var.arena:
+            kind = "addrspace(1) global"
         section = ', section ".rodata"' if var.const else ""
         align = max(_place(var.type), var.type.align if isinstance(var.type, Struct) else 0)
         self.lines.append(
@@ -370,7 +392,7 @@ class _FunctionText:
         """An operand without its type."""
         if isinstance(v, ir.Const):
             if isinstance(v.type, Ptr):
-                return f"inttoptr (i64 {v.value} to ptr)" if v.value else "null"
+                return f"inttoptr (i64 {v.value} to {_type(v.type)})" if v.value else "null"
             if v.type.size == 1 and isinstance(v.type, Int) and v.type.bits == 1:
                 return "true" if v.value else "false"
             return str(v.value)
@@ -464,9 +486,10 @@ class _FunctionText:
     def copy(self, op: ir.Copy) -> None:
         to, source = self.align(op.dst), self.align(op.src)
         if op.size <= _INLINE:
+            dst, src = _type(op.dst.type), _type(op.src.type)
             self.add(
-                f"call void @llvm.memcpy.p0.p0.i64(ptr align {to} {self.ref(op.dst)}, "
-                f"ptr align {source} {self.ref(op.src)}, i64 {op.size}, i1 false)"
+                f"call void @llvm.memcpy.{_suffix(dst)}.{_suffix(src)}.i64({dst} align {to} "
+                f"{self.ref(op.dst)}, {src} align {source} {self.ref(op.src)}, i64 {op.size}, i1 false)"
             )
         else:
             self.by_words(op.dst, op.src, op.size, gcd(to, source, op.size, 8))
@@ -474,8 +497,9 @@ class _FunctionText:
     def zero(self, op: ir.Zero) -> None:
         to = self.align(op.dst)
         if op.size <= _INLINE:
-            args = f"ptr align {to} {self.ref(op.dst)}, i8 0, i64 {op.size}, i1 false"
-            self.add(f"call void @llvm.memset.p0.i64({args})")
+            dst = _type(op.dst.type)
+            args = f"{dst} align {to} {self.ref(op.dst)}, i8 0, i64 {op.size}, i1 false"
+            self.add(f"call void @llvm.memset.{_suffix(dst)}.i64({args})")
         else:
             self.by_words(op.dst, None, op.size, gcd(to, op.size, 8))
 
@@ -493,8 +517,8 @@ class _FunctionText:
         value = "0"
         if src is not None:
             place = self.give(f"getelementptr inbounds {word}, {self.arg(src)}, i64 {i}")
-            value = self.give(f"load volatile {word}, ptr {place}, align {unit}")
-        self.add(f"store volatile {word} {value}, ptr {to}, align {unit}")
+            value = self.give(f"load volatile {word}, {_type(src.type)} {place}, align {unit}")
+        self.add(f"store volatile {word} {value}, {_type(dst.type)} {to}, align {unit}")
         self.add(f"{following} = add nuw nsw i64 {i}, 1")
         more = self.give(f"icmp ult i64 {following}, {size // unit}")
         self.add(f"br i1 {more}, label %{loop}, label %{done}")
@@ -550,8 +574,11 @@ class _FunctionText:
         had, want = _type(op.value.type), _type(op.type)
         if had == want:
             self.names[op] = self.ref(op.value)
+        elif had.startswith("ptr") and want.startswith("ptr"):
+            number = self.give(f"ptrtoint {self.arg(op.value)} to i64")
+            self.define(op, f"inttoptr i64 {number} to {want}")
         else:
-            how = "ptrtoint" if had == "ptr" else "inttoptr"
+            how = "ptrtoint" if had.startswith("ptr") else "inttoptr"
             self.define(op, f"{how} {self.arg(op.value)} to {want}")
 
     def opaque(self, op: ir.Opaque) -> None:
@@ -644,6 +671,44 @@ class _FunctionText:
         )
         self.define(op, text)
 
+    def compare_exchange(self, op: ir.CompareExchange) -> None:
+        pair = self.give(
+            f"cmpxchg {self.arg(op.ptr)}, {self.arg(op.expected)}, {self.arg(op.value)} seq_cst seq_cst, "
+            f"align {op.value.type.size}"
+        )
+        t = _type(op.type)
+        self.define(op, f"extractvalue {{ {t}, i1 }} {pair}, 0")
+
+    def load_acquire(self, op: ir.LoadAcquire) -> None:
+        t = op.type
+        result = self.give(
+            f'call i64 asm sideeffect ".8byte {_ordered(t.size, 0, 1, 0x100):#x}", '
+            f'"={{r0}},{{r1}},~{{memory}}"({self.kernel_address(op.ptr)})'
+        )
+        if t.size < 8:
+            self.define(op, f"trunc i64 {result} to {_type(t)}")
+        else:
+            self.names[op] = result
+
+    def store_release(self, op: ir.StoreRelease) -> None:
+        t = op.value.type
+        value = self.ref(op.value)
+        if t.size < 8:
+            value = self.give(f"zext {self.arg(op.value)} to i64")
+        self.add(
+            f'call void asm sideeffect ".8byte {_ordered(t.size, 1, 2, 0x110):#x}", '
+            f'"{{r1}},{{r2}},~{{memory}}"({self.kernel_address(op.ptr)}, i64 {value})'
+        )
+
+    def kernel_address(self, ptr: ir.Value) -> str:
+        """An operand as instructions want it that LLVM does not know."""
+        if _type(ptr.type) == _ARENA:
+            return f"ptr {self.give(f'addrspacecast {self.arg(ptr)} to ptr')}"
+        return self.arg(ptr)
+
+    def mention(self, op: ir.Mention) -> None:
+        self.add(f'call void asm sideeffect "", "r"({self.arg(op.map)})')
+
     # -- CO-RE facts
 
     def field_info(self, op: ir.FieldInfo) -> None:
@@ -686,6 +751,13 @@ class _FunctionText:
     def branch(self, op: ir.Branch) -> None:
         self.add(f"br {self.arg(op.cond)}, label %{self.labels[op.yes]}, label %{self.labels[op.no]}")
 
+    def may_goto(self, op: ir.MayGoto) -> None:
+        for number in markers.MAY_GOTO:
+            more = self.give(f"call i64 inttoptr (i64 {number} to ptr)()")
+        self.owner.marked = True
+        go_on = self.give(f"icmp ne i64 {more}, 0")
+        self.add(f"br i1 {go_on}, label %{self.labels[op.yes]}, label %{self.labels[op.no]}")
+
     def switch(self, op: ir.Switch) -> None:
         t = _type(op.value.type)
         cases = " ".join(f"{t} {n}, label %{self.labels[b]}" for n, b in op.cases)
@@ -716,11 +788,16 @@ _EMIT: dict[type[ir.Op], Callable[[_FunctionText, Any], None]] = {
     ir.Call: _FunctionText.call,
     ir.Kfunc: _FunctionText.kfunc,
     ir.Atomic: _FunctionText.atomic,
+    ir.CompareExchange: _FunctionText.compare_exchange,
+    ir.LoadAcquire: _FunctionText.load_acquire,
+    ir.StoreRelease: _FunctionText.store_release,
+    ir.Mention: _FunctionText.mention,
     ir.FieldInfo: _FunctionText.field_info,
     ir.TypeInfo: _FunctionText.type_info,
     ir.EnumInfo: _FunctionText.enum_info,
     ir.Jump: _FunctionText.jump,
     ir.Branch: _FunctionText.branch,
+    ir.MayGoto: _FunctionText.may_goto,
     ir.Switch: _FunctionText.switch,
     ir.Return: _FunctionText.ret,
 }

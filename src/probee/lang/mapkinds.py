@@ -6,7 +6,7 @@ import ast
 
 from . import decl, mapops
 from .convert import describe, memory, number, refuse_maybe, resolve
-from .decl import queues, redirects, storages
+from .decl import arenas, queues, redirects, storages
 from .items import Item, Num, Opt, Pointer, Py, Ref
 from .types import BOOL, U64, InnerMap, Int, Ptr, Space, Struct
 
@@ -208,6 +208,18 @@ def _local(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     )
 
 
+# -- arenas
+
+
+def _arena(name: str) -> Handler:
+    def handler(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
+        from .services import arenas
+
+        return arenas.METHODS[name](f, m, args, node)
+
+    return handler
+
+
 # -- maps of maps
 
 
@@ -258,6 +270,10 @@ _KINDS: dict[type[decl.MapDecl], dict[str, tuple[str, int, int, Handler]]] = {
         "has": ("has(index)", 1, 1, _has_packet),
     },
     storages.CgroupStorage: {"local": ("local()", 0, 0, _local)},
+    arenas.Arena: {
+        "alloc_pages": ("alloc_pages(count, type[, address])", 2, 3, _arena("alloc_pages")),
+        "free_pages": ("free_pages(pointer, count)", 2, 2, _arena("free_pages")),
+    },
     queues.UserRingBuf: {},
     decl.StackTrace: {},
     decl.ProgArray: {},
@@ -278,6 +294,7 @@ _WHAT = {
     decl.RingBuf: "a ring buffer",
     decl.StackTrace: "a stack trace map",
     decl.ProgArray: "a program array",
+    arenas.Arena: "an arena",
 }
 _INSTEAD = {
     decl.RingBuf: "write `with {0}.reserve() as e:` or {0}.output(record)",

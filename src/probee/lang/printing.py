@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 
 from . import ir, text
-from .convert import far, number, refuse_maybe, resolve
+from .convert import arena, far, number, refuse_maybe, resolve
 from .items import Item, Num, Pointer, Py, Ref, TextCall
 from .kinds import output
 from .types import U64, Array, Chars, Int, Ptr, Space
@@ -112,7 +112,7 @@ class Line:
     def _ended(self, item: Item, node: ast.expr) -> ir.Value:
         """The address of the text with a NUL behind it, which a field that is full does not have."""
         f = self.f
-        if isinstance(item, Ref) and far(item.ptr.type):
+        if isinstance(item, Ref) and far(item.ptr.type) and not arena(item.ptr):
             f.escape(item)
             return item.ptr
         size = item.size if isinstance(item, TextCall) else item.type.size if isinstance(item, Ref) else 0

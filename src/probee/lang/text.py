@@ -45,7 +45,11 @@ def store(f: Fn, dst: ir.Value, item: Item, node: ast.AST) -> None:
     assert isinstance(to, Chars)
     item = resolve(f, item, node)
     refuse_maybe(f, item, node)
-    if isinstance(item, TextCall):
+    if dst.type.space is Space.ARENA and (isinstance(item, TextCall) or not _direct(item)):
+        slot = f.temp("text for the arena", to)  # helpers don't write there
+        store(f, slot, item, node)
+        b.copy(dst, slot, to.n)
+    elif isinstance(item, TextCall):
         item.fill(dst)
     elif isinstance(item, Py) and isinstance(item.obj, (str, bytes)):
         data = encode(f, item.obj, node)
@@ -69,6 +73,15 @@ def store(f: Fn, dst: ir.Value, item: Item, node: ast.AST) -> None:
         elif isinstance(item, Pointer):
             advice = "if it points to a string, write bp.kernel_str(p) or bp.user_str(p)"
         f.fail(node, f"text is needed here, and this is {describe(item)}", advice)
+
+
+def _direct(item: Item) -> bool:
+    """Can the program itself copy it?"""
+    if isinstance(item, (Ref, Pointer)):
+        ptr = item.ptr if isinstance(item, Ref) else item.v
+        assert isinstance(ptr.type, Ptr)
+        return not far(ptr.type) or ptr.type.space is Space.ARENA
+    return isinstance(item, Py)
 
 
 def _store_bytes(f: Fn, dst: ir.Value, data: bytes, size: int) -> None:

@@ -28,6 +28,7 @@ class Space(Enum):
     CALLER = "memory of the caller"  # the context of a syscall program, which it may write
     RECORD = "a ring buffer record"
     GLOBAL = "a global"  # .data/.bss/.rodata
+    ARENA = "an arena"  # of a process: addresses mean the same there; no helper takes them
     CODE = "code"
 
 

@@ -10,7 +10,7 @@ def successors(block: Block) -> list[Block]:
     end = block.ops[-1] if block.ops else None
     if isinstance(end, ir.Jump):
         return [end.target]
-    if isinstance(end, ir.Branch):
+    if isinstance(end, (ir.Branch, ir.MayGoto)):
         return [end.yes, end.no]
     if isinstance(end, ir.Switch):
         return [*(b for _, b in end.cases), end.default]
@@ -43,6 +43,10 @@ _OPERANDS: dict[type, tuple[str, ...]] = {
     ir.Load: ("ptr",),
     ir.Store: ("ptr", "value"),
     ir.Atomic: ("ptr", "value"),
+    ir.CompareExchange: ("ptr", "expected", "value"),
+    ir.LoadAcquire: ("ptr",),
+    ir.StoreRelease: ("ptr", "value"),
+    ir.Mention: ("map",),
     ir.Copy: ("dst", "src"),
     ir.Zero: ("dst",),
     ir.FieldAddr: ("base",),
@@ -75,6 +79,29 @@ def operands(op: Op) -> list[Value]:
         return list(getattr(op, "args"))  # noqa: B009 (typed by the table)
     values = [getattr(op, name) for name in names]
     return [] if values == [None] else values
+
+
+def replace(op: Op, by: dict[Value, Value]) -> None:
+    """Let an op work on other values."""
+    if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)):
+        op.args = [by.get(a, a) for a in op.args]
+        return
+    for value in operands(op):
+        if value in by:
+            for name in _OPERANDS[type(op)]:
+                if getattr(op, name) is value:
+                    setattr(op, name, by[value])
+
+
+def retarget(op: Op, by: dict[Block, Block]) -> None:
+    """Let a terminator lead to other blocks."""
+    if isinstance(op, ir.Jump):
+        op.target = by.get(op.target, op.target)
+    elif isinstance(op, (ir.Branch, ir.MayGoto)):
+        op.yes, op.no = by.get(op.yes, op.yes), by.get(op.no, op.no)
+    elif isinstance(op, ir.Switch):
+        op.cases = [(n, by.get(b, b)) for n, b in op.cases]
+        op.default = by.get(op.default, op.default)
 
 
 _LATER = ("timer_set_callback", "bpf_wq_set_callback_impl", "bpf_wq_set_callback")
@@ -123,7 +150,8 @@ class Uses:
                 elif isinstance(op, ir.Recast):
                     work.append(op)
                 elif isinstance(op, ir.Select) or (
-                    isinstance(op, (ir.Store, ir.Atomic)) and op.value is address
+                    isinstance(op, (ir.Store, ir.Atomic, ir.CompareExchange, ir.StoreRelease))
+                    and op.value is address
                 ):
                     return None
         return out

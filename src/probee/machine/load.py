@@ -18,6 +18,7 @@ from . import maps as machine_maps
 from .code import CODE_BASE, Code
 from .contexts.rewrite import btf_loads, certain, rewrite
 from .faces import face
+from .maps.arena import PAGE
 from .relocate import Relocation, Symbols, lines
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .maps import Map
 
 _ARENA, _STRUCT_OPS, _PROG_ARRAY = 33, 26, 3
+_EXT = 28  # program type
 _MAPS_OF_MAPS = (12, 13)
 _CODE_STRIDE = 1 << 24  # of code addresses, for each program: room for two million instructions
 _DROPS = "__dropped_"
@@ -36,7 +38,8 @@ _DROPS = "__dropped_"
 class Program:
     """A program in a machine. `section`, `kind` and `target` are as its section says; `code` is what runs.
 
-    `poisoned` are the instructions that must not be reached, with what the machine's types lack.
+    `poisoned` are the instructions that must not be reached, with what the machine's types lack. `like` is
+    the type of the program whose place a replacement (freplace) takes, 0 where that is a function of others.
     """
 
     def __init__(self, machine: Machine, spec: ProgramSpec, linked: LinkedProgram, code: Code) -> None:
@@ -46,6 +49,7 @@ class Program:
         self.code = code
         self.name = spec.name
         self.type = spec.prog_type
+        self.like = 0
         self.id = 0
         self.poisoned: dict[int, str] = {}
         self.maps: dict[str, Any] = {}
@@ -107,6 +111,7 @@ class Loader:
         values: Mapping[str, Any] = {},
         classes: dict[str, type] | None = None,
         kconfig: str = "",
+        like: Mapping[str, int] = {},
     ) -> None:
         if spec.endian != "little":
             raise LoadError(f"{spec.name} is big-endian; the machine is little-endian")
@@ -114,6 +119,7 @@ class Loader:
         self.spec = spec
         self.values = values
         self.kconfig = kconfig
+        self.like = like
         self.collection = Collection(spec)
         self.collection.codecs = Codecs(spec.btf, classes) if spec.btf is not None else None
         self.symbols = Symbols(
@@ -151,6 +157,10 @@ class Loader:
             content = initial.get(name)
             if spec.struct_ops is not None:
                 self.collection.struct_ops[name] = dict(spec.struct_ops.programs)
+            elif spec.arena_data:
+                arena: Any = made
+                arena.take(0, -(-len(spec.arena_data) // PAGE))
+                arena.data[: len(spec.arena_data)] = bytes(content or spec.arena_data)
             elif content is not None and any(content):
                 made.sys_update(bytes(4), bytes(content))
             if spec.readonly:
@@ -176,7 +186,11 @@ class Loader:
     def _initial(self) -> dict[str, bytearray]:
         """What data maps hold at the start: the object's values, those given, kernel configuration."""
         spec = self.spec
-        initial = {n: bytearray(m.initial) for n, m in spec.maps.items() if m.initial is not None}
+        initial = {
+            n: bytearray(m.arena_data if m.initial is None else m.initial)
+            for n, m in spec.maps.items()
+            if m.initial is not None or m.arena_data
+        }
         for name, value in self.values.items():
             known = spec.globals.get(name)
             if known is None:
@@ -274,13 +288,22 @@ class Loader:
             warnings.warn(f"program {spec.name} runs with every access checked: {why}", stacklevel=6)
         return why, set(verdict.probe_loads)
 
+    def _replaced(self, spec: ProgramSpec) -> int:
+        """The type of the program that a replacement stands in for, 0 if that isn't known."""
+        if spec.name in self.like:
+            return self.like[spec.name]
+        found = self.collection.programs.get(spec.attach_to) or self.machine.programs.get(spec.attach_to)
+        return 0 if found is None else found.type
+
     def _load(self, spec: ProgramSpec, relocation: Relocation) -> None:
         if not spec.prog_type:
             raise LoadError(f"section {spec.section!r} of program {spec.name} names no kind of program")
         self._base = self.machine.next_code(_CODE_STRIDE)
         linked = spec.link()
         poisoned = relocation.run(linked)
-        code = rewrite(linked.insns, spec.prog_type)
+        like = self._replaced(spec) if spec.prog_type == _EXT else 0
+        prog_type = like or spec.prog_type
+        code = rewrite(linked.insns, prog_type)
         unverified, probes = self._verify(spec, linked)
         targets = {slot for table in linked.jump_tables for slot in table}
         made = Code(
@@ -288,12 +311,13 @@ class Loader:
             name=spec.name,
             lines=lines(linked, self.spec.btf),
             base=self._base,
-            probe_loads=btf_loads(code, spec.prog_type) | probes,
+            probe_loads=btf_loads(code, prog_type) | probes,
             jump_targets=targets,
             verified=not unverified,
             unverified=unverified,
         )
         program = Program(self.machine, spec, linked, made)
+        program.like = like
         program.poisoned = poisoned
         program.maps = self.collection.maps
         self.machine.services.codes.append(made)

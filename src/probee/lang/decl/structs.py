@@ -125,6 +125,9 @@ class StructType(type):
             type.__setattr__(cls, field, layout.add(field, kind))
         cls._fields_ = tuple(layout.fields)
         type.__setattr__(cls, "__match_args__", tuple(f.name for f in layout.fields))
+        for f in cls._fields_:
+            if getattr(f.type, "scope", None) is not None and f.type.to == name:  # type: ignore[union-attr]
+                f.type.to = cls  # type: ignore[union-attr]
         cls._align_ = max(layout.align, align)
         cls._size_ = (layout.end + cls._align_ - 1) // cls._align_ * cls._align_
         for f in cls._fields_:
@@ -168,17 +171,21 @@ class StructType(type):
 
         known: types.Struct | None = cls.__dict__.get("_ir_type_")
         if known is None:
-            members = []
-            for f in cls._fields_:
-                if isinstance(f.type, BitsType):
-                    at = f.offset * 8 + f.shift
-                    members.append(types.Member(f.name, f.type.scalar._ir_(), at, f.bits))
-                else:
-                    members.append(types.Member(f.name, f.type._ir_(), f.offset * 8))
+
+            def members() -> tuple[types.Member, ...]:
+                out = []
+                for f in cls._fields_:
+                    if isinstance(f.type, BitsType):
+                        at = f.offset * 8 + f.shift
+                        out.append(types.Member(f.name, f.type.scalar._ir_(), at, f.bits))
+                    else:
+                        out.append(types.Member(f.name, f.type._ir_(), f.offset * 8))
+                return tuple(out)
+
             known = types.Struct(
                 cls.__name__,
                 cls._size_,
-                tuple(members),
+                members,  # made when they are looked at: a struct may have pointers to itself
                 union=cls._union_,
                 core=cls._core_,
                 align=cls._align_,

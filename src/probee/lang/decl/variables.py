@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .maps import MapDecl
     from .types import DeclType
+
+_ARENA = 33  # enum bpf_map_type
 
 
 class _VarMeta(type):
     def __getitem__(cls, type_: Any) -> Callable[..., Any]:
         t = normalise(type_, cls.__name__)
 
-        def declare(value: Any = None) -> Any:
-            return cls(t, value)
+        def declare(value: Any = None, **options: Any) -> Any:
+            return cls(t, value, **options)
 
         return declare
 
@@ -90,6 +93,17 @@ class Const(Var):
 
 
 class Global(Var):
-    """A variable that programs and Python share: `total = Global[u64](0)`, used as `total.value`."""
+    """A variable that programs and Python share: `total = Global[u64](0)`, used as `total.value`.
 
-    __slots__ = ()
+    With `arena` it lies in the module's arena (Linux 6.9), where pointers of programs can lead to it.
+    """
+
+    __slots__ = ("arena",)
+
+    def __init__(self, type: DeclType, value: Any = None, *, arena: MapDecl | None = None) -> None:
+        super().__init__(type, value)
+        if arena is not None and arena.kind != _ARENA:
+            from .refuse import refuse
+
+            raise refuse(f"Global[{type!r}]: arena= takes the module's bp.Arena, not {arena!r}")
+        self.arena = arena

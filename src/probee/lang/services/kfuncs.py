@@ -80,7 +80,7 @@ def tagged(ktypes: KernelTypes) -> set[str]:
     return {t.name for t in found if t.kind == FUNC}
 
 
-def _checked(f: Fn, name: str, node: ast.AST) -> tuple[ir.Extern, Kfunc]:
+def checked(f: Fn, name: str, node: ast.AST) -> tuple[ir.Extern, Kfunc]:
     ktypes = f.unit.ktypes
     extern = ktypes.kfunc(name)
     rules = KFUNCS.get(name)
@@ -120,7 +120,7 @@ def call(f: Fn, kfunc: KfuncName, node: ast.Call) -> Item:
     if name in INSTEAD or name.startswith("bpf_iter_"):
         advice = INSTEAD.get(name, "loop with `for … in bp.tasks()` and the like")
         f.fail(node, f"{name} is not called directly", advice)
-    extern, rules = _checked(f, name, node)
+    extern, rules = checked(f, name, node)
     if rules.acquire:
         f.fail(
             node,
@@ -136,7 +136,7 @@ def hold(f: Fn, kfunc: KfuncName, node: ast.Call) -> Held:
     name = kfunc.name
     if name in INSTEAD:
         f.fail(node, f"{name} is not called directly", INSTEAD[name])
-    extern, rules = _checked(f, name, node)
+    extern, rules = checked(f, name, node)
     if not rules.acquire:
         f.fail(node, f"what {name} gives has not to be released", f"write x = bp.kfunc.{name}(…)")
     kind = extern.ret

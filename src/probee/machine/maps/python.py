@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ...kernel.arena import Arena
 from ...kernel.describe import record_codec
 from ...kernel.holders import CgroupArray, Holder, ProgArray
 from ...kernel.local_storage import CgrpStorage, InodeStorage, LocalStorage, SkStorage, TaskStorage
@@ -15,6 +16,7 @@ from ...kernel.maps import _class_for, _facts
 from ...kernel.perf_array import PerfEventArray
 from ...kernel.sockets import ReuseportSockArray, SockHash, SockMap
 from . import checks
+from .arena import PAGE
 
 if TYPE_CHECKING:
     from ...btf.values import Codec
@@ -252,6 +254,19 @@ class MachinePerfEventArray(PerfEventArray):
         return [data for _, data in self.output.take(limit)]
 
 
+class MachineArena(Arena):
+    """An arena of the machine: pages are taken when Python looks at them, as a touch does in the kernel."""
+
+    __slots__ = ()
+
+    def touch(self, offset: int, size: int) -> None:
+        calls: Any = self._kernel
+        arena = calls.find_map(self._fd)
+        for page in range(offset // PAGE, -(-(offset + size) // PAGE)):
+            if page not in arena.used:
+                arena.take(page, 1)
+
+
 _OWN: dict[int, type[Any]] = {
     checks.TASK_STORAGE: MachineTaskStorage,
     checks.SK_STORAGE: MachineSkStorage,
@@ -265,6 +280,7 @@ _OWN: dict[int, type[Any]] = {
     checks.ARRAY_OF_MAPS: MachineArrayOfMaps,
     checks.HASH_OF_MAPS: MachineHashOfMaps,
     checks.PERF_EVENT_ARRAY: MachinePerfEventArray,
+    checks.ARENA: MachineArena,
 }
 
 
