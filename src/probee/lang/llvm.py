@@ -330,18 +330,19 @@ class _FunctionText:
                 steps = ["DW_OP_plus_uconst", str(offset.value)]
             if place not in self.names:
                 continue  # of no use to anybody
-            ref, how = self.names[place], "declare"
+            ref, how, kind = self.names[place], "declare", _type(place.type)
             if isinstance(place, ir.Param) or (fn.scratch is not None and place in fn.scratch.offsets):
                 how, steps = "value", [*steps, "DW_OP_deref"]
                 if self.owner.locals == SLOTS:
                     if place not in spilled:
                         spilled[place] = f"{ref}.held"
-                        self.out.append(f"  {ref}.held = alloca ptr, align 8")
-                        self.out.append(f"  store ptr {ref}, ptr {ref}.held, align 8")
-                    ref, how, steps = spilled[place], "declare", ["DW_OP_deref", *steps[:-1]]
+                        self.out.append(f"  {ref}.held = alloca {kind}, align 8")
+                        self.out.append(f"  store {kind} {ref}, ptr {ref}.held, align 8")
+                    ref, how, kind = spilled[place], "declare", "ptr"
+                    steps = ["DW_OP_deref", *steps[:-1]]
             known = self.debug.local(variable, fn, self.subprogram)
             at = self.debug.location(self.subprogram, ir.Loc(variable.line))
-            self.out.append(f"    #dbg_{how}(ptr {ref}, {known}, !DIExpression({', '.join(steps)}), {at})")
+            self.out.append(f"    #dbg_{how}({kind} {ref}, {known}, !DIExpression({', '.join(steps)}), {at})")
 
     def take(self, own: scratch.Scratch) -> None:
         """A part of the function's per-CPU memory, and the addresses of the variables in it."""
