@@ -59,6 +59,9 @@ def known_opcode(opcode: int) -> bool:
     return opcode == LD_IMM64 or (mode in (0x20, 0x40) and size != 0x18)
 
 
+_KNOWN = frozenset(opcode for opcode in range(256) if known_opcode(opcode))
+
+
 def check_instructions(program: Program) -> None:
     """Opcodes, wide immediates, references to maps.
 
@@ -72,20 +75,16 @@ def check_instructions(program: Program) -> None:
     index = 0
     while index < count:
         insn = insns[index]
-        if insn.opcode == LD_IMM64:
+        opcode = insn.opcode
+        if opcode == LD_IMM64:
             _wide(program, index, insn)
             index += 2
             continue
-        _check_load_store(insn, index)
-        if not known_opcode(insn.opcode):
-            raise Reject(f"unknown opcode {insn.opcode:02x}", index)
+        if opcode & 7 == LDX and (opcode & 0xE0 not in (_MEM, _SX) or insn.imm):
+            raise Reject("BPF_LDX uses reserved fields", index)
+        if opcode not in _KNOWN:
+            raise Reject(f"unknown opcode {opcode:02x}", index)
         index += 1
-
-
-def _check_load_store(insn: Insn, index: int) -> None:
-    kind, mode = insn.opcode & 7, insn.opcode & 0xE0
-    if kind == LDX and ((mode not in (_MEM, _SX)) or insn.imm):
-        raise Reject("BPF_LDX uses reserved fields", index)
 
 
 def _wide(program: Program, index: int, insn: Insn) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 SYNC_CALLBACKS = {164, 180, 181, 209}  # for_each_map_elem, find_vma, loop, user_ringbuf_drain
 TIMER_SET_CALLBACK = 170
 TAIL_CALL = 12
+_FLOW = (JMP, JMP32, LD)
 
 
 class Subprogram:
@@ -107,12 +108,20 @@ class Graph:
         return -1
 
     def points(self) -> bytes:
-        """For each instruction, 1 if states are compared there, 2 if it goes into a path's history."""
+        """For each instruction, 1 if states are compared there, 2 if it goes into a path's history, 4 if a
+        state is always remembered, and why: 8 steps of iterators, 16 may_goto, 32 calls that call back.
+        """
         marks = bytearray(self.count)
-        for index in self.prune_points:
-            marks[index] |= 1
-        for index in self.jump_points:
-            marks[index] |= 2
+        for mark, indexes in (
+            (1, self.prune_points),
+            (2, self.jump_points),
+            (4, self.checkpoints),
+            (8, self.iter_next),
+            (16, self.may_gotos),
+            (32, self.calls_callback),
+        ):
+            for index in indexes:
+                marks[index] |= mark
         return bytes(marks)
 
 
@@ -154,7 +163,10 @@ def check_subprograms(graph: Graph) -> None:
         index = sub.start
         for index in range(sub.start, sub.end):
             insn = graph.insns[index]
-            kind, op = insn.opcode & 7, insn.opcode & 0xF0
+            kind = insn.opcode & 7
+            if kind not in _FLOW:
+                continue
+            op = insn.opcode & 0xF0
             if insn.opcode == JMP | CALL and insn.imm == TAIL_CALL and insn.src == 0:
                 sub.has_tail_call = True
             if kind == LD and insn.opcode & 0xE0 in (0x20, 0x40):
@@ -184,6 +196,11 @@ def check_flow(
     stack = [sub.start for sub in graph.subprogs if sub.is_exception_callback] + [0]
     while stack:
         index = stack.pop()
+        while not seen[index] and insns[index].opcode & 7 not in _FLOW:
+            seen[index] = True
+            index += 1
+            if index >= count:
+                raise Reject(f"jump out of range from insn {index - 1} to {index}", index - 1)
         if seen[index]:
             continue
         seen[index] = True
@@ -330,59 +347,105 @@ def uses_and_sets(
 def find_live(graph: Graph, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]) -> None:
     """`graph.live`: bits of the registers whose value is read later, before each instruction."""
     count = graph.count
-    flows = [uses_and_sets(insn, call_args, fastcall) for insn in graph.insns]
-    after = [successors(graph, index) for index in range(count)]
-    live = [0] * count
-    changed = True
-    while changed:
-        changed = False
+    insns = graph.insns
+    after = _jumps(graph)
+    flows: list[tuple[int, int]] = []
+    known: dict[int, tuple[int, int]] = {}
+    for insn in insns:
+        opcode = insn.opcode
+        if opcode & 7 == STX or opcode & 0xF7 == JMP | CALL:
+            flows.append(uses_and_sets(insn, call_args, fastcall))
+            continue
+        key = opcode | insn.dst << 8 | insn.src << 16
+        flow = known.get(key)
+        if flow is None:
+            flow = known[key] = uses_and_sets(insn, call_args, fastcall)
+        flows.append(flow)
+    live = [0] * (count + 1)
+    again = True
+    while again:
+        again = False
         for index in range(count - 1, -1, -1):
-            out = 0
-            for to in after[index]:
-                if to < count:
-                    out |= live[to]
+            to = after.get(index)
+            if to is None:
+                out = live[index + 1]
+            else:
+                out = 0
+                for each in to:
+                    if each < count:
+                        out |= live[each]
             use, define = flows[index]
             new = out & ~define | use
             if new != live[index]:
                 live[index] = new
-                changed = True
+                again = True
+        again = again and bool(_back_edges(after))
+    live.pop()
     graph.live = live
+
+
+def _jumps(graph: Graph) -> dict[int, tuple[int, ...]]:
+    """Where control goes from instructions that it doesn't just go on behind."""
+    return {
+        index: successors(graph, index)
+        for index, insn in enumerate(graph.insns)
+        if insn.opcode & 7 in (JMP, JMP32) or insn.opcode == LD_IMM64
+    }
+
+
+def _back_edges(after: dict[int, tuple[int, ...]]) -> list[tuple[int, int]]:
+    """(to, from) of jumps backwards."""
+    return [(to, index) for index, targets in after.items() for to in targets if to <= index]
 
 
 def find_loops(graph: Graph) -> None:
     """`graph.loop_of`: the number of the loop (strongly connected component) of each instruction, 0 for
     none.
     """
-    count = graph.count
-    order = [0] * count
-    low = [0] * count
-    on_stack = [False] * count
-    component = [0] * count
+    graph.loop_of = [0] * graph.count
+    after = _jumps(graph)
+    # All of a loop lies between the ends of its jumps backwards.
+    spans: list[list[int]] = []
+    for start, end in sorted(_back_edges(after)):
+        if spans and start <= spans[-1][1]:
+            spans[-1][1] = max(spans[-1][1], end)
+        else:
+            spans.append([start, end])
+    loops = 0
+    for start, end in spans:
+        loops = _components(graph.loop_of, after, start, end, loops)
+
+
+def _components(
+    component: list[int], after: dict[int, tuple[int, ...]], start: int, end: int, loops: int
+) -> int:
+    """Numbers the loops among instructions `start` to `end` from `loops` + 1 on. The last number."""
+    order: dict[int, int] = {}
+    low: dict[int, int] = {}
+    on_stack: set[int] = set()
     stack: list[int] = []
-    clock = loops = 0
-    for root in range(count):
-        if order[root]:
+    for root in range(start, end + 1):
+        if root in order:
             continue
         work = [(root, 0)]
         while work:
             index, edge = work.pop()
             if edge == 0:
-                clock += 1
-                order[index] = low[index] = clock
+                order[index] = low[index] = len(order) + 1
                 stack.append(index)
-                on_stack[index] = True
-            after = successors(graph, index)
+                on_stack.add(index)
+            targets = after[index] if index in after else (index + 1,)
             advanced = False
-            for at in range(edge, len(after)):
-                to = after[at]
-                if to >= count:
+            for at in range(edge, len(targets)):
+                to = targets[at]
+                if not start <= to <= end:
                     continue
-                if not order[to]:
+                if to not in order:
                     work.append((index, at + 1))
                     work.append((to, 0))
                     advanced = True
                     break
-                if on_stack[to]:
+                if to in on_stack:
                     low[index] = min(low[index], order[to])
             if advanced:
                 continue
@@ -390,15 +453,15 @@ def find_loops(graph: Graph) -> None:
                 members = []
                 while True:
                     member = stack.pop()
-                    on_stack[member] = False
+                    on_stack.remove(member)
                     members.append(member)
                     if member == index:
                         break
-                if len(members) > 1 or index in successors(graph, index):
+                if len(members) > 1 or index in targets:
                     loops += 1
                     for member in members:
                         component[member] = loops
             if work:
                 caller = work[-1][0]
                 low[caller] = min(low[caller], low[index])
-    graph.loop_of = component
+    return loops

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 NOT_EXACT, EXACT, RANGE = 0, 1, 2
 ACTIVE, DRAINED = 1, 2
+# Marks of instructions.
+PRUNE, JUMP, CHECKPOINT, ITER_NEXT, MAY_GOTO, CALLS_BACK = 1, 2, 4, 8, 16, 32
 _RANGED = {MAP_KEY, MAP_VALUE, MEM, BUF, TP_BUFFER}
 
 
@@ -394,17 +396,17 @@ def _iterators_moved(old: State, new: State) -> bool:
     return False
 
 
-def visited(w: Walk, index: int) -> bool:
+def visited(w: Walk, index: int, point: int) -> bool:
     """Whether what comes from the current state on is already known to be safe; else it may be remembered.
+    `point` has the instruction's marks (`Graph.points`).
 
     Raises:
         Reject: the program is in an endless loop.
     """
-    graph = w.graph
     state = w.state
-    checkpoint = index in graph.checkpoints
+    checkpoint = point & CHECKPOINT
     jumps, processed = w.jumps - w.last_jumps, w.processed - w.last_processed
-    force = checkpoint or len(state.history) > 40 or w.context.test_state_freq
+    force = bool(checkpoint) or len(state.history) > 40 or w.test_state_freq
     add = force or (jumps >= 2 and processed >= 8)
     patient = not force and jumps < 20 and processed < 100  # soon after the last one was remembered
     frame = state.frames[-1]
@@ -412,23 +414,33 @@ def visited(w: Walk, index: int) -> bool:
     remembered = w.explored.get(key)
     if remembered is None:
         remembered = w.explored[key] = []
+    regs = frame.regs
     for old in reversed(remembered):
         hit = loop = False
         if old.branches:
             old_frame = old.frames[-1]
+            if not checkpoint:
+                a, b = old_frame.regs[old.hint].num, regs[old.hint].num
+                if a is not b and a.value != b.value:  # still another number: no endless loop
+                    if patient:
+                        add = False
+                    elif add:
+                        old.misses += 1
+                        if old.misses > old.hits * 3 + 3:
+                            remembered[:] = [item for item in remembered if item is not old]
+                    continue
             if old_frame.in_async and old_frame.async_count != frame.async_count:
                 pass
-            elif checkpoint and index in graph.iter_next:
+            elif point & ITER_NEXT:
                 if states_equal(w, old, state, RANGE) and _iterator_active(state):
                     hit = loop = True
             elif (
-                checkpoint
-                and index in graph.may_gotos
+                point & MAY_GOTO
                 and old.may_goto_depth != state.may_goto_depth
                 and states_equal(w, old, state, RANGE)
             ):
                 hit = loop = True
-            elif checkpoint and index in graph.calls_callback:
+            elif point & CALLS_BACK:
                 if states_equal(w, old, state, RANGE):
                     hit = loop = True
             elif (
@@ -447,7 +459,7 @@ def visited(w: Walk, index: int) -> bool:
             hit = states_equal(w, old, state, RANGE if loop else NOT_EXACT)
         if hit:
             old.hits += 1
-            if index in graph.jump_points:
+            if point & JUMP:
                 w.note(0)
             propagate(w, old, state)
             if loop:

@@ -63,6 +63,7 @@ class Walk:
         self.insns = graph.insns
         self.steps: list[Callable[[], int]] = []
         self.shapes: list[tuple[int, int, int] | None] = [None] * graph.count  # of `precision`
+        self.test_state_freq = context.test_state_freq
         self.traced_from = bytearray(graph.count)  # instructions that a trace of precision began at
         self.state = State()
         self.frame: Frame = Frame(0, 0, -1)
@@ -166,7 +167,7 @@ class Walk:
                 if point & 1:
                     state.last_insn = previous
                     state.insn = index
-                    if visited(self, index):
+                    if visited(self, index, point):
                         following = ENDED
                         if log is not None:
                             log.safe(previous, index)
@@ -212,16 +213,17 @@ class Walk:
             entries.append(state.history)
             state = state.parent
         found: list[tuple[int, bool]] = []
-        insns = self.context.program.insns
+        branches: dict[int, bool] = {-1: False}
         for history in reversed(entries):
-            for index, previous, *_ in history:
-                insn = insns[previous] if 0 <= previous < len(insns) else None
-                if (
-                    insn is not None
-                    and insn.opcode & 7 in (5, 6)
-                    and insn.opcode & 0xF0 not in (0, 0x80, 0x90)
-                ):
-                    found.append((previous, index != previous + 1))
+            for entry in history:
+                previous = entry[1]
+                branch = branches.get(previous)
+                if branch is None:
+                    opcode = self.insns[previous].opcode
+                    branch = opcode & 7 in (5, 6) and opcode & 0xF0 not in (0, 0x80, 0x90)
+                    branches[previous] = branch
+                if branch:
+                    found.append((previous, entry[0] != previous + 1))
         return found
 
     # Registers and slots
