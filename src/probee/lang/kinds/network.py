@@ -14,7 +14,7 @@ from .table import COPY, WRITE, NetKind, find
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..builder import Builder
     from ..decl import ProgramDecl, ScalarType
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..scope import Fn
 
 
-class NetContext(ContextObject):
-    """The parameter of a network program: the context's fields, and methods for the packet.
+class Packet(ContextObject):
+    """A context with methods for the packet.
 
     `cursor` is where the next header is read: a pointer into the packet, or for COPY an offset.
     """
@@ -38,6 +38,36 @@ class NetContext(ContextObject):
     @property
     def near(self) -> list[str]:
         return [*self.names, *self.methods]
+
+    def loader(self, f: Fn, node: ast.AST) -> Callable[[ir.Value, ir.Value, int], ir.Value]:
+        """For COPY: what copies some bytes from an offset to a place, and gives 0 or an error."""
+        return lambda offset, to, size: f.b.helper("skb_load_bytes", self.ctx, offset, to, f.b.const(size))
+
+    @property
+    def methods(self) -> frozenset[str]:
+        if not self.kind.packet:
+            return frozenset()
+        from ..packets import methods
+
+        return methods.names(self.kind)
+
+    def length(self, f: Fn, node: ast.AST) -> Item:
+        if not self.kind.packet:
+            return super().length(f, node)
+        from ..packets import methods
+
+        return methods.length(f, self)
+
+    def call(self, f: Fn, name: str, node: ast.Call) -> Item:
+        from ..packets import methods
+
+        return methods.call(f, self, name, node)
+
+
+class NetContext(Packet):
+    """The parameter of a network program: the context's fields, and methods for the packet."""
+
+    __slots__ = ()
 
     @property
     def names(self) -> list[str]:
@@ -77,26 +107,6 @@ class NetContext(ContextObject):
         at = f.b.field(self.ctx, name)
         assert at is not None
         return Ref(at, writable=True)
-
-    @property
-    def methods(self) -> frozenset[str]:
-        if not self.kind.packet:
-            return frozenset()
-        from ..packets import methods
-
-        return methods.names(self.kind)
-
-    def length(self, f: Fn, node: ast.AST) -> Item:
-        if not self.kind.packet:
-            return super().length(f, node)
-        from ..packets import methods
-
-        return methods.length(f, self)
-
-    def call(self, f: Fn, name: str, node: ast.Call) -> Item:
-        from ..packets import methods
-
-        return methods.call(f, self, name, node)
 
 
 def _shown(node: ast.AST) -> str:

@@ -7,12 +7,15 @@ from .. import ir
 from ..hooks import ContextObject, Hook, RawHook, UprobeHook, as_type
 from ..items import Item, Num, Pointer, Ref
 from ..types import I64, U32, U64, VOID, Array, Int, Ptr, Space, Struct, Type
+from .network import Packet
 from .prototypes import Prototype, function, needed
+from .table import COPY, NetKind
+from .verdicts import NF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..builder import Builder
     from ..decl import ProgramDecl, ScalarType
@@ -308,8 +311,33 @@ class SyscallHook(Hook):
         return {names[0]: Ref(b.recast(params[0], Ptr(kind._ir_(), Space.CALLER)))}
 
 
+class NetfilterContext(Packet):
+    """The parameter of a netfilter program: `skb`, `state`, and the packet from its IP header on."""
+
+    __slots__ = ()
+
+    @property
+    def names(self) -> list[str]:
+        return TrustedContext(self.what, self.ctx).names
+
+    @property
+    def what(self) -> str:
+        return "the argument of a netfilter program"
+
+    def _attr(self, b: Builder, name: str) -> ir.Value:
+        return TrustedContext(self.what, self.ctx).attr(b, name)
+
+    def loader(self, f: Fn, node: ast.AST) -> Callable[[ir.Value, ir.Value, int], ir.Value]:
+        from ..services.dynptrs import DYNPTR
+
+        b = f.b
+        view = b.local("packet", DYNPTR)
+        f.kfunc(node, "6.4", "bpf_dynptr_from_skb", self.attr(b, "skb"), b.const(0), view)
+        return lambda offset, to, size: b.helper("dynptr_read", to, b.const(size), view, offset, b.const(0))
+
+
 class NetfilterHook(Hook):
-    """`netfilter`: the packet as the kernel has it, `ctx.skb`, and where it is, `ctx.state`."""
+    """`netfilter`: the packet, as the kernel has it in `ctx.skb`, and where it is, `ctx.state`."""
 
     __slots__ = ("struct",)
 
@@ -325,7 +353,12 @@ class NetfilterHook(Hook):
         self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
     ) -> Bound:
         self._check(names, 1, False, types, "the packet is an attribute of one parameter, as in `ctx.skb`")
-        return {name: TrustedContext("the argument of a netfilter program", params[0]) for name in names}
+        if not names:
+            return {}
+        cursor = b.local("offset", U64)
+        b.store(cursor, b.const(0, U64))
+        kind = NetKind("netfilter", "bpf_nf_ctx", NF, 1, packet=COPY, ends=("", ""))
+        return {names[0]: NetfilterContext(kind, params[0], cursor)}
 
     def result(self, f: Fn, item: Item | None, node: ast.AST) -> ir.Value | None:
         if not isinstance(item, Num):

@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..kinds.network import NetContext
+    from ..kinds.network import Packet
 
-    Method = Callable[[Fn, NetContext, ast.Call], Item]
+    Method = Callable[[Fn, Packet, ast.Call], Item]
 
 
 def names(kind: NetKind) -> frozenset[str]:
@@ -27,7 +27,7 @@ def names(kind: NetKind) -> frozenset[str]:
     return frozenset(_methods(kind))
 
 
-def call(f: Fn, c: NetContext, name: str, node: ast.Call) -> Item:
+def call(f: Fn, c: Packet, name: str, node: ast.Call) -> Item:
     return _methods(c.kind)[name](f, c, node)
 
 
@@ -90,19 +90,19 @@ def _plain_arguments(f: Fn, node: ast.Call, form: str, low: int, high: int) -> l
     return arguments(f, node, form, low, high)
 
 
-def _rewind(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _rewind(f: Fn, c: Packet, node: ast.Call) -> Item:
     """Read from the packet's start again."""
     _plain_arguments(f, node, "rewind()", 0, 0)
     _to_start(f, c)
     return Py(None)
 
 
-def _to_start(f: Fn, c: NetContext) -> None:
+def _to_start(f: Fn, c: Packet) -> None:
     assert c.cursor is not None
     f.b.store(c.cursor, f.b.const(0, U64) if c.kind.packet == COPY else packet_end(f.b, c.kind, c.ctx, 0))
 
 
-def _skip(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _skip(f: Fn, c: Packet, node: ast.Call) -> Item:
     """Go on reading some bytes further on."""
     b = f.b
     (item,) = _plain_arguments(f, node, "skip(bytes)", 1, 1)
@@ -118,13 +118,17 @@ def _skip(f: Fn, c: NetContext, node: ast.Call) -> Item:
     return Py(None)
 
 
-def length(f: Fn, c: NetContext) -> Item:
+def length(f: Fn, c: Packet) -> Item:
     """`len(pkt)`: bytes of the packet, in XDP of its first part."""
     b = f.b
-    if c.kind.context in ("__sk_buff", "sk_reuseport_md"):
+    kind = c.kind.context
+    if kind in ("__sk_buff", "sk_reuseport_md"):
         at = b.field(c.ctx, "len")
-    elif c.kind.context == "sk_msg_md":
+    elif kind == "sk_msg_md":
         at = b.field(c.ctx, "size")
+    elif kind == "bpf_nf_ctx":
+        skb = c.attr(b, "skb")
+        at = b.field(skb, "len")
     else:
         start, end = (b.recast(packet_end(b, c.kind, c.ctx, i), U64) for i in (0, 1))
         return Num(b.arith("-", end, start))
@@ -132,7 +136,7 @@ def length(f: Fn, c: NetContext) -> Item:
     return Num(b.read(at))
 
 
-def moved(f: Fn, c: NetContext, what: str) -> None:
+def moved(f: Fn, c: Packet, what: str) -> None:
     """The packet is elsewhere now: what was read of it is gone, and reading starts anew."""
     for name, var in f.vars.items():
         inner = var.inner if isinstance(var, OptVar) else var
@@ -159,7 +163,7 @@ def _type_of(f: Fn, node: ast.expr, form: str) -> decl.StructType | decl.ScalarT
 def _load(helper: str) -> Method:
     """`load(offset, type)`: a copy of what is in the packet there, None where it ends before."""
 
-    def method(f: Fn, c: NetContext, node: ast.Call) -> Item:
+    def method(f: Fn, c: Packet, node: ast.Call) -> Item:
         b = f.b
         form = "load(offset, type)"
         if len(node.args) != 2 or node.keywords:
@@ -192,7 +196,7 @@ def _load(helper: str) -> Method:
 def _store(helper: str) -> Method:
     """`store(offset, value)`: write a header, or bytes, into the packet. Gives 0 or a negative error."""
 
-    def method(f: Fn, c: NetContext, node: ast.Call) -> Item:
+    def method(f: Fn, c: Packet, node: ast.Call) -> Item:
         b = f.b
         items = _plain_arguments(f, node, "store(offset, header)", 2, 2)
         offset = number(f, items[0], node.args[0])
@@ -214,7 +218,7 @@ def _store(helper: str) -> Method:
     return method
 
 
-def _meta(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _meta(f: Fn, c: Packet, node: ast.Call) -> Item:
     """`meta(Type)`: what stands before the packet; None if `adjust_meta` has not made room for it."""
     b = f.b
     if len(node.args) != 1 or node.keywords:
@@ -232,7 +236,7 @@ def _meta(f: Fn, c: NetContext, node: ast.Call) -> Item:
 def _helper(name: str, most: int, defaults: tuple[int, ...] = (), *, moves: bool = False) -> Method:
     """A helper that takes the context and numbers; the last of them may be left out."""
 
-    def method(f: Fn, c: NetContext, node: ast.Call) -> Item:
+    def method(f: Fn, c: Packet, node: ast.Call) -> Item:
         b = f.b
         word = node.func.attr if isinstance(node.func, ast.Attribute) else name
         items = _plain_arguments(f, node, f"{word}(…)", most - len(defaults), most)
@@ -246,7 +250,7 @@ def _helper(name: str, most: int, defaults: tuple[int, ...] = (), *, moves: bool
     return method
 
 
-def _adjust_tail(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _adjust_tail(f: Fn, c: Packet, node: ast.Call) -> Item:
     """As in XDP: `adjust_tail(-4)` cuts four bytes off."""
     b = f.b
     (item,) = _plain_arguments(f, node, "adjust_tail(bytes)", 1, 1)
@@ -261,7 +265,7 @@ def _adjust_tail(f: Fn, c: NetContext, node: ast.Call) -> Item:
 _REDIRECT_MAPS = {14: "DevMap", 25: "DevMapHash", 16: "CpuMap", 17: "XskMap"}
 
 
-def _redirect(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _redirect(f: Fn, c: Packet, node: ast.Call) -> Item:
     """`redirect(ifindex)`, `redirect(map, key)`: the program's result."""
     b = f.b
     items = _plain_arguments(f, node, "redirect(interface) or redirect(map, key[, flags])", 1, 3)
@@ -284,13 +288,13 @@ def _redirect(f: Fn, c: NetContext, node: ast.Call) -> Item:
     return Num(b.helper("redirect", values[0], values[1] if len(values) > 1 else b.const(0)))
 
 
-def _redirect_peer(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _redirect_peer(f: Fn, c: Packet, node: ast.Call) -> Item:
     items = _plain_arguments(f, node, "redirect_peer(interface[, flags])", 1, 2)
     values = [number(f, i, a) for i, a in zip(items, node.args, strict=True)]
     return Num(f.b.helper("redirect_peer", values[0], values[1] if len(values) > 1 else f.b.const(0)))
 
 
-def _redirect_neigh(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _redirect_neigh(f: Fn, c: Packet, node: ast.Call) -> Item:
     """To an interface, with the link-layer address of the next hop looked up."""
     b = f.b
     (item,) = _plain_arguments(f, node, "redirect_neigh(interface)", 1, 1)
@@ -327,7 +331,7 @@ def _socket_map(f: Fn, item: Item, node: ast.AST, kinds: tuple[int, ...], what: 
 def _socket_redirect(helper: str) -> Method:
     """`redirect(map, key, flags=0)`: to a socket of a SockMap or SockHash. The program's result."""
 
-    def method(f: Fn, c: NetContext, node: ast.Call) -> Item:
+    def method(f: Fn, c: Packet, node: ast.Call) -> Item:
         from .. import mapops
 
         b = f.b
@@ -343,7 +347,7 @@ def _socket_redirect(helper: str) -> Method:
     return method
 
 
-def _select(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def _select(f: Fn, c: Packet, node: ast.Call) -> Item:
     """`select(map, key)`: the socket that gets the packet. 0 or a negative error."""
     b = f.b
     items = _plain_arguments(f, node, "select(map, key)", 2, 2)

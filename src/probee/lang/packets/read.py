@@ -15,11 +15,11 @@ from .header import HeaderType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..kinds.network import NetContext
+    from ..kinds.network import Packet
     from ..scope import Fn
 
 
-def read(f: Fn, c: NetContext, node: ast.Call) -> Item:
+def read(f: Fn, c: Packet, node: ast.Call) -> Item:
     """The header at the cursor, which moves behind it; None, and it stays, if the packet ends before."""
     short: ast.expr | None = None
     for kw in node.keywords:
@@ -40,7 +40,7 @@ def read(f: Fn, c: NetContext, node: ast.Call) -> Item:
             )
         return _optional(f, c, classes[0], node)
     fail = f.b.new_block("short")
-    found = [place for part in _parts(classes) for place in _checked(f, c, part, fail)]
+    found = [place for part in _parts(classes) for place in _checked(f, c, part, fail, node)]
     _leave(f, fail, short, node)
     refs: list[Item] = list(found)
     return refs[0] if len(refs) == 1 else Group(refs)
@@ -67,7 +67,9 @@ def _parts(classes: list[decl.StructType]) -> list[list[decl.StructType]]:
     return [part for part in out if part]
 
 
-def _checked(f: Fn, c: NetContext, part: list[decl.StructType], fail: ir.Block) -> list[Ref]:
+def _checked(
+    f: Fn, c: Packet, part: list[decl.StructType], fail: ir.Block, node: ast.Call
+) -> list[Ref]:
     """References to headers one behind the other; jumps to `fail` if they are not all there."""
     b = f.b
     assert c.cursor is not None
@@ -79,8 +81,9 @@ def _checked(f: Fn, c: NetContext, part: list[decl.StructType], fail: ir.Block) 
         kinds = [cls._ir_() for cls in part]
         slots = [b.local(cls.__name__, kind) for cls, kind in zip(part, kinds, strict=True)]
         offset = at
+        load = c.loader(f, node)
         for cls, slot in zip(part, slots, strict=True):
-            result = b.helper("skb_load_bytes", c.ctx, offset, slot, b.const(cls._size_))
+            result = load(offset, slot, cls._size_)
             good = b.new_block("loaded")
             b.branch(b.compare("==", result, b.const(0)), good, fail)
             b.at(good)
@@ -115,12 +118,12 @@ def _checked(f: Fn, c: NetContext, part: list[decl.StructType], fail: ir.Block) 
     return refs
 
 
-def _optional(f: Fn, c: NetContext, cls: decl.StructType, node: ast.Call) -> Item:
+def _optional(f: Fn, c: Packet, cls: decl.StructType, node: ast.Call) -> Item:
     b = f.b
     present = b.local("there", BOOL)
     b.store(present, b.const(0, BOOL))
     end = b.new_block("read")
-    (ref,) = _checked(f, c, [cls], end)
+    (ref,) = _checked(f, c, [cls], end, node)
     b.store(present, b.const(1, BOOL))
     slot = b.local("header", ref.ptr.type)
     b.store(slot, ref.ptr)
