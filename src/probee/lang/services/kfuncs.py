@@ -33,8 +33,6 @@ CONTEXTS = {
     "__sk_buff",
     "xdp_md",
     "bpf_nf_ctx",
-    "bpf_sock_addr_kern",
-    "bpf_sock_ops_kern",
     "bpf_sock_addr",
     "bpf_sock_ops",
 }
@@ -243,7 +241,10 @@ def _argument(
     if isinstance(item, Context) or (isinstance(to, Struct) and to.name in CONTEXTS):
         if not isinstance(item, Context):
             f.fail(node, f"{what} is the program's argument, and this is {describe(item)}", "pass that")
-        return subprograms.context(f, node, what), 0
+        ctx = subprograms.context(f, node, what)
+        if isinstance(to, Struct) and to.name in _KERN.values():
+            return f.kfunc(node, "6.2", "bpf_cast_to_kern_ctx", ctx, type=Ptr(to, Space.TRUSTED)), 0
+        return ctx, 0
     if fields.special(item):
         assert isinstance(item, Ref)
         return item.ptr, 0
@@ -270,7 +271,15 @@ def _own_memory(item: Item) -> bool:
     return False
 
 
-_KERN = {"__sk_buff": "sk_buff", "xdp_md": "xdp_buff"}
+# What the kernel has of a context, by what programs see.
+_KERN = {
+    "__sk_buff": "sk_buff",
+    "xdp_md": "xdp_buff",
+    "bpf_sock_addr": "bpf_sock_addr_kern",
+    "bpf_sock_ops": "bpf_sock_ops_kern",
+    "bpf_sockopt": "bpf_sockopt_kern",
+    "bpf_sysctl": "bpf_sysctl_kern",
+}
 
 
 def _result(f: Fn, extern: ir.Extern, rules: Kfunc, values: list[ir.Value]) -> Item:
