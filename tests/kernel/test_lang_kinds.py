@@ -9,53 +9,19 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from textwrap import dedent
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import lang_module
 import netbox
-import probee as bp
-from probee.errors import LoadError, PermissionDenied, ProbeeError, Unsupported
+from lang_attach import attaching, outs
+from probee.errors import Unsupported
 
 pytestmark = pytest.mark.root
 
-TEXT = """\
-import probee as bp
-from probee import *
-from probee import u8, u16, u32, u64, i32, i64
-
-out = bp.Array[u64](16)
-counts = bp.Hash[u32, u64](64)
-
-"""
-
-
 @pytest.fixture
 def attach(tmp_path) -> Iterator[Callable[..., Any]]:
-    """Attach the programs of a module given as text; `values` are names in it."""
-    with ExitStack() as stack:
-
-        def attach(text: str, needs: str = "", **values: object) -> tuple[Any, ModuleType]:
-            above = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-            module = lang_module.make(TEXT + above + dedent(text), tmp_path)
-            try:
-                session = bp.attach(module, cache=False)
-            except (Unsupported, PermissionDenied, LoadError) as error:
-                if not needs or (
-                    isinstance(error, LoadError) and getattr(error, "errno", 0) not in (1, 95, 524)
-                ):
-                    raise
-                pytest.skip(f"this kernel has no {needs}: {error.args[0].splitlines()[0]}")
-            except ProbeeError as error:
-                if needs and error.__cause__ is None and "kprobe" in needs:
-                    pytest.skip(f"this kernel has no {needs}: {error}")
-                raise
-            stack.enter_context(session)
-            return session, module
-
+    with attaching(tmp_path) as attach:
         yield attach
 
 
@@ -63,10 +29,6 @@ def attach(tmp_path) -> Iterator[Callable[..., Any]]:
 def group() -> Iterator[netbox.Cgroup]:
     with netbox.cgroup() as made:
         yield made
-
-
-def outs(module: ModuleType, n: int = 8) -> list[int]:
-    return [module.out[i] for i in range(n)]
 
 
 # ---- the network ----

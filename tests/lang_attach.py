@@ -1,0 +1,60 @@
+"""Attaches programs that tests give as text, or skips with the name of what the kernel lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import lang_module
+import probee as bp
+from probee.errors import LoadError, PermissionDenied, ProbeeError, Unsupported
+
+TEXT = """\
+import probee as bp
+from probee import *
+from probee import u8, u16, u32, u64, i32, i64
+
+out = bp.Array[u64](16)
+counts = bp.Hash[u32, u64](64)
+
+"""
+
+
+@contextmanager
+def attaching(path: Path) -> Iterator[Callable[..., Any]]:
+    """A function that attaches the programs of a module given as text; `values` are names in it.
+
+    Everything is closed at the end. Where the kernel has no such programs, `needs` says what is skipped.
+    """
+    with ExitStack() as stack:
+
+        def attach(text: str, needs: str = "", **values: object) -> tuple[Any, ModuleType]:
+            above = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+            module = lang_module.make(TEXT + above + dedent(text), path)
+            try:
+                session = bp.attach(module, cache=False)
+            except (Unsupported, PermissionDenied, LoadError) as error:
+                if not needs or (
+                    isinstance(error, LoadError) and getattr(error, "errno", 0) not in (1, 95, 524)
+                ):
+                    raise
+                pytest.skip(f"this kernel has no {needs}: {error.args[0].splitlines()[0]}")
+            except ProbeeError as error:
+                if needs and error.__cause__ is None and "kprobe" in needs:
+                    pytest.skip(f"this kernel has no {needs}: {error}")
+                raise
+            stack.enter_context(session)
+            return session, module
+
+        yield attach
+
+
+def outs(module: ModuleType, n: int = 8) -> list[int]:
+    """The first elements of the array `out`."""
+    return [module.out[i] for i in range(n)]
