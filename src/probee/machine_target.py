@@ -9,6 +9,7 @@ from typing import Any
 
 from .btf import Btf
 from .errors import ObjectError, ProbeeError
+from .isa.sections import SECTIONS, match
 from .lang.decl import ProgramDecl, Struct, Var, programs_in
 from .machine.machine import Machine as Bare
 from .machine.memory import DEFAULT_SIZE
@@ -107,7 +108,8 @@ class Machine(Bare):
                     classes[of.__name__] = of
         spec = read_object(data, programs[0].fn.__module__.rpartition(".")[2])
         values.update({name: value for name, value in given.items() if name in spec.globals})
-        collection = self.load(spec, values=values, classes=classes, kconfig=kconfig)
+        like = {p.name: _type_of(p.args[1]) for p in programs if p.kind == "freplace" and p.args[1]}
+        collection = self.load(spec, values=values, classes=classes, kconfig=kconfig, like=like)
         self.bind_declarations(decls, collection)
 
     def close(self) -> None:
@@ -122,6 +124,11 @@ class Machine(Bare):
     def __enter__(self) -> Machine:
         super().__enter__()
         return self
+
+
+def _type_of(section: str) -> int:
+    found = match(section)
+    return SECTIONS[found[0]][0] if found is not None else 0
 
 
 def _compile(programs: list[ProgramDecl], merge: bool, types: Types) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..btf.kinds import FUNC, FUNC_PROTO, PTR, STRUCT, TYPE_TAG, TYPEDEF
+from ..btf.kinds import FUNC, PTR, TYPE_TAG, TYPEDEF
 from ..errors import ProbeeError
 from ..isa.sections import SECTIONS
 from ..isa.syscalls import SYSCALLS, TRACEPOINT_NAMES
@@ -18,11 +18,12 @@ from .results import Result, Results
 
 # Program types (linux/bpf.h).
 KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT = 2, 5, 7, 17
-RAW_TRACEPOINT_WRITABLE, TRACING, STRUCT_OPS, EXT, LSM, SYSCALL = 24, 26, 27, 28, 29, 31
+RAW_TRACEPOINT_WRITABLE, TRACING, LSM = 24, 26, 29
 _RAW = ("tp_btf", "raw_tp", "raw_tracepoint", "raw_tracepoint.w", "raw_tp.w")
 _TRACEPOINTS = ("tp", "tracepoint")
 _DECIDES = ("lsm", "lsm.s", "lsm_cgroup", "fmod_ret", "fmod_ret.s")
 _RETURNS = ("fexit", "kretprobe", "uretprobe", "kretsyscall", "kretprobe.multi", "uretprobe.multi")
+_SESSIONS = ("kprobe.session", "uprobe.session", "uprobe.session.s")
 _MISSING: Any = object()
 
 
@@ -56,6 +57,8 @@ class Firing(Sockets):
         found = self._attached(target)
         if not found:
             raise self._nothing(target)
+        if any(_is_pattern(p.target) for p in found):
+            fields.setdefault("function", target.rpartition(":")[2].rpartition("/")[2])
         return self._all(target, found, args, fields)
 
     def _declared_program(self, decl: Any, args: tuple[Any, ...], fields: dict[str, Any]) -> Results:
@@ -78,19 +81,26 @@ class Firing(Sockets):
             return self._of_kind(target, "")
         if slash[1] and slash[0] in SECTIONS:
             return self._of_kind(slash[0], slash[2])
-        return [p for p in self.programs.values() if p.target == target and p.kind not in _RETURNS] + [
-            p for p in self.programs.values() if p.target == target and p.kind in _RETURNS
+        found = [
+            p
+            for p in self.programs.values()
+            if p.target == target or (p.type == KPROBE and _matches(p.target, target))
         ]
+        return sorted(found, key=lambda p: p.kind in _RETURNS)
 
     def _of_kind(self, kind: str, target: str) -> list[Program]:
-        kinds = {kind, f"{kind}.s", f"{kind}.multi"}
+        kinds = {kind, f"{kind}.s", f"{kind}.multi", f"{kind}.multi.s"}
+        if kind in ("kprobe", "uprobe"):
+            kinds |= {f"{kind}.session", f"{kind}.session.s"}
         for same in (_TRACEPOINTS, _RAW):
             if kind in same:
                 kinds.update(same)
         found = [p for p in self.programs.values() if p.kind in kinds]
         if not target:
             return found
-        exact = [p for p in found if p.target == target or p.target == target.replace(":", "/")]
+        exact = [
+            p for p in found if p.target in (target, target.replace(":", "/")) or _matches(p.target, target)
+        ]
         return exact or [p for p in found if p.target.rpartition(":")[2] == target]
 
     def _nothing(self, target: str) -> ProbeeError:
@@ -102,9 +112,12 @@ class Firing(Sockets):
     ) -> Results:
         runs: list[Result] = []
         for program in programs:
+            if program.kind in _SESSIONS:
+                runs += self._session(program, args, fields)
+                continue
             run = self._one(program, args, fields)
             runs.append(run)
-            if program.kind in _DECIDES and run.retval:
+            if program.kind in _DECIDES and program.kind != "lsm_cgroup" and run.retval:
                 break  # the kernel asks no further
         return Results(target, runs)
 
@@ -124,10 +137,7 @@ class Firing(Sockets):
             RAW_TRACEPOINT: self._raw,
             RAW_TRACEPOINT_WRITABLE: self._raw,
             TRACING: self._tracing,
-            STRUCT_OPS: self._struct_ops,
-            EXT: self._tracing,
             LSM: self._tracing,
-            SYSCALL: self._syscall_program,
         }
 
     def _finish(self, program: Program, context: Context, *, wide: bool = False) -> Result:
@@ -244,9 +254,9 @@ class Firing(Sockets):
 
     # ---- functions and raw tracepoints: 64-bit arguments
 
-    def _params(self, program: Program) -> tuple[list[tuple[str, int]], int] | None:
+    def _params(self, program: Program, target: str = "") -> tuple[list[tuple[str, int]], int] | None:
         """The parameters (name, type) of what a program is attached to, and the type it returns."""
-        btf, target = self.btf, program.target
+        btf, target = self.btf, target or program.target
         if program.kind.partition(".")[0] in ("tp_btf", "raw_tp", "raw_tracepoint"):
             alias = btf.find(f"btf_trace_{target}", TYPEDEF)
             if alias is None:
@@ -336,7 +346,9 @@ class Firing(Sockets):
         extra = (self._plain(result, False),) if kind in ("fexit", "fmod_ret", "lsm") else ()
         ip = self._function_address(program.target)
         run = self._finish(program, arguments(self.memory, values, extra=extra, ip=ip))
-        if program.kind in _DECIDES:
+        if program.kind == "lsm_cgroup":
+            run.deny(self._refusal(run))
+        elif program.kind in _DECIDES:
             run.deny(run.retval)
         return run
 
@@ -355,7 +367,7 @@ class Firing(Sockets):
         kind = program.kind.partition(".")[0]
         user = kind in ("uprobe", "uretprobe", "usdt")
         cookie = fields.pop("cookie", 0)
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = fields.pop("facts", {})
         stack, user_stack = fields.pop("stack", []), fields.pop("user_stack", [])
         result = fields.pop("result", None)
         if result is None and kind in ("kretprobe", "uretprobe", "kretsyscall"):
@@ -363,15 +375,15 @@ class Firing(Sockets):
             args = ()
         places = registers.REGISTERS.get(self.arch, {})
         direct = {name: registers.number(fields.pop(name)) for name in list(fields) if name in places}
-        function = program.target.rpartition(":")[2].partition("+")[0]
+        function = fields.pop("function", "") or program.target.rpartition(":")[2].partition("+")[0]
         if kind in ("ksyscall", "kretsyscall"):
             data = self._syscall_probe(program.target, args, fields, result)
         else:
             if kind == "usdt":
                 self._usdt_spec(program, args, cookie)
                 cookie, args = 0, ()
-            found = None if user else self._params(program)
-            values = self._values(program.target, found[0] if found else None, args, fields, user=user)
+            found = None if user else self._params(program, function)
+            values = self._values(function, found[0] if found else None, args, fields, user=user)
             ip = direct.pop(registers.POINTER[self.arch], 0) or self._function_address(function)
             value = None if result is None else self._plain(result, user)
             facts["ip"] = ip
@@ -382,6 +394,20 @@ class Firing(Sockets):
         context.cookie, context.stack, context.user_stack = cookie, list(stack), list(user_stack)
         context.facts.update(facts)
         return self._finish(program, context)
+
+    def _session(self, program: Program, args: tuple[Any, ...], fields: Mapping[str, Any]) -> list[Result]:
+        """A function's start, and if `result` is given its return, unless the program said 1 at the start."""
+        given = dict(fields)
+        result = given.pop("result", None)
+        cookie = self.memory.alloc(8, "kernel", name="session cookie")
+        try:
+            runs = [self._probe(program, args, {**given, "facts": {"session": cookie}})]
+            if result is not None and not runs[0].retval:
+                facts = {"session": cookie, "is_return": True}
+                runs.append(self._probe(program, (), {**given, "result": result, "facts": facts}))
+        finally:
+            self.memory.free(cookie)
+        return runs
 
     def _syscall_probe(self, name: str, args: tuple[Any, ...], fields: dict[str, Any], result: Any) -> bytes:
         """Registers at the function behind a system call: on x86-64 its argument is the user's registers."""
@@ -422,88 +448,16 @@ class Firing(Sockets):
         context.stack, context.user_stack = list(stack), list(user_stack)
         return self._finish(program, context)
 
-    # ---- iterators, struct_ops, syscall programs
 
-    def iterate(self, target: Any, items: Iterable[Any] = (), **fields: Any) -> Result:
-        """Run an iterator over some objects, and once more at the end as the kernel does.
+def _is_pattern(target: str) -> bool:
+    """Whether a program is attached to several functions (Linux: multi and session links)."""
+    return "*" in target or "?" in target
 
-        `target` is what it iterates ("task") or the program. An item is an object, or a dict of the context's
-        fields. The result's `output` is what it wrote, `retval` the last return value.
-        """
-        name = getattr(target, "name", target)
-        found = [
-            p for p in self.programs.values() if p.name == name or (p.kind[:4] == "iter" and p.target == name)
-        ]
-        if not found:
-            raise self._nothing(f"iter:{name}")
-        program = found[0]
-        id = self.btf.find(f"bpf_iter__{program.target}", STRUCT)
-        if id is None:
-            raise ProbeeError(f"the machine's types have no iterator {program.target}")
-        members = [name for name in self.kernel.fields(id) if name != "meta"]
-        seq = self.kernel.new("seq_file")
-        output = self.sequences[int(seq)] = bytearray()
-        result = Result(program.name, 0)
-        for number, item in enumerate([*items, None]):
-            meta = self.kernel.new("bpf_iter_meta", seq=seq, session_id=1, seq_num=number)
-            given = dict(item) if isinstance(item, Mapping) else {members[0]: item} if members else {}
-            given = {**fields, **given}
-            region = self.memory.alloc(self.btf.type(id).size, "ctx", writable=False, name="iterator")
-            made = Object(self.kernel, region.address, id)
-            made.meta = meta
-            for field, value in given.items():
-                made[field] = value
-            result = self._finish(program, Context(region))
-        result.output = bytes(output)
-        del self.sequences[int(seq)]
-        return result
 
-    def _struct_ops(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
-        found = self._member(program)
-        values = self._values(program.name, found, args, fields)
-        for value in (*args, *fields.values()):
-            if isinstance(value, Object):
-                self.kernel.allow_writes(value)
-        return self._finish(program, arguments(self.memory, values), wide=True)
+def _matches(pattern: str, target: str) -> bool:
+    """Whether the name of a function (`vfs_read`, `libc:getpid`) fits a program's pattern."""
+    from fnmatch import fnmatchcase
 
-    def _member(self, program: Program) -> list[tuple[str, int]] | None:
-        """The parameters of the struct_ops member that a program implements."""
-        for collection in self.collections:
-            for name, members in collection.struct_ops.items():
-                ops = collection.spec.maps[name].struct_ops
-                for member, implementation in members.items():
-                    if implementation != program.name or ops is None:
-                        continue
-                    id = self.btf.find(ops.type_name, STRUCT)
-                    if id is None:
-                        continue
-                    field = self.kernel.field(id, member)
-                    pointer = self.btf.type(self.btf.strip(field.type))
-                    proto = self.btf.type(self.btf.strip(pointer.type))
-                    if proto.kind == FUNC_PROTO:
-                        return list(proto.params)
-        return None
-
-    def call(self, struct_ops: str, member: str, /, *args: Any, **fields: Any) -> Result:
-        """Call a function of a struct_ops map: `m.call("my_cc", "cong_avoid", sock, 1, 2)`."""
-        for collection in self.collections:
-            if struct_ops in collection.struct_ops:
-                name = collection.struct_ops[struct_ops].get(member)
-                if name is None:
-                    known = ", ".join(collection.struct_ops[struct_ops])
-                    raise ProbeeError(f"{struct_ops} has no function {member}; it has {known}")
-                return self._struct_ops(self.programs[name], args, dict(fields))
-        raise ProbeeError(f"there is no struct_ops map {struct_ops!r}")
-
-    def _syscall_program(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
-        """A program of type syscall: its context are bytes, which it may change."""
-        data = bytes(args[0]) if args else b""
-        region = self.memory.alloc(max(1, len(data)), "ctx", name="context")
-        region.data[: len(data)] = data
-        context = Context(region)
-        try:
-            result = Result(program.name, self.run(program, context))
-            result.output = bytes(region.data[: len(data)])
-        finally:
-            context.free(self.memory)
-        return result
+    if not _is_pattern(pattern):
+        return False
+    return fnmatchcase(target, pattern if ":" in target else pattern.rpartition(":")[2])

@@ -114,7 +114,12 @@ class Packets(Core):
     def _attach_sock(self, context: Any, sock: Any) -> None:
         uapi = self.uapi_sock(sock)  # type: ignore[attr-defined]
         context.sock = uapi
-        context.fields.sk = int(uapi)
+        fields = context.fields
+        fields.sk = int(uapi)
+        fields.family, fields.local_port = uapi.family, uapi.src_port
+        fields.local_ip4, fields.remote_ip4 = uapi.src_ip4, uapi.dst_ip4
+        fields.local_ip6, fields.remote_ip6 = list(uapi.src_ip6), list(uapi.dst_ip6)
+        fields.remote_port = uapi.dst_port << 16
 
     def _packet(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Packet:
         data = fields.pop("packet", None) if not args else args[0]

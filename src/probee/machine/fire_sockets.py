@@ -7,13 +7,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from ..errors import ProbeeError
-from .builders import AF_INET, AF_INET6, PROTOCOLS, SOCK_TYPES, Builders, ip4_be, ip6_words, port_be
+from .builders import AF_INET, AF_INET6, AF_UNIX, PROTOCOLS, SOCK_TYPES, Builders, ip4_be, ip6_words, port_be
 from .contexts.base import Context, struct
 from .contexts.packet import packet_bytes
 from .fire_packets import Packets
 from .kernel_memory import Object
 from .load import Program
-from .results import SK, Result
+from .results import SK, PacketResult, Result
 
 # Program types (linux/bpf.h).
 CGROUP_SOCK, SOCK_OPS, CGROUP_DEVICE, SK_MSG, CGROUP_SOCK_ADDR, LIRC = 9, 13, 15, 16, 18, 20
@@ -73,6 +73,12 @@ class Sockets(Packets, Builders):
             known = self.services.sockets.at(int(sock))
             sock = known if known is not None else self._registered(sock)
         return kernel.at(sock.address, "bpf_sock")
+
+    def register_sockets(self) -> None:
+        """Make all sockets of `machine.sock(…)` known to the helpers, those that look sockets up too."""
+        sockets = self.services.sockets
+        for sock in [s for address, s in self.sockets.items() if address not in sockets.known]:
+            self._registered(sock)
 
     def _registered(self, sock: Object) -> Any:
         """A socket of the kernel made known to the helpers."""
@@ -139,6 +145,8 @@ class Sockets(Packets, Builders):
         port = fields.pop("port", 0) if port is None else port
         protocol = fields.pop("protocol", "udp" if "msg" in program.kind else "tcp")
         source = fields.pop("source", "")
+        if program.kind.endswith("_unix"):
+            return self._unix_addr(program, address, fields)
         sock = self._some_sock(fields, protocol)
         ipv6 = ip_address(address).version == 6
         given: dict[str, Any] = {
@@ -155,7 +163,7 @@ class Sockets(Packets, Builders):
         context = struct(self.kernel, "bpf_sock_addr", {**given, **fields})
         context.sock = sock
         result: AddressResult = self._finish_struct(program, context, AddressResult)
-        result.deny(0 if result.retval & 1 else _EPERM)
+        result.deny(self._refusal(result))
         left = result.context
         if ipv6:
             words = b"".join(word.to_bytes(4, "little") for word in left["user_ip6"])
@@ -165,14 +173,37 @@ class Sockets(Packets, Builders):
         result.port = int.from_bytes((left["user_port"] & 0xFFFF).to_bytes(2, "little"), "big")
         return result
 
+    def _unix_addr(self, program: Program, path: str, fields: dict[str, Any]) -> AddressResult:
+        """A Unix socket's address, which programs see and change through kernel functions only."""
+        kind = SOCK_TYPES["udp" if "msg" in program.kind else "tcp"]
+        sock = self._some_sock(fields, "tcp")
+        given = {"user_family": AF_UNIX, "family": AF_UNIX, "type": kind, "sk": int(sock)}
+        context = struct(self.kernel, "bpf_sock_addr", {**given, **fields})
+        context.sock = sock
+        context.facts["path"] = path
+        result: AddressResult = self._finish_struct(program, context, AddressResult)
+        result.deny(self._refusal(result))
+        result.address = str(result.facts["path"])
+        return result
+
+    def _refusal(self, result: Result) -> int:
+        """The error that a cgroup's program refuses with, 0 if it allows: it may have said another."""
+        said = int(result.facts.get("retval", 0))
+        if said < 0:
+            return -said
+        return 0 if result.retval & 1 else _EPERM
+
     def _address(
         self, verb: str, address: str, port: int, program: Any, fields: dict[str, Any]
     ) -> AddressResult:
-        kind = f"cgroup/{verb}{ip_address(address).version}"
+        unix = "/" in address or address.startswith("@")
+        kind = f"cgroup/{verb}_unix" if unix else f"cgroup/{verb}{ip_address(address).version}"
         return self._sock_addr(self._hook(kind, program), (address, port), fields)
 
     def connect(self, address: str, port: int, program: Any = None, **fields: Any) -> AddressResult:
         """connect(2) under `cgroup/connect4` or `connect6`: `decision`, and the `address` and `port` it left.
+
+        A path (or `@name`) is the address of a Unix socket, for `connect_unix`.
 
         Fields: `protocol` ("tcp", "udp"), `sock` (of `machine.sock(…)`), others of `bpf_sock_addr`.
         """
@@ -212,7 +243,7 @@ class Sockets(Packets, Builders):
         context = Context(region, 0, made)
         context.sock = made
         result: Result = self._finish_struct(program, context)
-        result.deny(0 if result.retval & 1 else _EPERM)
+        result.deny(self._refusal(result))
         return result
 
     def sock_create(self, program: Any = None, **fields: Any) -> Result:
@@ -222,6 +253,17 @@ class Sockets(Packets, Builders):
             found[0] if program is None and len(found) == 1 else self._hook("cgroup/sock_create", program)
         )
         return self._cgroup_sock(chosen, (), fields)
+
+    def sock_release(self, program: Any = None, **fields: Any) -> Result:
+        """The end of a socket under `cgroup/sock_release`; fields as for `sock_create`."""
+        return self._cgroup_sock(self._hook("cgroup/sock_release", program), (), fields)
+
+    def post_bind(self, address: str, port: int, program: Any = None, **fields: Any) -> Result:
+        """A socket that was bound, under `cgroup/post_bind4` or `post_bind6`; `protocol` ("tcp"), others of
+        `bpf_sock`."""
+        chosen = self._hook(f"cgroup/post_bind{ip_address(address).version}", program)
+        sock = fields.pop("sock", None) or self.sock(fields.pop("protocol", "tcp"), local=(address, port))
+        return self._cgroup_sock(chosen, (), {"sock": sock, **fields})
 
     def _device(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
         kinds = {"block": 1, "char": 2}
@@ -235,7 +277,7 @@ class Sockets(Packets, Builders):
         number = kinds[kind] if isinstance(kind, str) else kind
         given = {"access_type": bits << 16 | number, **fields}
         result: Result = self._finish_struct(program, struct(self.kernel, "bpf_cgroup_dev_ctx", given))
-        result.deny(0 if result.retval & 1 else _EPERM)
+        result.deny(self._refusal(result))
         return result
 
     def device(
@@ -255,7 +297,7 @@ class Sockets(Packets, Builders):
         context = struct(self.kernel, "bpf_sysctl", given)
         context.facts.update(name=name, current=value, new=new)
         result: Result = self._finish_struct(program, context)
-        result.deny(0 if result.retval & 1 else _EPERM)
+        result.deny(self._refusal(result))
         return result
 
     def sysctl(self, name: str, value: str = "", program: Any = None, *, new: str | None = None) -> Result:
@@ -275,6 +317,8 @@ class Sockets(Packets, Builders):
         context.fields.optval, context.fields.optval_end = region.address, region.address + len(value)
         context.sock = sock
         context.extra.append(region)
+        if given.get("retval"):
+            context.facts["retval"] = given["retval"]
         try:
             result = Result(program.name, self.run(program, context))
             result.facts = context.facts
@@ -283,7 +327,8 @@ class Sockets(Packets, Builders):
             result.output = bytes(region.data[:size])
         finally:
             context.free(self.memory)
-        result.deny(0 if result.retval & 1 else _EPERM)
+        get = program.kind == "cgroup/getsockopt"  # what it says is the call's result then, no refusal
+        result.deny((0 if result.retval & 1 else _EPERM) if get else self._refusal(result))
         return result
 
     def setsockopt(self, level: int, name: int, value: Any = 0, program: Any = None, **fields: Any) -> Result:
@@ -300,28 +345,32 @@ class Sockets(Packets, Builders):
 
     # ---- sockets that pass data on
 
-    def _sk_msg(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
-        from .contexts.packet import Packet
+    def _sk_msg(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> PacketResult:
+        from .contexts.message import Message, MessageContext
 
         data = packet_bytes(fields.pop("data", None) if not args else args[0])
         sock = self._some_sock(fields)
-        packet = Packet(self.memory, data)
-        given = {"family": sock.family, "size": len(data), "sk": int(sock)}
-        given |= {"local_port": sock.src_port, "remote_port": sock.dst_port << 16, **fields}
-        context = struct(self.kernel, "sk_msg_md", given)
-        assert context.fields is not None
-        context.fields.data, context.fields.data_end = packet.data, packet.data_end
-        context.packet, context.sock = packet, sock
+        message = Message(self.memory, data, linear=fields.pop("linear", None))
+        given = {"family": sock.family, "sk": int(sock), "local_port": sock.src_port}
+        given |= {"remote_port": sock.dst_port << 16, "local_ip4": sock.src_ip4, "remote_ip4": sock.dst_ip4}
+        context = MessageContext(self.kernel, {**given, **fields}, message)
+        context.sock = sock
         try:
-            result = Result(program.name, self.run(program, context))
+            result = PacketResult(program.name, self.run(program, context))
             result.verdict = SK[result.retval] if result.retval in (0, 1) else str(result.retval)
-            result.facts, result.output = context.facts, packet.payload
+            result.facts = context.facts
+            result.output = result.packet = message.payload
+            result.context = self._fields_of(context.fields)
         finally:
             context.free(self.memory)
         return result
 
-    def sk_msg(self, data: bytes, program: Any = None, **fields: Any) -> Result:
-        """Data that a socket sends through an sk_msg program: `verdict`, `output`, `facts["redirect"]`."""
+    def sk_msg(self, data: bytes, program: Any = None, **fields: Any) -> PacketResult:
+        """Data that a socket sends through an sk_msg program: `verdict`, `output` (the data it left),
+        `redirect`, `facts["apply_bytes"]`, `facts["cork_bytes"]`.
+
+        Fields: `sock` (of `machine.sock(…)`), `linear` (how many bytes the program sees before it pulls).
+        """
         return self._sk_msg(self._hook("sk_msg", program), (data,), fields)
 
     def _sk_lookup(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
@@ -355,6 +404,8 @@ class Sockets(Packets, Builders):
         data = packet_bytes(fields.pop("packet", b"") if not args else args[0])
         sock = self._some_sock(fields)
         packet = Packet(self.memory, data)
+        if fields.get("migrating_sk") is not None:
+            fields["migrating_sk"] = int(self.uapi_sock(fields["migrating_sk"]))
         given = {"len": len(data), "ip_protocol": 6, "eth_protocol": 8, **fields, "sk": int(sock)}
         context = struct(self.kernel, "sk_reuseport_md", given)
         assert context.fields is not None
@@ -365,7 +416,11 @@ class Sockets(Packets, Builders):
         return result
 
     def sk_reuseport(self, packet: bytes = b"", program: Any = None, **fields: Any) -> Result:
-        """The choice of a socket among those of one port; the packet begins with the TCP or UDP header."""
+        """The choice of a socket among those of one port; the packet begins with the TCP or UDP header.
+
+        `migrating_sk` is the socket whose connection needs another one. What was chosen is
+        `facts["selected"]`.
+        """
         found = [p for p in self.programs.values() if p.type == SK_REUSEPORT]
         chosen = found[0] if program is None and len(found) == 1 else self._hook("sk_reuseport", program)
         return self._reuseport(chosen, (packet,), fields)

@@ -17,7 +17,7 @@ from ..errors import ProbeeError, Unsupported
 from ..obj import ObjectSpec, read_object
 from .code import CODE_BASE
 from .contexts.base import Context
-from .fire import Firing
+from .fire_calls import Calls
 from .helpers.services import Services
 from .kernel_memory import Kernel, Object, User
 from .load import Collection, Loader, Program
@@ -38,7 +38,7 @@ ENGINES = {
 _OWN_KFUNC = 1 << 30  # numbers of kernel functions that the BTF does not have
 
 
-class Machine(Firing):
+class Machine(Calls):
     """A machine with programs in it; a context manager.
 
     `programs`, `maps` are by name, `globals` are those of its object. `kernel` and `user` are the memory that
@@ -85,6 +85,7 @@ class Machine(Firing):
         self.services = self._services_type(
             self.memory, cpus=cpus, seed=seed, kernel=self.kernel, btf=self.btf, engine=ENGINES[engine]
         )
+        self.services.kernel_sockets = self.register_sockets
         self.cpus = self.services.cpus
         self.cpu = self.cpus[0]
         self.clock = self.services.clock
@@ -122,8 +123,12 @@ class Machine(Firing):
         values: Mapping[str, Any] = {},
         classes: dict[str, type] | None = None,
         kconfig: str = "",
+        like: Mapping[str, int] = {},
     ) -> Collection:
-        """Add the programs of an object (or of the object file at a path)."""
+        """Add the programs of an object (or of the object file at a path).
+
+        `like` are the types of programs that replacements (freplace) stand in for, by the replacement's name.
+        """
         self._check_open()
         if not isinstance(spec, ObjectSpec):
             path = os.fspath(spec)
@@ -133,7 +138,7 @@ class Machine(Firing):
             except OSError as error:
                 raise ProbeeError(f"can't read {path}: {error.strerror}") from None
             spec = read_object(data, os.path.basename(path).partition(".")[0])
-        collection = Loader(self, spec, values=values, classes=classes, kconfig=kconfig).load()
+        collection = Loader(self, spec, values=values, classes=classes, kconfig=kconfig, like=like).load()
         self.collections.append(collection)
         self.programs.update(collection.programs)
         self.maps.update(collection.maps)

@@ -124,6 +124,11 @@ class Tasks:
             found = self._cgroups[path] = Cgroup(self, path, next(self._cgroup_ids), parent)
         return found
 
+    @property
+    def cgroups(self) -> list[Cgroup]:
+        """All cgroups, in the order they came into being."""
+        return list(self._cgroups.values())
+
     def cgroup_by_id(self, id: int) -> Cgroup | None:
         return next((c for c in self._cgroups.values() if c.id == id), None)
 

@@ -111,8 +111,10 @@ def sk_msg(sockmap: Any = None) -> Any:
     return make("sk_msg", "sk_msg", sockmap, "attach_sockmap")
 
 
-def sk_skb(what: str = "verdict", sockmap: Any = None) -> Any:
+def sk_skb(what: Any = "verdict", sockmap: Any = None) -> Any:
     """Run on what the sockets of a SockMap receive: stream_parser, stream_verdict (4.14), verdict (5.13)."""
+    if hasattr(what, "__code__"):  # without parentheses
+        return sk_skb()(what)
     one_of("sk_skb", "program", what, "stream_parser stream_verdict verdict")
     return make("sk_skb", f"sk_skb/{what}", sockmap, "attach_sockmap")
 
@@ -130,14 +132,18 @@ def sk_reuseport(fn: Any = None, *, migrate: bool = False) -> Any:
 # ---- cgroups ----
 
 
-def cgroup_skb(direction: str = "ingress", cgroup: Any = None) -> Any:
+def cgroup_skb(direction: Any = "ingress", cgroup: Any = None) -> Any:
     """Run on packets that a cgroup's sockets receive (`ingress`) or send (`egress`) (Linux 4.10)."""
+    if hasattr(direction, "__code__"):  # without parentheses
+        return cgroup_skb()(direction)
     one_of("cgroup_skb", "direction", direction, "ingress egress")
     return make("cgroup_skb", f"cgroup_skb/{direction}", cgroup, "attach_cgroup")
 
 
-def cgroup_sock(event: str = "sock_create", cgroup: Any = None) -> Any:
+def cgroup_sock(event: Any = "sock_create", cgroup: Any = None) -> Any:
     """Run when a cgroup's socket is made (4.10), bound (post_bind4, post_bind6: 4.17) or released (5.9)."""
+    if hasattr(event, "__code__"):  # without parentheses
+        return cgroup_sock()(event)
     one_of("cgroup_sock", "event", event, "sock_create sock_release post_bind4 post_bind6")
     return make("cgroup_sock", f"cgroup/{event}", cgroup, "attach_cgroup")
 

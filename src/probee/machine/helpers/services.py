@@ -105,6 +105,9 @@ class Services:
         self._kfuncs: dict[tuple[int, int], Helper] = {}
         self.kfunc_names: dict[tuple[int, int], str] = {}
         self._sockets: Sockets | None = None
+        self.kernel_sockets: Callable[[], object] = lambda: (
+            None
+        )  # makes those of the kernel known to `sockets`
         self.cpus = [MachineCpu(self, number, engine=engine) for number in range(cpus)]
         self.timers = Timers(self.memory, self.clock, self.cpu)
         self.syscalls.resolvers["task"] = self.tasks.by_pid.get
@@ -127,6 +130,7 @@ class Services:
             from .sockets import Sockets
 
             self._sockets = Sockets(self)
+            self._sockets.before_search = self.kernel_sockets
             self.syscalls.resolvers["socket"] = self._sockets.by_fd
         return self._sockets
 
@@ -149,14 +153,18 @@ class Services:
     def enter(self, cpu: MachineCpu, context: Any) -> None:
         """A program is about to run on a CPU with a context."""
         cpu.context = context
+        cpu.retval = 0
         if context is not None:
             self.contexts[context.address] = context
+            cpu.retval = context.facts.get("retval", 0)
 
     def leave(self, cpu: MachineCpu) -> None:
         """The program is over. Raises ProbeeError if it holds locks or leaves RCU sections open."""
         context, cpu.context = cpu.context, None
         if context is not None:
             self.contexts.pop(context.address, None)
+            if cpu.retval:
+                context.facts["retval"] = cpu.retval
         held, cpu.locks = cpu.locks, []
         for lock in held:
             self.locks.pop(lock, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,8 @@ class Sockets:
         self.cookies = count(1)
         self.all: list[Socket] = []
         self._fds: dict[int, Socket] = {}
-        self._by_address: dict[int, Socket] = {}
+        self.known: dict[int, Socket] = {}
+        self.before_search: Callable[[], object] = lambda: None
 
     def new(self, protocol: str | int, **facts: Any) -> Socket:
         """A socket, "tcp" or "udp". Facts: `local`, `local_port`, `remote`, `remote_port`, `state`, `mark`,
@@ -112,9 +114,9 @@ class Sockets:
             raise ValueError(f"sockets are tcp or udp, not {protocol!r}")
         made = Socket(self, number, dict(facts))
         self.all.append(made)
-        self._by_address[made.address] = made
+        self.known[made.address] = made
         if made.kernel_sock:
-            self._by_address[made.kernel_sock] = made
+            self.known[made.kernel_sock] = made
         return made
 
     def fd(self, socket: Socket) -> int:
@@ -125,13 +127,18 @@ class Sockets:
         return self._fds.get(fd)
 
     def at(self, address: int) -> Socket | None:
-        return self._by_address.get(address)
+        found = self.known.get(address)
+        if found is None:
+            self.before_search()
+            found = self.known.get(address)
+        return found
 
     def find(
         self, protocol: int, source: tuple[str, int], target: tuple[str, int], netns: int
     ) -> Socket | None:
         """The socket that a packet from `source` to `target` belongs to: a connected one, else one that
         listens on the address or on any."""
+        self.before_search()
         best: tuple[int, Socket] | None = None
         for sock in self.all:
             if sock.protocol != protocol or sock.netns != netns or sock.local_port != target[1]:
@@ -395,18 +402,6 @@ def sk_select_reuseport(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, *_:
     if found is None:
         return -errno.ENOENT
     cpu.machine.context_at(cpu, r1).facts["selected"] = found
-    return 0
-
-
-@helper("msg_apply_bytes")
-def msg_apply_bytes(cpu: MachineCpu, r1: int, r2: int, *_: int) -> int:
-    cpu.machine.context_at(cpu, r1).facts["apply_bytes"] = r2 & _U32
-    return 0
-
-
-@helper("msg_cork_bytes")
-def msg_cork_bytes(cpu: MachineCpu, r1: int, r2: int, *_: int) -> int:
-    cpu.machine.context_at(cpu, r1).facts["cork_bytes"] = r2 & _U32
     return 0
 
 

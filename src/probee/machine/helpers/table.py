@@ -31,6 +31,7 @@ _FAMILIES = (
     "system",
     "cgroups",
     "noted",
+    "messages",
 )
 _loaded = False
 
