@@ -245,11 +245,18 @@ def trace_frame(w: Walk, state: State, last: int, at: int, bits: int, slots: int
                 masks.regs[at] = bits
                 masks.slots[at] = slots
                 return _walk_back(w, state, current, index, left, following, masks, changed=changed)
-        # Where the rest of the way was gone before, looking for the same, there's nothing to add.
-        if traced_from[index] and current is state:
-            known = traced.get((left, index, at), 0)
-            if known and not (slots << 16 | bits) & ~known:
-                return changed
+        # What the rest of the way was gone for before needn't be followed.
+        if current is state and (index == top or traced_from[index]):
+            here = (left, index, at)
+            wanted = slots << 16 | bits
+            known = traced.get(here, 0)
+            if known:
+                bits &= ~known
+                slots &= ~(known >> 16)
+                if not bits and not slots:
+                    return changed
+            if index == top:
+                traced[here] = known | wanted
 
 
 def _mark_regs(frame: Frame, bits: int) -> int:

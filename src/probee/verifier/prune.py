@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from probee.verifier import tnum
 from probee.verifier.errors import Reject
-from probee.verifier.precision import Masks, trace
+from probee.verifier.precision import Masks, trace, trace_frame
 from probee.verifier.scalars import Num
 from probee.verifier.state import (
     ADD_CONST,
@@ -242,16 +242,16 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
     """Whether `new` is covered by `old`."""
     if len(old.frames) != len(new.frames) or old.in_sleepable != new.in_sleepable:
         return False
-    ids = Ids(w.next_id)
     if (
         len(old.held) != len(new.held)
         or old.locks != new.locks
         or old.preempt != new.preempt
         or old.rcu != new.rcu
-        or not ids.same(old.irq_id, new.irq_id)
-        or not ids.same(old.lock_id, new.lock_id)
         or old.lock_what is not new.lock_what
     ):
+        return False
+    ids = Ids(w.next_id)
+    if not ids.same(old.irq_id, new.irq_id) or not ids.same(old.lock_id, new.lock_id):
         return False
     for was, now in zip(old.held, new.held, strict=True):
         if was[0] != now[0] or not ids.same(was[1], now[1]) or was[3] is not now[3]:
@@ -265,16 +265,39 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
         live = live_of[new.insn if number == top else old.frames[number + 1].callsite]
         regs, others = frame.regs, other.regs
         precise = frame.precise
-        for at in range(10):
-            if live >> at & 1:
-                a, b_ = regs[at], others[at]
-                if a is b_ and not a.id and not a.ref:
-                    continue
-                if not reg_safe(a, b_, precise >> at & 1, ids, exact):
-                    return False
+        for at in _NUMBERS[live & 0x3FF]:
+            a, b = regs[at], others[at]
+            if a is b and not a.id and not a.ref:
+                continue
+            if exact == NOT_EXACT and not precise >> at & 1 and a.type == SCALAR == b.type:
+                continue
+            if not reg_safe(a, b, precise >> at & 1, ids, exact):
+                if number == top:
+                    old.hint = at
+                return False
         if not _stack_safe(frame, other, ids, exact):
             return False
     return True
+
+
+# Numbers of registers, by their bits.
+_NUMBERS = [tuple(at for at in range(10) if bits >> at & 1) for bits in range(1 << 10)]
+
+
+def _still_differs(w: Walk, old: State, new: State) -> bool:
+    """A quick look whether the register in which states differed from `old` last is beyond what was walked
+    again.
+    """
+    at = old.hint
+    frame = old.frames[-1]
+    a, b = frame.regs[at], new.frames[-1].regs[at]
+    return (
+        a is not b
+        and a.type == SCALAR == b.type
+        and bool(frame.precise >> at & 1)
+        and bool(w.graph.live[new.insn] >> at & 1)
+        and not covers(a.num, b.num)
+    )
 
 
 def loop_key(w: Walk, state: State) -> tuple[tuple[int, ...], int] | None:
@@ -291,10 +314,9 @@ def loop_key(w: Walk, state: State) -> tuple[tuple[int, ...], int] | None:
 
 
 def _unfinished(w: Walk, state: State) -> bool:
-    key = loop_key(w, state)
-    if key is None:
+    if state.loop is None:
         return False
-    visit = w.visits.get(key)
+    visit = w.visits.get(state.loop)
     return visit is not None and bool(visit.backedges)
 
 
@@ -310,10 +332,7 @@ def path_ended(w: Walk) -> None:
 
 
 def _leave_loop(w: Walk, state: State) -> None:
-    key = loop_key(w, state)
-    if key is None:
-        return
-    visit = w.visits.get(key)
+    visit = w.visits.get(state.loop) if state.loop is not None else None
     if visit is None or visit.entry is not state:
         return
     visit.entry = None
@@ -340,21 +359,25 @@ def _leave_loop(w: Walk, state: State) -> None:
 
 def propagate(w: Walk, old: State, new: State) -> bool:
     """What counted in `old` counts on the path of `new` as well. Whether any mark was new."""
-    masks = Masks(len(old.frames) - 1)
+    top = len(old.frames) - 1
+    masks: Masks | None = None
     for number, frame in enumerate(old.frames):
-        if frame.precise:
-            bits = 0
-            for at in range(10):
-                if frame.precise >> at & 1 and frame.regs[at].type == SCALAR:
-                    bits |= 1 << at
-            masks.regs[number] = bits
+        bits = slots = 0
+        for at in _NUMBERS[frame.precise & 0x3FF]:
+            if frame.regs[at].type == SCALAR:
+                bits |= 1 << at
         if frame.precise_slots:
-            bits = 0
             for spi, slot in frame.stack.items():
                 if frame.precise_slots >> spi & 1 and slot.kinds[0] == SPILL and slot.reg.type == SCALAR:
-                    bits |= 1 << spi
-            masks.slots[number] = bits
-    return trace(w, new, new.insn, masks)
+                    slots |= 1 << spi
+        if not bits and not slots:
+            continue
+        if number == top and masks is None:
+            return trace_frame(w, new, new.insn, top, bits, slots)
+        if masks is None:
+            masks = Masks(top)
+        masks.regs[number], masks.slots[number] = bits, slots
+    return masks is not None and trace(w, new, new.insn, masks)
 
 
 def _may_loop(old: State, new: State) -> bool:
@@ -454,7 +477,7 @@ def visited(w: Walk, index: int, point: int) -> bool:
                 raise Reject(f"infinite loop detected at insn {index}", index)
             if patient and not hit:
                 add = False
-        else:
+        elif not _still_differs(w, old, state):
             loop = _unfinished(w, old)
             hit = states_equal(w, old, state, RANGE if loop else NOT_EXACT)
         if hit:
@@ -466,9 +489,8 @@ def visited(w: Walk, index: int, point: int) -> bool:
                 edge = state.copy()
                 edge.insn = index
                 edge.equal_to = old
-                visit_key = loop_key(w, old)
-                if visit_key is not None:
-                    w.visits.setdefault(visit_key, Visit()).backedges.append(edge)
+                if old.loop is not None:
+                    w.visits.setdefault(old.loop, Visit()).backedges.append(edge)
             return True
         if add:
             old.misses += 1
@@ -484,9 +506,9 @@ def visited(w: Walk, index: int, point: int) -> bool:
     new.insn = index
     new.branches = 1
     new.depth = state.depth + 1
-    visit_key = loop_key(w, new)
-    if visit_key is not None:
-        visit = w.visits.setdefault(visit_key, Visit())
+    new.loop = loop_key(w, new)
+    if new.loop is not None:
+        visit = w.visits.setdefault(new.loop, Visit())
         if visit.entry is None:
             visit.entry = new
     remembered.append(new)

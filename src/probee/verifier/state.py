@@ -348,6 +348,7 @@ class State:
         "lock_id",
         "lock_what",
         "locks",
+        "loop",
         "may_goto_depth",
         "misses",
         "parent",
@@ -375,7 +376,8 @@ class State:
         self.last_insn = 0
         self.history: list[tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]]] = []
         self.depth = 0
-        self.hint = 0
+        self.hint = 0  # a register in which the states compared with this one differed last
+        self.loop: tuple[tuple[int, ...], int] | None = None  # of a remembered state: the loop it is in
         self.hits = 0
         self.misses = 0
         self.cleaned = False
@@ -404,6 +406,7 @@ class State:
         new.history = self.history[:]
         new.depth = self.depth
         new.hint = 0
+        new.loop = None
         new.hits = 0
         new.misses = 0
         new.cleaned = False
