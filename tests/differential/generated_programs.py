@@ -17,13 +17,14 @@ import random
 import sys
 import time
 from collections import Counter
-from functools import cache
+
+from generated_parts import PRANDOM, Parts, function_types
 
 from probee.btf import kernel_btf
 from probee.cli.verify_live import LiveKernel
 from probee.errors import ProbeeError
 from probee.isa.disasm import text_of
-from probee.isa.insn import LD_IMM64, Insn, encode
+from probee.isa.insn import LD_IMM64, PSEUDO_FUNC, Insn, encode
 from probee.isa.tables import MAP_TYPES, PROG_TYPES
 from probee.verifier.context_rules import CONTEXTS, fields
 from probee.verifier.program import MapInfo, Program
@@ -62,24 +63,14 @@ MAPS = (
     MapInfo(MAP_TYPES["array"][0], 4, 16, 1, flags=1 << 7, name="readonly"),
     MapInfo(MAP_TYPES["ringbuf"][0], 0, 0, 4096, name="ring"),
 )
-LOOKUP, UPDATE, DELETE, PRANDOM, KTIME, PROBE_READ, SKB_LOAD, RESERVE, SUBMIT, DISCARD, OUTPUT = (
-    1, 2, 3, 7, 5, 113, 26, 131, 132, 133, 130,
+LOOKUP, UPDATE, DELETE, KTIME, PROBE_READ, SKB_LOAD, RESERVE, SUBMIT, DISCARD, OUTPUT = (
+    1, 2, 3, 5, 113, 26, 131, 132, 133, 130,
 )  # fmt: skip
 
 RESERVE_DYNPTR, SUBMIT_DYNPTR, DISCARD_DYNPTR, DYNPTR_READ, DYNPTR_DATA = 198, 199, 200, 201, 203
-_FUNC = 12
 
 
-@cache
-def kfunc_id(name: str) -> int:
-    """The number of a kernel function; 0 where there is none, or no BTF of the kernel."""
-    try:
-        return kernel_btf().find(name, _FUNC) or 0
-    except (OSError, ProbeeError):
-        return 0
-
-
-class Generator:
+class Generator(Parts):
     """One program. Registers r6 to r9 live across calls; what they hold is remembered only roughly."""
 
     def __init__(self, seed: int) -> None:
@@ -88,7 +79,7 @@ class Generator:
         self.refs: dict[int, MapInfo] = {}
         self.type = self.r.choice(TYPES)
         self.holds = {1: "ctx"}
-        self.calls: list[int] = []
+        self.functions = []
         self.kfuncs: dict[int, str] = {}
         self.wrong = self.r.random() < 0.6  # such programs have a mistake here and there
         self.written: set[int] = set()
@@ -107,8 +98,11 @@ class Generator:
         if self.type == "cgroup_skb":
             self.emit(0x57, 0, imm=1)
         self.insns.append(EXIT)
-        self.subprograms()
+        starts = self.subprograms()
         program = Program(self.insns, PROG_TYPES[self.type][0], map_refs=self.refs, name="generated")
+        if starts:
+            program.btf, ids = function_types()
+            program.func_info = list(zip([0, *starts], ids, strict=False))
         program.kfuncs = dict(self.kfuncs)
         return program
 
@@ -183,7 +177,8 @@ class Generator:
         kinds = (
             (self.alu, 30), (self.branch, 14), (self.stack, 14), (self.look_up, 12), (self.packet, 8),
             (self.loop, 4), (self.helper, 8), (self.subprogram, 4), (self.pointer, 5), (self.spill, 6),
-            (self.ring, 3), (self.iterator, 3), (self.may_goto, 2), (self.dynptr, 3), (self.region, 1),
+            (self.ring, 3), (self.iterator, 3), (self.may_goto, 2), (self.dynptr, 3), (self.region, 2),
+            (self.callback, 4), (self.lock, 2), (self.atomic, 3), (self.task, 2),
         )  # fmt: skip
         total = sum(weight for _, weight in kinds)
         at = self.r.randrange(total)
@@ -276,11 +271,6 @@ class Generator:
                 signed = 0x20 if size < 8 and self.r.random() < 0.2 else 0
                 self.emit((0x61 & ~0x18 | SIZES[size]) + signed, register, 10, off)
                 self.holds[register] = "scalar"
-        if self.r.random() < 0.15:
-            self.emit(0x7A, 10, off=-64, imm=0)
-            operation = self.r.choice((0x00, 0x40, 0x50, 0xA0, 0x01, 0xE1, 0xF1))
-            self.emit(0xB7, 0, imm=1)
-            self.emit(self.r.choice((0xDB, 0xC3)), 10, self.pick("scalar"), -64, operation)
 
     def key(self, info: MapInfo) -> None:
         size = info.key_size
@@ -458,11 +448,15 @@ class Generator:
         others = [reg for reg in (7, 8, 9) if reg != counter and self.holds.get(reg) == "scalar"]
         if others:
             self.one_alu(self.r.choice(others))
-        self.emit(0x07, counter, imm=self.r.choice((1, 1, 1, 2)) if not self.slip(0.05) else 0)
+        step = self.r.choice((1, 1, 1, 2)) if not self.slip(0.05) else 0
+        self.emit(0x07, counter, imm=step)
         limit = self.r.choice((2, 4, 8, 16, 33))
         if self.r.random() < 0.8:
+            operation = self.r.choice((0xA5, 0xA5, 0xC5, 0xA6, 0x55))
+            if operation == 0x55 and step == 2 and not self.slip(0.01):
+                limit &= ~1  # passed over, it takes a million instructions to be refused
             self.emit(
-                self.r.choice((0xA5, 0xA5, 0xC5, 0xA6, 0x55)),
+                operation,
                 counter,
                 off=start - len(self.insns) - 1,
                 imm=limit,
@@ -474,40 +468,12 @@ class Generator:
             self.emit(0xAD, counter, bound, start - len(self.insns) - 1)
         self.holds[counter] = "scalar"
 
-    def kfunc(self, name: str) -> None:
-        self.kfuncs[len(self.insns)] = name
-        self.emit(0x85, 0, 2, imm=kfunc_id(name))
-        self.holds = {register: held for register, held in self.holds.items() if register > 5}
+    def plain_maps(self) -> tuple[MapInfo, ...]:
+        return MAPS[:4]
 
     def at_stack(self, register: int, off: int) -> None:
         self.emit(0xBF, register, 10)
         self.emit(0x07, register, imm=off)
-
-    def iterator(self) -> None:
-        """A loop over numbers that the kernel counts."""
-        off = -72 if not self.slip(0.05) else -64
-        self.at_stack(1, off)
-        self.emit(0xB7, 2, imm=self.r.choice((0, 0, 1, -5)))
-        self.emit(0xB7, 3, imm=self.r.choice((3, 10, 100)))
-        self.kfunc("bpf_iter_num_new")
-        top = len(self.insns)
-        self.at_stack(1, off)
-        self.kfunc("bpf_iter_num_next")
-        out = len(self.insns)
-        self.emit(0x15 if not self.slip(0.05) else 0x55, 0)
-        before = dict(self.holds)
-        index = self.r.choice((7, 8, 9))
-        self.emit(0x61, index, 0)
-        self.holds[index] = "scalar"
-        for _ in range(self.r.randint(0, 2)):
-            self.r.choice((self.alu, self.stack, self.spill, self.branch))()
-        self.join(before)
-        self.emit(0x05, off=top - len(self.insns) - 1)
-        self.land(out)
-        if not self.slip(0.05):
-            self.at_stack(1, off)
-            self.kfunc("bpf_iter_num_destroy")
-        self.holds = {reg: held for reg, held in self.holds.items() if before.get(reg) == held}
 
     def may_goto(self) -> None:
         """A loop that the kernel ends if the program doesn't."""
@@ -562,48 +528,6 @@ class Generator:
                 self.emit(0xB7, 2)
                 self.call(SUBMIT_DYNPTR)
         self.holds.pop(0, None)
-
-    def region(self) -> None:
-        """Something between taking and giving back RCU's lock, or preemption."""
-        what = self.r.choice((("bpf_rcu_read_lock", "bpf_rcu_read_unlock"),
-                              ("bpf_preempt_disable", "bpf_preempt_enable")))  # fmt: skip
-        self.kfunc(what[0])
-        before = dict(self.holds)
-        self.block()
-        self.join(before)
-        if not self.slip():
-            self.kfunc(what[1])
-
-    def subprogram(self) -> None:
-        self.emit(0xBF, 1, self.pick("scalar"))
-        self.emit(0xBF, 2, self.pick("scalar"))
-        if self.slip():
-            self.emit(0xBF, 1, 10)
-        self.calls.append(len(self.insns))
-        self.emit(0x85, 0, 1)
-        self.holds = {reg: held for reg, held in self.holds.items() if reg > 5}
-        self.emit(0xBF, self.r.choice((7, 8, 9)), 0)
-
-    def subprograms(self) -> None:
-        """The functions that are called, behind the program."""
-        if not self.calls:
-            return
-        starts = []
-        for _ in range(self.r.randint(1, min(2, len(self.calls)))):
-            starts.append(len(self.insns))
-            self.holds = {}
-            self.emit(0xBF, 0, 1)
-            for _ in range(self.r.randint(0, 3)):
-                operation = self.r.choice((0x0F, 0x1F, 0x4F, 0x5F, 0xAF, 0x2F))
-                self.emit(operation, 0, 2 if not self.slip(0.03) else 3)
-            if self.r.random() < 0.4:
-                self.emit(0x7B, 10, 0, -8 * self.r.randint(1, 32))
-            if self.r.random() < 0.4:
-                self.emit(0x25, 0, off=1, imm=self.r.choice(NUMBERS))
-                self.emit(0xB7, 0, imm=self.r.choice(NUMBERS))
-            self.insns.append(EXIT)
-        for number, at in enumerate(self.calls):
-            self.insns[at] = Insn(0x85, 0, 1, 0, starts[number % len(starts)] - at - 1)
 
     def pointer(self) -> None:
         """Arithmetic on the frame pointer."""
@@ -690,7 +614,13 @@ def reduce(program: Program, oracle: Oracle) -> Program:
     return packed if oracle.differs(packed) == wanted else best
 
 
-def _clone(program: Program, insns: list[Insn], refs: dict[int, MapInfo], kfuncs: dict[int, str]) -> Program:
+def _clone(
+    program: Program,
+    insns: list[Insn],
+    refs: dict[int, MapInfo],
+    kfuncs: dict[int, str],
+    place: dict[int, int] | None = None,
+) -> Program:
     return Program(
         insns,
         program.prog_type,
@@ -698,6 +628,8 @@ def _clone(program: Program, insns: list[Insn], refs: dict[int, MapInfo], kfuncs
         kfuncs=kfuncs,
         name=program.name,
         attach_type=program.attach_type,
+        btf=program.btf,
+        func_info=[(place[at] if place else at, number) for at, number in program.func_info],
     )
 
 
@@ -730,7 +662,7 @@ def _packed(program: Program) -> Program:
         off, imm = insn.off, insn.imm
         if insn.opcode & 7 in (5, 6) and insn.opcode not in (0x85, 0x95):
             off = place[at + 1 + off] - place[at] - 1
-        elif insn.opcode == 0x85 and insn.src == 1:
+        elif (insn.opcode == 0x85 and insn.src == 1) or (insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC):
             imm = place[at + 1 + imm] - place[at] - 1
         insns.append(Insn(insn.opcode, insn.dst, insn.src, off, imm))
     return _clone(
@@ -738,6 +670,7 @@ def _packed(program: Program) -> Program:
         insns,
         {place[at]: info for at, info in program.map_refs.items()},
         {place[at]: name for at, name in program.kfuncs.items()},
+        place,
     )
 
 
@@ -756,6 +689,9 @@ def as_case(program: Program, name: str, kernel: Verdict) -> dict[str, object]:
             {"insn": at, "map": used.index(info), "pseudo": 1} for at, info in program.map_refs.items()
         ],
         "kfunc_calls": [[at, name, 0] for at, name in program.kfuncs.items()],
+        "func_info": [
+            [at, f"f{n}" if n else "generated", 0 if n else 1] for n, (at, _) in enumerate(program.func_info)
+        ],
         "live": {
             "verdict": kernel.verdict,
             "message": kernel.message,
@@ -772,6 +708,9 @@ def _map_case(info: MapInfo) -> dict[str, object]:
         "value_size": info.value_size,
         "max_entries": info.max_entries,
         "map_flags": info.flags,
+        "btf": info.btf.raw.hex() if info.btf is not None else "",
+        "btf_key_type_id": info.key_type,
+        "btf_value_type_id": info.value_type,
     }
 
 

@@ -224,6 +224,11 @@ class CaseFile:
             flags=int(told.get("map_flags") or 0),
             name=str(told.get("name") or ""),
         )
+        if told.get("btf"):
+            info.btf = Btf.parse(bytes.fromhex(told["btf"]))
+            info.key_type = int(told.get("btf_key_type_id") or 0)
+            info.value_type = int(told.get("btf_value_type_id") or 0)
+            return info
         typed = _KNOWN.get(info.name)
         if typed is not None and typed[5] and told.get("btf_value_type_id"):
             known = self.known_map(info.name, source)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _STRUCTS = {
     "bpf_spin_lock": ("spin_lock", 4),
-    "bpf_res_spin_lock": ("res_spin_lock", 8),
+    "bpf_res_spin_lock": ("res_spin_lock", 4),
     "bpf_timer": ("timer", 16),
     "bpf_wq": ("wq", 16),
     "bpf_task_work": ("task_work", 8),

@@ -5,9 +5,9 @@ that.
 from __future__ import annotations
 
 from probee.btf.kinds import ENUMS, FLOAT, INT, PTR, STRUCT, UNION
-from probee.verifier import calls, dynptrs, fields, iterators, locks, special
+from probee.verifier import calls, dynptrs, fields, irq_flags, iterators, locks, special
 from probee.verifier.btf_pointers import ids_match, is_scalar_struct, is_trusted
-from probee.verifier.errors import Reject, Unsupported
+from probee.verifier.errors import Reject
 from probee.verifier.functions import check_block
 from probee.verifier.kfunc_rules import Kfunc
 from probee.verifier.precision import mark_precise
@@ -233,8 +233,18 @@ def _pointer(
         special.timer(w, number, reg, None, kind)
         given.map, given.uid = reg.map, reg.uid
         return False
-    if struct == "bpf_res_spin_lock" or name.endswith("__irq_flag"):
-        raise Unsupported(f"kernel function {kfunc}")
+    if name.endswith("__irq_flag"):
+        calls.check_argument_offset(w, number, release=release)
+        irq_flags.check(w, kfunc, number, reg)
+        return False
+    if struct == "bpf_res_spin_lock":
+        calls.check_argument_offset(w, number, release=release)
+        if w.context.in_tree_callback(w):
+            raise Reject("can't res_spin_{lock,unlock} in rbtree cb")
+        if reg.type not in (MAP_VALUE, BTF_ID | ALLOC):
+            raise Reject(f"arg#{at} doesn't point to map value or allocated object")
+        special.spin_lock(w, number, reg, lock="unlock" not in kfunc, res=True, irq="irq" in kfunc)
+        return False
     base = reg.type & BASE
     if base in (BTF_ID, XDP_SOCK) or base in AS_STRUCT:
         if not struct:

@@ -9,6 +9,7 @@ from probee.verifier.effects import check_resources, clear_packets
 from probee.verifier.errors import Reject, Unsupported
 from probee.verifier.kfunc_arguments import Given, check_arguments
 from probee.verifier.kfunc_rules import KFUNCS, Kfunc
+from probee.verifier.scalars import U32, U64, sync
 from probee.verifier.state import (
     ALLOC,
     BASE,
@@ -24,9 +25,11 @@ from probee.verifier.state import (
     UNINIT,
     UNKNOWN_REG,
     UNTRUSTED,
+    ZERO_REG,
     Reg,
     Slot,
     pointer,
+    scalar,
 )
 from probee.verifier.walk import ENDED
 
@@ -72,6 +75,8 @@ _ARENA = {"bpf_arena_alloc_pages", "bpf_arena_free_pages", "bpf_arena_reserve_pa
 _NON_OWNING_RESULT = {"bpf_rbtree_first", "bpf_rbtree_root", "bpf_rbtree_left", "bpf_rbtree_right"}
 _NON_OWNING_RESULT |= {"bpf_list_front", "bpf_list_back"}
 LARGEST_PERCPU = 512
+_MAX_ERRNO = 4095
+_ERRORS = sync(0, U64, -_MAX_ERRNO, -1, 0, U64, -_MAX_ERRNO, -1, 0, U32)
 KINDS = {"sched_cls": "sk_buff", "xdp": "xdp_buff"}
 
 
@@ -164,6 +169,10 @@ def call(w: Walk, index: int, rules: Kfunc, btf: Btf, id: int) -> int:
         raise Reject(f"kernel func {name} requires RCU critical section protection")
     proto = btf.type(btf.type(id).type)
     given = Given(name, rules, btf)
+    if name.startswith("bpf_res_spin_lock"):
+        _fail_to_lock(w, index)
+    elif name == "__bpf_trap":
+        raise Reject("unexpected __bpf_trap() due to uninitialized variable?")
     check_arguments(w, given, proto.params)
     if name in ("bpf_rbtree_add_impl",):
         callbacks.push(w, index, given.func, "rbtree_add", given)
@@ -264,7 +273,7 @@ def _result(w: Walk, given: Given, type_id: int) -> Reg:
     type = btf.type(plain)
     if type.kind == INT or type.kind in ENUMS:
         if name.startswith("bpf_res_spin_lock"):
-            return _try_lock(w, given)
+            return ZERO_REG  # where it fails is walked by itself
         return UNKNOWN_REG
     if type.kind != PTR:
         raise Unsupported(f"what {name} returns")
@@ -286,8 +295,11 @@ def _result(w: Walk, given: Given, type_id: int) -> Reg:
     return reg
 
 
-def _try_lock(w: Walk, given: Given) -> Reg:
-    raise Unsupported("resilient spin locks")
+def _fail_to_lock(w: Walk, index: int) -> None:
+    """The lock isn't had: an error in r0, and nothing held."""
+    other = w.fork(index + 1, index)
+    regs = other.frames[-1].regs
+    regs[0:6] = [scalar(_ERRORS), *[UNINIT] * 5]
 
 
 def _pointer_result(w: Walk, given: Given, target_id: int) -> Reg:

@@ -74,7 +74,7 @@ def spin_lock(w: Walk, number: int, reg: Reg, *, lock: bool, res: bool = False, 
     state = w.state
     what = _lock_of(reg)
     if lock:
-        if not res and state.locks:
+        if not res and any(item[0] == REF_LOCK for item in state.held):
             raise Reject("Locking two bpf_spin_locks are not allowed")
         if res and state.locks:
             for item in state.held:
