@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .btf import Btf
-from .errors import ObjectError, ProbeeError
+from .errors import CompileError, ObjectError, ProbeeError
 from .isa.sections import SECTIONS, match
 from .lang.decl import ProgramDecl, Struct, Var, programs_in
 from .machine.machine import Machine as Bare
@@ -88,11 +88,12 @@ class Machine(Bare):
         from .lang.cachekey import fingerprint
 
         cached = cached and not self.types.key.startswith("object ")
-        key, decls = fingerprint(programs, merge_syscalls=merge, types=self.types.key)
+        given_build = {"debug": build} if build else {}
+        key, decls = fingerprint(programs, merge_syscalls=merge, types=self.types.key, **given_build)
         data = cache.load(key) if cached else None
         self.stats["from_cache"] = int(data is not None)
         if data is None:
-            data = _compile(programs, merge, self.types)
+            data = _compile(programs, merge, self.types, build)
             if cached:
                 cache.store(key, data)
         values: dict[str, Any] = {}
@@ -107,6 +108,8 @@ class Machine(Bare):
                 if isinstance(of, type) and issubclass(of, Struct):
                     classes[of.__name__] = of
         spec = read_object(data, programs[0].fn.__module__.rpartition(".")[2])
+        if spec.debug is None:
+            spec.debug = lambda: _compile(programs, merge, self.types, "names")
         values.update({name: value for name, value in given.items() if name in spec.globals})
         like = {p.name: _type_of(p.args[1]) for p in programs if p.kind == "freplace" and p.args[1]}
         collection = self.load(spec, values=values, classes=classes, kconfig=kconfig, like=like)
@@ -131,13 +134,24 @@ def _type_of(section: str) -> int:
     return SECTIONS[found[0]][0] if found is not None else 0
 
 
-def _compile(programs: list[ProgramDecl], merge: bool, types: Types) -> bytes:
+def _compile(programs: list[ProgramDecl], merge: bool, types: Types, debug: str = "") -> bytes:
     from .lang import compile
     from .lang.ktypes import KernelTypes
 
-    ktypes = KernelTypes(types.btf, arch=types.arch, formats=types.fields, events=types.events)
-    return compile(programs, ktypes=ktypes, merge_syscalls=merge)
+    def types_for_once() -> KernelTypes:
+        return KernelTypes(types.btf, arch=types.arch, formats=types.fields, events=types.events)
 
+    try:
+        return compile(programs, ktypes=types_for_once(), merge_syscalls=merge, debug=debug)
+    except CompileError:
+        if debug != "slots":
+            raise
+    # with memory for each variable, the stack may be too small
+    return compile(programs, ktypes=types_for_once(), merge_syscalls=merge, debug="names")
+
+
+# How machines compile Python programs: "" as for the kernel, "slots" for debuggers (see lang.llvm.emit).
+build = ""
 
 on_machine: list[Callable[[Machine], object]] = []  # called with each machine once its programs are loaded
 

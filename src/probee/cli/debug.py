@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .. import machine_target
 from ..debug import launch, terminal
 from ..debug.debugger import Quit
 from ..errors import ProbeeError
@@ -52,8 +53,14 @@ def main(argv: list[str]) -> int:
         default=[],
         help="debugger commands, `;` between",
     )
+    parser.add_argument(
+        "--optimised",
+        action="store_true",
+        help="debug Python programs as the kernel gets them: variables are known as far as they are kept",
+    )
     opts = parser.parse_args(argv)
     terminal.script[:] = opts.command
+    machine_target.build = "" if opts.optimised else "slots"
     try:
         if "::" in opts.file:
             return _test(opts.file, opts.arguments, opts.command)
@@ -65,6 +72,7 @@ def main(argv: list[str]) -> int:
         return 0
     finally:
         terminal.script.clear()
+        machine_target.build = ""
 
 
 def _file(opts: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from .past import entries
 from .places import Places
 from .stops import Breakpoint, Step, Stops, Watch
 from .timeline import Moment, Timeline
+from .variables import Variables
 
 
 class Quit(BdbQuit):
@@ -29,6 +30,7 @@ class Debugger:
         self.talk = talk
         self.places = Places(machine)
         self.timeline = Timeline(machine.memory, self._reached, lambda: entries(machine))
+        self.variables = Variables(machine, self.places, self.timeline)
         self.stops = Stops(self.timeline, self.places, self.names)
         self._plan: Step | None = None
         self._told = 0  # events whose end was told
@@ -45,6 +47,7 @@ class Debugger:
         return Names(
             self.machine,
             self.places,
+            self.variables,
             moment,
             past=not self.timeline.live,
             entry=self.timeline.entry_of(moment),

@@ -137,7 +137,7 @@ class Face(cmd.Cmd):
 
     def onecmd(self, line: str) -> bool:
         word, _, rest = line.strip().partition(" ")
-        if word[:1] in "*!?" and word[:1]:
+        if word[:1] in ("!", "?"):
             word, rest = {"?": "help"}.get(word[0], "print"), f"{word[1:]} {rest}"
         line = f"{_ALIASES.get(word, word)} {rest}".strip()
         try:
@@ -356,10 +356,10 @@ class Face(cmd.Cmd):
         self.say(values.show(self.names.evaluate(arg)))
 
     def do_vars(self, arg: str) -> None:
-        """vars: the variables that are known here, and the fields of the context."""
+        """vars, locals: the variables that have a value here, and the fields of the context."""
         variables = self.names.variables()
         for name, value in variables.items():
-            self.say(f"{name} = {values.show(value)}")
+            self.say(f"{name} = {values.brief(value)}")
         fields = self.names.context_fields()
         for name, value in fields.items():
             self.say(f"ctx.{name} = {values.show(value)}")

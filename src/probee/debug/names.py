@@ -13,6 +13,8 @@ from ..machine.machine import Machine
 from .past import PastMap
 from .places import Places
 from .timeline import Moment
+from .variables import Unset, Variables
+from .views import Gone, Pointer
 
 _REGISTERS = {f"r{n}": n for n in range(11)}
 
@@ -26,6 +28,7 @@ class Names(Mapping[str, Any]):
         self,
         machine: Machine,
         places: Places,
+        known: Variables,
         moment: Moment,
         *,
         past: bool = False,
@@ -35,13 +38,23 @@ class Names(Mapping[str, Any]):
         self.past = past
         self.entry = entry  # where the function began, if that is still known
         self.places = places
+        self.known = known
         self.moment = moment
 
     def __getitem__(self, name: str) -> Any:
         moment = self.moment
-        variables = self.variables()
-        if name in variables:
-            return variables[name]
+        if name in self.known.declared(moment):
+            try:
+                return self.known.get(moment, name, self.entry)
+            except Unset:
+                if name not in self._arguments():
+                    raise
+            except Gone:
+                if name not in self._arguments():
+                    raise ProbeeError(f"{name} is optimised out here") from None
+        arguments = self._arguments()
+        if name in arguments:
+            return arguments[name]
         if name in _REGISTERS:
             return moment.registers[_REGISTERS[name]]
         if name == "pc":
@@ -61,6 +74,8 @@ class Names(Mapping[str, Any]):
         for collection in self.machine.collections:
             if name in collection.spec.globals:
                 return collection.globals[name]
+        if name in self.known.lost(moment):
+            raise ProbeeError(f"{name} is optimised out")
         if hasattr(builtins, name):
             return getattr(builtins, name)
         raise KeyError(name)
@@ -82,6 +97,12 @@ class Names(Mapping[str, Any]):
         return self.places.program(self.moment.code)
 
     def variables(self) -> dict[str, Any]:
+        """The local variables that have a value here (the error that says why not for those that are not
+        kept), and what the function was called with.
+        """
+        return {**self._arguments(), **dict(self.known.all(self.moment, self.entry))}
+
+    def _arguments(self) -> dict[str, Any]:
         """What the function was called with, by its parameters' names. A program's own argument is `ctx`."""
         entry = self.entry
         if entry is None or entry.caller is None:
@@ -150,9 +171,16 @@ class Names(Mapping[str, Any]):
         return getattr(self.machine.cpus[self.moment.cpu], "context", None)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a Python expression over these names. Raises ProbeeError, saying what is wrong."""
+        """The value of a Python expression over these names; C's `p->x` and, in front, `*p` are understood.
+
+        Raises ProbeeError, saying what is wrong.
+        """
+        text = expression.strip()
+        if text[:1] == "*":
+            pointer = self.evaluate(text[1:])
+            return pointer[0] if isinstance(pointer, Pointer) else pointer
         try:
-            return eval(compile(expression.strip(), "<debugger>", "eval"), {"__builtins__": {}}, self)
+            return eval(compile(text.replace("->", "."), "<debugger>", "eval"), {"__builtins__": {}}, self)
         except NameError as error:
             name = getattr(error, "name", None) or str(error)
             raise ProbeeError(f"{name} is not known here; `vars` shows what is") from None

@@ -62,12 +62,16 @@ class Places:
 
     def function(self, code: Code, pc: int) -> str:
         """The name of the function that an instruction belongs to."""
+        return self.start(code, pc)[1]
+
+    def start(self, code: Code, pc: int) -> tuple[int, str]:
+        """The first instruction and the name of the function that an instruction belongs to."""
         program = self.program(code)
         if program is None:
-            return code.name
+            return 0, code.name
         starts = [start for start, _ in program.linked.functions]
         at = bisect_right(starts, pc) - 1
-        return program.linked.functions[at][1] if at >= 0 else code.name
+        return program.linked.functions[at] if at >= 0 else (0, code.name)
 
     def parameters(self, code: Code, start: int) -> list[tuple[str, int, bool]]:
         """Name, size in bytes and sign of the numbers that the function at `start` gets in r1 to r5. The

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import ProbeeError
 from ..machine.code import Code
+from ..machine.env import FRAME_SIZE
 from ..machine.memory import BASE, Memory
 from ..machine.ops import Op
 from ..machine.step import Execution, Frame, Hooks
@@ -94,6 +95,9 @@ class Timeline(Hooks):
         self._entered = False
         self._last: dict[Frame, Moment] = {}  # in each function that runs
         self._first: dict[Frame, Moment] = {}  # the first in each function that ran
+        self._stores: dict[
+            Frame, dict[int, int]
+        ] = {}  # to its own stack: address -> number of the moment after
 
     # ---- looking on
 
@@ -115,11 +119,13 @@ class Timeline(Hooks):
         moment.entries = self._entries
         if moment.entered:
             self._first[frame] = moment
+            self._stores[frame] = {}
         self._last[frame] = moment
         if len(self.moments) >= LIMIT:
             gone = LIMIT // 4
             for old in self.moments[:gone]:
                 self._first.pop(old.frame, None)
+                self._stores.pop(old.frame, None)
             del self.moments[:gone]
             self.dropped += gone
         self.moments.append(moment)
@@ -128,6 +134,7 @@ class Timeline(Hooks):
         self.to_end()
 
     def storing(self, execution: Execution, address: int, size: int, value: int) -> None:
+        self._note_store(execution.frame, address)
         if self._stale or not self.memory.permits(address, size, write=True):
             self._stale = True
             return
@@ -136,6 +143,8 @@ class Timeline(Hooks):
     def calling(self, execution: Execution, op: Op, arguments: Sequence[int]) -> int | None:
         self._catch_up()
         self._stale = True
+        for argument in arguments:
+            self._note_store(execution.frame, argument)  # it may write there
         return None
 
     def called(self, execution: Execution, op: Op, result: int) -> None:
@@ -159,6 +168,24 @@ class Timeline(Hooks):
             return self._last.get(execution.frames[-2])
         outer = execution.outer
         return None if outer is None else self._last.get(outer.frame)
+
+    def _note_store(self, frame: Frame, address: int) -> None:
+        top = frame.registers[10]
+        if top - FRAME_SIZE <= address < top and frame in self._stores:
+            self._stores[frame].setdefault(address, self.dropped + len(self.moments))
+
+    def stored(self, moment: Moment, address: int, size: int) -> bool:
+        """Whether something was stored there, in the stack frame of the function of the moment, before it."""
+        stores = self._stores.get(moment.frame)
+        if stores is None:
+            return True
+        now = self.dropped + self._number(moment)
+        return any(address <= at < address + size and when <= now for at, when in stores.items())
+
+    def _number(self, moment: Moment) -> int:
+        if self.moments[self.at] is moment:
+            return self.at
+        return next((i for i in range(self.at, -1, -1) if self.moments[i] is moment), self.at)
 
     def _note(self, offset: int, new: bytes) -> None:
         old = bytes(self._copy[offset : offset + len(new)])

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import ProbeeError
 from ..lang.decl import Struct
 from ..machine.code import CODE_BASE
 from ..machine.machine import Machine
 from ..machine.memory import BASE
+from . import views
 from .places import Places
 from .timeline import Moment
 
 _U64 = (1 << 64) - 1
+_WIDTH = 110
 _PLAIN = 1 << 16  # numbers from here on are shown in hexadecimal, too
 
 
@@ -131,8 +134,14 @@ def headers(data: bytes, link_layer: bool = True) -> Iterator[str]:
 
 def show(value: Any) -> str:
     """A value for people: structs by their fields, numbers as `number`."""
-    if isinstance(value, bool) or value is None:
-        return str(value)
+    if isinstance(value, ProbeeError):
+        return f"<{value}>"
+    if isinstance(value, views.Struct):
+        whole = repr(value)
+        short = whole[:1] != "<" and len(whole) <= _WIDTH
+        return whole if short else "\n".join(views.lines(value))
+    if isinstance(value, bool) or value is None or isinstance(value, (views.Enum, views.Pointer)):
+        return repr(value)
     if isinstance(value, int):
         return number(value & _U64) if value >= 0 else str(value)
     if isinstance(value, Struct):
@@ -143,3 +152,9 @@ def show(value: Any) -> str:
         more = f", … {len(entries) - 20} more" if len(entries) > 20 else ""
         return "{" + ", ".join(lines) + more + "}"
     return repr(value)
+
+
+def brief(value: Any) -> str:
+    """A value in one line."""
+    text = repr(value) if isinstance(value, views.View) else show(value)
+    return text if len(text) <= 2 * _WIDTH else text[: 2 * _WIDTH - 1] + "…"

@@ -129,6 +129,8 @@ class _Reader:
                 self._read_slots(table)
             elif target.index in struct_ops:
                 self._read_functions_of(struct_ops[target.index], table)
+        if ".debug_info" in self.by_name:
+            spec.debug = elf
         subprograms = {id(f) for f in spec.functions if self._is_subprogram(f)}
         for f in spec.functions:
             if id(f) in subprograms:

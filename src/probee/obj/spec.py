@@ -10,10 +10,13 @@ from probee.errors import ObjectError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from probee.btf.ext import BtfExt, CoreReloc
     from probee.btf.parser import Btf
+    from probee.obj.dwarf import Dwarf
+    from probee.obj.elf import Elf
     from probee.obj.struct_ops import StructOpsSpec
 
 # What a relocation of a linked program wants in its instruction, whose pseudo source is set already.
@@ -338,13 +341,15 @@ class ObjectSpec:
 
     `btf` and `btf_ext` are None if the object has none; `btf.raw` is fit for BPF_BTF_LOAD: the sizes and
     offsets that compilers leave open are filled in from the symbol table. `kernel_version` is that of a
-    `version` section, 0 without.
+    `version` section, 0 without. `debug` is what knows variables by their names: the file if it has DWARF, or
+    what makes an object of the same instructions that has; `obj.dwarf.of` reads it.
     """
 
     __slots__ = (
         "btf",
         "btf_ext",
         "code",
+        "debug",
         "endian",
         "exception_callbacks",
         "externs",
@@ -376,6 +381,7 @@ class ObjectSpec:
         self.relocs: dict[int, dict[int, Reloc]] = {}
         self.text_index = -1
         self.exception_callbacks: dict[str, str] = {}  # program -> subprogram (Linux 6.7)
+        self.debug: Elf | Callable[[], bytes] | Dwarf | None = None
 
     def program(self, name: str) -> ProgramSpec:
         """The program with this name. Raises ObjectError, with the names there are, if there is none."""

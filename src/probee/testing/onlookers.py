@@ -28,6 +28,8 @@ class Onlookers:
         terminal.taken = self._terminal
         terminal.script[:] = config.getoption("--bpf-command")
         machine_target.on_machine.append(self.look)
+        if self.debug:
+            machine_target.build = "slots"
 
     def look(self, machine: Any) -> None:
         """A machine was made."""
@@ -67,6 +69,7 @@ class Onlookers:
 
     def pytest_sessionfinish(self) -> None:
         machine_target.on_machine.remove(self.look)
+        machine_target.build = ""
         terminal.script.clear()
 
     @pytest.hookimpl(wrapper=True, trylast=True)

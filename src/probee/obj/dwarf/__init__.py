@@ -6,6 +6,47 @@ offsets from it (`DW_OP_fbreg`) count from the lower end of the stack frame.
 
 from __future__ import annotations
 
+from probee.errors import ProbeeError
+from probee.obj.dwarf.types import BtfTypes, Field, Type
 from probee.obj.dwarf.variables import Dwarf, Function, Place, State, Variable
+from probee.obj.elf import Elf
 
-__all__ = ["Dwarf", "Function", "Place", "State", "Variable"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.obj.spec import Function as Code
+    from probee.obj.spec import ObjectSpec
+
+__all__ = ["BtfTypes", "Dwarf", "Field", "Function", "Place", "State", "Type", "Variable", "function", "of"]
+
+
+def of(spec: ObjectSpec) -> Dwarf | None:
+    """What is known of an object's variables; None if it says nothing, or nothing that can be read."""
+    found = spec.debug
+    if found is None or isinstance(found, Dwarf):
+        return found
+    spec.debug = None
+    try:
+        if isinstance(found, Elf):
+            spec.debug = Dwarf(found)
+        else:
+            elf = Elf(found())
+            code = {s.index: bytes(s.data) for s in elf.sections if s.has_code}
+            if code == spec.code:
+                spec.debug = Dwarf(elf)
+    except ProbeeError:
+        return None
+    return spec.debug
+
+
+def function(spec: ObjectSpec, program: str, name: str) -> tuple[Function, Code] | None:
+    """What is known of a function that a linked program consists of, and where it is in the object."""
+    dwarf = of(spec)
+    if dwarf is None:
+        return None
+    for code in spec.functions:
+        here = code.section_index == spec.text_index
+        if code.name == name and (here or name == program):
+            known = dwarf.function(code.section_index, 8 * code.start)
+            if known is not None:
+                return known, code
+    return None

@@ -75,9 +75,9 @@ class Variable:
 
 
 class Scope:
-    """A function, a function that was inlined into it, or a block: what it declares, and where it holds."""
+    """A function, a function that was inlined into it, or a block: what it declares, and where that holds."""
 
-    __slots__ = ("inlined", "inner", "line", "ranges", "variables")
+    __slots__ = ("inlined", "inner", "line", "lost", "ranges", "variables")
 
     def __init__(self, ranges: list[Range], inlined: str, line: int) -> None:
         self.ranges = ranges
@@ -85,6 +85,7 @@ class Scope:
         self.line = line  # of its call
         self.variables: list[Variable] = []
         self.inner: list[Scope] = []
+        self.lost: list[str] = []  # variables that are optimised out altogether
 
 
 class Function:
@@ -124,6 +125,10 @@ class Function:
             for name, variable in here.items():
                 out.setdefault(name, variable)
         return out
+
+    def lost(self, offset: int) -> set[str]:
+        """The variables that are declared at an instruction and optimised out of the whole function."""
+        return {name for scope in self.scopes(offset) for name in scope.lost} - self.variables(offset).keys()
 
     def inlined(self, offset: int) -> list[tuple[str, int]]:
         """The functions inlined at an instruction, the innermost first, with the lines of their calls."""
@@ -174,7 +179,11 @@ class Dwarf:
             raise ObjectError("broken DWARF: scopes are nested too deep")
         for child in die.children:
             if child.tag in (n.FORMAL_PARAMETER, n.VARIABLE):
-                made.variables.append(Variable(self.file, child, self._origin(child), self.types, where))
+                variable = Variable(self.file, child, self._origin(child), self.types, where)
+                if variable.name and (variable.where or n.CONST_VALUE in child.attributes):
+                    made.variables.append(variable)
+                else:
+                    made.lost.append(variable.name)
             elif child.tag in (n.LEXICAL_BLOCK, n.INLINED_SUBROUTINE):
                 name = self._origin(child).name if child.tag == n.INLINED_SUBROUTINE else ""
                 inside = ranges(self.file, child)
