@@ -25,6 +25,7 @@ _SIGKILL = 9  # the module `signal` takes its time to import, too
 _DEADLY = (2, 4, 6, 7, 8, 11)  # SIGINT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV (asm-generic/signal.h)
 # Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
 _OPTIONS = (b"--replexitval=never",)
+_IN_ORDER = (b"--pre-RA-sched=source",)  # of what is not optimised
 
 
 def library() -> str:
@@ -194,7 +195,7 @@ def _child(
         for fd in others:
             os.close(fd)
         os.dup2(errors, 2)
-        llvm = _Llvm(path, cpu)
+        llvm = _Llvm(path, cpu, _OPTIONS if level else (*_OPTIONS, *_IN_ORDER))
         # On an error LLVM calls exit(), and what other libraries of the parent want done at exit, such as
         # joining threads that are not here, might never end: leave first.
         libc.on_exit(libc._exit, None)
@@ -213,10 +214,10 @@ def _child(
 class _Llvm:
     """The BPF target of LLVM."""
 
-    def __init__(self, path: str, cpu: str) -> None:
+    def __init__(self, path: str, cpu: str, options: tuple[bytes, ...] = _OPTIONS) -> None:
         self._library = ctypes.CDLL(path)
         set_option = self._function("SetCommandLine", None, ctypes.c_char_p, ctypes.c_char_p)
-        for option in _OPTIONS:
+        for option in options:
             set_option(b"probee", option)
         for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
             self._function(f"InitializeAll{part}", None)()

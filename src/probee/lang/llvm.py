@@ -471,18 +471,24 @@ class _FunctionText:
     def load(self, op: ir.Load) -> None:
         t = op.type
         align = self.access_align(op.ptr, t.size)
+        how = f"load{self.kept(op.ptr)}"
         if isinstance(t, Int) and t.bits == 1:
             byte = self.give(f"load i8, {self.arg(op.ptr)}, align 1")
             self.define(op, f"icmp ne i8 {byte}, 0")
         else:
-            self.define(op, f"load {_type(t)}, {self.arg(op.ptr)}, align {align}")
+            self.define(op, f"{how} {_type(t)}, {self.arg(op.ptr)}, align {align}")
+
+    def kept(self, ptr: ir.Value) -> str:
+        """Where each variable has memory, its loads and stores stay what they are, and in their order."""
+        return " volatile" if self.owner.locals == SLOTS and isinstance(ptr, ir.Local) else ""
 
     def store(self, op: ir.Store) -> None:
         t = op.value.type
         value = self.arg(op.value)
         if isinstance(t, Int) and t.bits == 1:
             value = f"i8 {self.give(f'zext {value} to i8')}"
-        self.add(f"store {value}, {self.arg(op.ptr)}, align {self.access_align(op.ptr, t.size)}")
+        align = self.access_align(op.ptr, t.size)
+        self.add(f"store{self.kept(op.ptr)} {value}, {self.arg(op.ptr)}, align {align}")
 
     def copy(self, op: ir.Copy) -> None:
         to, source = self.align(op.dst), self.align(op.src)
