@@ -191,8 +191,8 @@ _HOMES = {
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
-        addr arg bits bounded can_loop cast cgroup comm container_of cpu css css_tasks current_task curtask
-        deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
+        addr arg atomic bits bounded can_loop cast cgroup comm container_of cpu css css_tasks current_task
+        curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
         kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
         obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof
         static tail_call tasks threads tid uid

@@ -244,21 +244,22 @@ class MemoryPlace(Place):
         if isinstance(self.ref.type, Int):
             item = Num(integer(f, item, self.ref.type, node))
         mapops.touch(f, self.ref)
-        self._guarded(f, act)
+        self.guarded(f, act)
         f.live.wrote(self.ref.fresh, self.ref.offset, self.ref.type.size)
 
     def change(self, f: Fn, op: str, item: Item, node: ast.AST) -> None:
         f.live.use(self.ref.fresh, self.ref.offset, self.ref.type.size)
         if isinstance(self.ref.type, Int):
             item = Num(number(f, item, node))
-        self._guarded(f, lambda: mapops.change(f, self.ref.ptr, op, item, node, atomic=self.ref.shared))
+        self.guarded(f, lambda: mapops.change(f, self.ref.ptr, op, item, node, atomic=self.ref.shared))
 
     def read_first(self, f: Fn) -> Item | None:
         if self.ref.shared or self.inside is not None or not isinstance(self.ref.type, Int):
             return None
         return expr.read_place(f, self.ref)
 
-    def _guarded(self, f: Fn, act: Callable[[], None]) -> None:
+    def guarded(self, f: Fn, act: Callable[[], None]) -> None:
+        """Do it if the index is inside."""
         if self.inside is None:
             act()
             return

@@ -191,10 +191,14 @@ class Builder:
 
     def atomic(self, op: str, ptr: Value, value: Value, fetch: bool = False) -> Value:
         """`op` (add and or xor xchg) on a 32- or 64-bit integer; with `fetch` gives the old value, widened.
+        Pointers can be exchanged.
 
         Without `fetch` the value has no meaning. Narrower integers have no atomic instruction: ValueError.
         """
         to = _pointer(ptr).to
+        if isinstance(to, Ptr) and op in ("xchg", "or"):
+            word = self.recast(ptr, Ptr(U64, _pointer(ptr).space))
+            return self.recast(self.atomic(op, word, self.recast(value, U64), fetch), to)
         if not isinstance(to, Int) or to.bits < 32:
             raise ValueError(f"no atomic operation on {to!r}")
         old = self.emit(ir.Atomic(op, ptr, self.cast(value, to), fetch))
@@ -211,14 +215,19 @@ class Builder:
 
     def load_acquire(self, ptr: Value) -> Value:
         """A load that later accesses stay behind, widened (Linux 6.15)."""
-        value = self.emit(ir.LoadAcquire(ptr))
-        return self.widen(value) if isinstance(value.type, Int) else value
+        to = _pointer(ptr).to
+        if isinstance(to, Ptr):
+            return self.recast(self.load_acquire(self.recast(ptr, Ptr(U64, _pointer(ptr).space))), to)
+        return self.widen(self.emit(ir.LoadAcquire(ptr)))
 
     def store_release(self, ptr: Value, value: Value) -> None:
         """A store that earlier accesses stay before (Linux 6.15)."""
         to = _pointer(ptr).to
-        stored = self.cast(value, to) if isinstance(to, Int) else self.recast(value, to)
-        self.emit(ir.StoreRelease(ptr, stored))
+        if isinstance(to, Ptr):
+            self.store_release(self.recast(ptr, Ptr(U64, _pointer(ptr).space)), self.recast(value, U64))
+            return
+        assert isinstance(to, Int)
+        self.emit(ir.StoreRelease(ptr, self.cast(value, to)))
 
     def jump(self, target: Block) -> None:
         if not self.block.ended:

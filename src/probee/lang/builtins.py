@@ -128,6 +128,9 @@ preempt_off = Builtin(
 irq_off = Builtin("irq_off", "()", "`with bp.irq_off():` keeps interrupts off on this CPU (Linux 6.14).")
 
 bounded = Builtin("bounded", "(n)", "`while test and bp.bounded(n):` goes round at most n times.")
+can_loop = Builtin(
+    "can_loop", "()", "`while test and bp.can_loop():` goes round until the kernel has enough (Linux 6.9)."
+)
 tasks = Builtin("tasks", "()", "`for task in bp.tasks():` goes over all processes (Linux 6.7).")
 threads = Builtin(
     "threads",
@@ -224,6 +227,29 @@ refcount_acquire = Builtin(
 dynptr = Builtin(
     "dynptr", "(memory or packet)", "A view of memory or of a packet whose size is known at run time (5.19)."
 )
+
+
+class atomic:
+    """Atomic operations on numbers that others see: they give what was there before (Linux 5.12).
+
+    The first argument is a place: `total.value`, a field of a map's value or of an arena, `m[key]`.
+    """
+
+    add = Builtin("atomic.add", "(place, value)", "Add to a number; gives it as it was before (Linux 5.12).")
+    sub = Builtin("atomic.sub", "(place, value)", "Subtract from a number; gives it as it was before.")
+    or_ = Builtin("atomic.or_", "(place, value)", "Set bits of a number; gives it as it was before.")
+    and_ = Builtin("atomic.and_", "(place, value)", "Keep bits of a number; gives it as it was before.")
+    xor = Builtin("atomic.xor", "(place, value)", "Turn bits of a number over; gives it as it was before.")
+    exchange = Builtin("atomic.exchange", "(place, value)", "Write a number; gives what was there before.")
+    compare_exchange = Builtin(
+        "atomic.compare_exchange",
+        "(place, expected, value)",
+        "Write a number where the expected one is; gives what was there before.",
+    )
+    load = Builtin("atomic.load", "(place)", "Read a number; what follows is not done before it (acquire).")
+    store = Builtin("atomic.store", "(place, value)", "Write a number when all before is done (release).")
+
+
 ksym = Builtin("ksym", "(name)", 'A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10).')
 
 _helpers: dict[str, Helper] = {}

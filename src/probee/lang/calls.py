@@ -77,6 +77,10 @@ def call_object(f: Fn, obj: Any, node: ast.Call) -> Item:
 
         return kfuncs.call(f, obj, node)
     if isinstance(obj, builtins.Builtin):
+        if obj.name.startswith("atomic."):
+            from .services import atomics
+
+            return atomics.call(f, node, obj.name)
         handler = _BUILTINS.get(obj.name)
         if handler is None:
             f.fail(node, f"bp.{obj.name}() can't stand here", obj.__doc__ or "")

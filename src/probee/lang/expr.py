@@ -22,6 +22,7 @@ from .convert import (
     resolve,
     var_value,
 )
+from .decl.arenas import ArenaPtr
 from .decl.queues import BloomFilter
 from .items import Context, Entry, Group, Item, Kept, Method, Num, Pointer, Py, Ref, TextCall
 from .packets import addresses
@@ -370,7 +371,14 @@ def _subscript(f: Fn, node: ast.Subscript) -> Item:
     return element(f, base, index, node)
 
 
-_INDEXED_TYPES = (decl.ScalarType, decl.StructType, decl.CharType, decl.ArrayType, type(decl.Char))
+_INDEXED_TYPES = (
+    decl.ScalarType,
+    decl.StructType,
+    decl.CharType,
+    decl.ArrayType,
+    type(decl.Char),
+    type(ArenaPtr),
+)
 
 
 def is_kernel(item: Item) -> bool:

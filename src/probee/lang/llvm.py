@@ -118,12 +118,6 @@ def _suffix(pointer: str) -> str:
     return "p1" if pointer == _ARENA else "p0"
 
 
-def _ordered(size: int, dst: int, src: int, order: int) -> int:
-    """An atomic load or store as a number: LLVM has them for cpu v4 only."""
-    code = 0xC3 | {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}[size]  # BPF_STX | BPF_ATOMIC
-    return code | dst << 8 | src << 12 | order << 32
-
-
 class _ModuleText:
     def __init__(self, module: ir.Module, debug: str = "") -> None:
         self.module = module
@@ -473,7 +467,7 @@ class _FunctionText:
         align = self.access_align(op.ptr, t.size)
         how = f"load{self.kept(op.ptr)}"
         if isinstance(t, Int) and t.bits == 1:
-            byte = self.give(f"load i8, {self.arg(op.ptr)}, align 1")
+            byte = self.give(f"{how} i8, {self.arg(op.ptr)}, align 1")
             self.define(op, f"icmp ne i8 {byte}, 0")
         else:
             self.define(op, f"{how} {_type(t)}, {self.arg(op.ptr)}, align {align}")
@@ -689,9 +683,9 @@ class _FunctionText:
     def load_acquire(self, op: ir.LoadAcquire) -> None:
         t = op.type
         result = self.give(
-            f'call i64 asm sideeffect ".8byte {_ordered(t.size, 0, 1, 0x100):#x}", '
-            f'"={{r0}},{{r1}},~{{memory}}"({self.kernel_address(op.ptr)})'
+            f"call i64 inttoptr (i64 {markers.LOAD_ACQUIRE + t.size} to ptr)({self.kernel_address(op.ptr)})"
         )
+        self.owner.marked = True
         if t.size < 8:
             self.define(op, f"trunc i64 {result} to {_type(t)}")
         else:
@@ -702,10 +696,9 @@ class _FunctionText:
         value = self.ref(op.value)
         if t.size < 8:
             value = self.give(f"zext {self.arg(op.value)} to i64")
-        self.add(
-            f'call void asm sideeffect ".8byte {_ordered(t.size, 1, 2, 0x110):#x}", '
-            f'"{{r1}},{{r2}},~{{memory}}"({self.kernel_address(op.ptr)}, i64 {value})'
-        )
+        place = self.kernel_address(op.ptr)
+        self.add(f"call i64 inttoptr (i64 {markers.STORE_RELEASE + t.size} to ptr)({place}, i64 {value})")
+        self.owner.marked = True
 
     def kernel_address(self, ptr: ir.Value) -> str:
         """An operand as instructions want it that LLVM does not know."""

@@ -438,17 +438,17 @@ def change_entry(
     if not isinstance(type, Int):
         f.fail(node, f"`{op}=` needs a number, and this is {type!r}")
     item = Num(number(f, item, node))
-    _at_entry(f, m, key, path, type, node, lambda p: change(f, p, op, item, node, atomic=shared(m)))
+    at_entry(f, m, key, path, type, node, lambda p: change(f, p, op, item, node, atomic=shared(m)))
 
 
 def set_entry(f: Fn, entry: Entry, item: Item, node: ast.AST) -> None:
     """`m[k].field = v`: in the entry, which is made if it is missing."""
     if isinstance(entry.type, Int):
         item = Num(integer(f, item, entry.type, node))
-    _at_entry(f, entry.map, entry.key, entry.path, entry.type, node, lambda p: store(f, p, item, node))
+    at_entry(f, entry.map, entry.key, entry.path, entry.type, node, lambda p: store(f, p, item, node))
 
 
-def _at_entry(
+def at_entry(
     f: Fn,
     m: decl.MapDecl,
     key: Item,

@@ -179,6 +179,45 @@ class _Kfuncs(type):
 class kfunc(metaclass=_Kfuncs):
     """The kernel's own functions, by name."""
 
+class atomic:
+    """Atomic operations on numbers that others see: they give what was there before (Linux 5.12)."""
+
+    @staticmethod
+    def add(place: Any, value: Any) -> Any:
+        """Add to a number; gives it as it was before (Linux 5.12)."""
+
+    @staticmethod
+    def and_(place: Any, value: Any) -> Any:
+        """Keep bits of a number; gives it as it was before."""
+
+    @staticmethod
+    def compare_exchange(place: Any, expected: Any, value: Any) -> Any:
+        """Write a number where the expected one is; gives what was there before."""
+
+    @staticmethod
+    def exchange(place: Any, value: Any) -> Any:
+        """Write a number; gives what was there before."""
+
+    @staticmethod
+    def load(place: Any) -> Any:
+        """Read a number; what follows is not done before it (acquire)."""
+
+    @staticmethod
+    def or_(place: Any, value: Any) -> Any:
+        """Set bits of a number; gives it as it was before."""
+
+    @staticmethod
+    def store(place: Any, value: Any) -> None:
+        """Write a number when all before is done (release)."""
+
+    @staticmethod
+    def sub(place: Any, value: Any) -> Any:
+        """Subtract from a number; gives it as it was before."""
+
+    @staticmethod
+    def xor(place: Any, value: Any) -> Any:
+        """Turn bits of a number over; gives it as it was before."""
+
 @overload
 def bind(addr: Any) -> int: ...
 @overload

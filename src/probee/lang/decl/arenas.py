@@ -109,10 +109,10 @@ class _ArenaPtrMeta(type):
             if not to.isidentifier():
                 raise refuse(f"ArenaPtr takes the name of a struct, not {to!r}", 'write ArenaPtr["Node"]')
             return ArenaPtrType(to, user_frame().f_globals)
-        if to is None:
-            return ArenaPtrType(None, {})
-        from .structs import normalise
+        from .structs import StructType, normalise
 
+        if to is None or (isinstance(to, StructType) and "_fields_" not in to.__dict__):
+            return ArenaPtrType(to, {})  # the struct around it is still being made
         return ArenaPtrType(normalise(to, "ArenaPtr"), {})
 
     def __call__(cls, *args: object, **kwargs: object) -> ArenaPtrType:

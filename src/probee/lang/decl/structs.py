@@ -251,7 +251,7 @@ def _annotations(cls: type, space: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             frame = user_frame()
             try:
-                value = eval(value, frame.f_globals, {**frame.f_locals, **space})
+                value = eval(value, frame.f_globals, {**frame.f_locals, **space, cls.__name__: cls})
             except Exception as e:
                 raise refuse(
                     f"{cls.__name__}.{name}: can't evaluate the type {value!r}: {e}",

@@ -91,10 +91,28 @@ def render() -> str:
         "class _Kfuncs(type):\n    def __getattr__(cls, name: str) -> Any: ...\n\n"
         'class kfunc(metaclass=_Kfuncs):\n    """The kernel\'s own functions, by name."""\n'
     )
+    parts.append(_atomic())
     for name, proto in sorted(PROTOTYPES.items()):
         if name not in own and not (name in INSTEAD and not proto.acquires):
             parts.append(_helper(proto))
     return "\n".join(parts)
+
+
+def _atomic() -> str:
+    """`bp.atomic` and its operations."""
+    first = (builtins.atomic.__doc__ or "").partition("\n")[0]
+    lines = ["class atomic:", f'    """{_doc(first)}"""', ""]
+    for word, operation in sorted(vars(builtins.atomic).items()):
+        if isinstance(operation, builtins.Builtin):
+            names = [n.strip() for n in operation.form.strip("()").split(",")]
+            result = "None" if word == "store" else "Any"
+            lines += [
+                "    @staticmethod",
+                f"    def {word}({', '.join(f'{n}: Any' for n in names)}) -> {result}:",
+                f'        """{_doc(operation.__doc__ or "")}"""',
+                "",
+            ]
+    return "\n".join(lines)
 
 
 def _doc(text: str) -> str:

@@ -1,0 +1,105 @@
+"""Arenas: what programs build there, they and Python walk; the same in the kernel and in the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+import arena_programs as p
+from needs import needs
+from services_module import attached
+
+
+@pytest.fixture(scope="module", params=[pytest.param("kernel", marks=pytest.mark.root), "machine"])
+def call(request):
+    if request.param == "kernel":
+        needs("arena")
+    with attached(p, request.param) as call:
+        yield call
+
+
+def items(first):
+    while first is not None:
+        yield first
+        first = first.next
+
+
+def test_a_list(call):
+    result, _, start, _ = call("push", 20, 0, 0)
+    assert result == 0
+    assert p.used.value == 27
+    sum_ = sum(i * i + 44 + 5 + i + 1000 for i in range(20))
+    assert call("walk", 0, 0, 0) == [0, sum_, 27, 0]
+    first = p.arena.at(p.head.value, p.Item)
+    assert [item.key for item in items(first)] == list(reversed(range(20)))
+    assert (first.value, first.small, first.flags, first.word) == (361, 44, 5, "item")
+    assert list(first.pair) == [0, 19]
+    assert int(first) == p.head.value == start + 19 * p.Item._size_
+
+
+def test_python_changes_it(call):
+    first = p.arena.at(p.head.value, p.Item)
+    before = call("walk", 0, 0, 0)[1]
+    first.value += 1000
+    first.flags = 1
+    first.pair[1] = 20
+    assert call("walk", 0, 0, 0)[1] == before + 1000 - 4 + 1
+    second = first.next
+    first.next = second.next
+    assert call("walk", 0, 0, 0)[1] < before
+    first.next = second
+    first.next.next.next = None
+    assert len(list(items(first))) == 3
+    assert "Item at 0x" in repr(first)
+    with pytest.raises(AttributeError, match="no field 'valu'"):
+        _ = first.valu
+    with pytest.raises(IndexError, match="outside"):
+        p.arena.at(p.arena.address + (64 << 12), p.Item)
+
+
+def test_columns(call):
+    pytest.importorskip("numpy")
+    column = p.arena.array(p.arena.at(p.head.value, p.Item)._pointer - 19 * p.Item._size_, p.Item, 20)
+    assert column["key"].tolist() == list(range(20))
+    assert column["pair"].shape == (20, 2)
+    column["value"][19] = 1
+    assert p.arena.at(p.head.value, p.Item).value == 1
+
+
+def test_pointers_go_through_maps(call):
+    value = p.arena.at(p.head.value, p.Item).value
+    assert call("change", 0, 0, 0) == [0, 99, 1, 21]
+    first = p.arena.at(p.head.value, p.Item)
+    assert (first.value, first.key) == (value + 5, 99)
+    assert first.word
+    assert p.kept[1].count == value + 5
+    assert p.kept[1].where == p.head.value
+
+
+def test_a_hash_table(call):
+    assert call("put", 100, 0, 0)[0] == 0
+    assert call("look", 117, 0, 0) == [0, 117, 351, 0]
+    assert call("look", 1, 0, 0)[0] == -2
+    chain = p.table.value.bucket[4]
+    assert [i.key for i in items(p.arena.at(chain, p.Item))] == [132, 124, 116, 108, 100]
+
+
+def test_a_tree(call):
+    assert call("grow", 4711, 0, 0)[0] == 0
+    keys = []
+
+    def walk(node):
+        if node is not None:
+            walk(node.left)
+            keys.append(node.key)
+            walk(node.right)
+
+    walk(p.arena.at(p.root.value, p.Tree))
+    assert len(keys) == 30
+    assert keys == sorted(keys)
+    assert call("smallest", 0, 0, 0)[1] == keys[0] & (1 << 64) - 1
+
+
+def test_pages_are_given_back(call):
+    assert call("give_back", 0, 0, 0) == [0, 0x1234, 0, 1]
+    assert call("greedy", 0, 65, 0)[1] == 1
+    assert call("greedy", 0, 0, 0)[1] == 1
