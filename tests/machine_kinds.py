@@ -87,7 +87,7 @@ IPV6 = b"\x60\0\0\0\0\0\x3a\x40" + bytes(15) + b"\x01" + bytes(15) + b"\x02"
 )
 @bp.xdp
 def xdp_plain(pkt):
-    _, _, u = pkt.read(Ethernet, IPv4, UDP, short=XDP.PASS)
+    _eth, _ip, u = pkt.read(Ethernet, IPv4, UDP, short=XDP.PASS)
     return XDP.DROP if u.dst_port == 53 else XDP.TX
 
 
@@ -159,7 +159,7 @@ def hooked(ctx):
 @case(lambda m: [m.skb(p, route_in).verdict for p in (PACKET, udp(80))], ["DROP", "OK"])
 @bp.lwt("in")
 def route_in(pkt):
-    _, u = pkt.read(IPv4, UDP, short=LWT.OK)
+    _ip, u = pkt.read(IPv4, UDP, short=LWT.OK)
     return LWT.DROP if u.dst_port == 53 else LWT.OK
 
 
@@ -189,7 +189,7 @@ def route_seg6(pkt):
 @case(lambda m: (lambda c: (c["thoff"], c["ip_proto"]))(m.flow_dissector(FRAME, dissector).context), (34, 17))
 @bp.flow_dissector
 def dissector(pkt):
-    _, ip = pkt.read(Ethernet, IPv4, short=bp.FLOW.DROP)
+    _eth, ip = pkt.read(Ethernet, IPv4, short=bp.FLOW.DROP)
     pkt.flow_keys.thoff = pkt.flow_keys.nhoff + 20
     pkt.flow_keys.ip_proto = ip.protocol
     return bp.FLOW.OK
@@ -198,7 +198,7 @@ def dissector(pkt):
 @case(lambda m: m.skb(FRAME, socket_filter).packet, FRAME[:20])
 @bp.socket_filter
 def socket_filter(pkt):
-    _, ip = pkt.read(Ethernet, IPv4, short=0)
+    _eth, ip = pkt.read(Ethernet, IPv4, short=0)
     return 20 if ip.protocol == 17 else 0
 
 
@@ -306,7 +306,7 @@ def migrate(pkt):
 @case(lambda m: [m.skb(p, skb_ingress).decision for p in (PACKET, udp(80))], ["deny", "allow"])
 @bp.cgroup_skb
 def skb_ingress(pkt):
-    _, u = pkt.read(IPv4, UDP, short=CGROUP.ALLOW)
+    _ip, u = pkt.read(IPv4, UDP, short=CGROUP.ALLOW)
     return CGROUP.DENY if u.dst_port == 53 else CGROUP.ALLOW
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import ProbeeError
 from .contexts.base import PacketContext, struct
+from .contexts.checksum import Checksum
 from .contexts.packet import Packet, packet_bytes
 from .core import Core
 from .kernel_memory import Object
@@ -83,8 +84,9 @@ class Packets(Core):
         """A packet through a tc (or tcx, netkit) program: bytes from the Ethernet header on, or scapy's.
 
         Fields are those of `__sk_buff`, as `mark`, `priority`, `ifindex`, `ingress_ifindex`, `cb`,
-        `vlan_tci`, `tc_classid`; and `linear`, `headroom`, `sock` (one of `machine.sock(…)`). The result has
-        `verdict` ("OK", "SHOT", "REDIRECT", …), `packet`, `redirect`, `mark`, `cb`.
+        `vlan_tci`, `tc_classid`; and `linear`, `headroom`, `sock` (one of `machine.sock(…)`), `checksum`
+        (what the network card said: "NONE", "UNNECESSARY", "COMPLETE", "PARTIAL"). The result has `verdict`
+        ("OK", "SHOT", "REDIRECT", …), `packet`, `redirect`, `mark`, `cb`, `checksum`.
         """
         return self._skb(self._packet_program(program, (SCHED_CLS, SCHED_ACT), "tc"), (packet,), fields)
 
@@ -97,19 +99,17 @@ class Packets(Core):
         return self._skb(self._packet_program(program, kinds, "skb"), (packet,), fields)
 
     def _skb(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> PacketResult:
-        sock = fields.pop("sock", None)
+        sock, state = fields.pop("sock", None), fields.pop("checksum", "NONE")
         packet = self._packet(program, args, fields)
         given = {"ifindex": 1, "ingress_ifindex": 1, "protocol": self._protocol(program, packet.payload)}
         given.update(fields)
-        context = self._skb_context(given, packet)
+        checksum = Checksum(state, packet.payload, link=program.type not in _LAYER3)
+        context = PacketContext(self.kernel, "__sk_buff", given, packet, checksum)
         if sock is not None:
             self._attach_sock(context, sock)
         result = self._run_packet(program, context)
         self._name(program, result)
         return result
-
-    def _skb_context(self, fields: Mapping[str, Any], packet: Packet) -> PacketContext:
-        return PacketContext(self.kernel, "__sk_buff", dict(fields), packet)
 
     def _attach_sock(self, context: Any, sock: Any) -> None:
         uapi = self.uapi_sock(sock)  # type: ignore[attr-defined]
@@ -145,6 +145,8 @@ class Packets(Core):
             result = PacketResult(program.name, self.run(program, context))
             assert context.packet is not None
             result.packet, result.meta = context.packet.payload, context.packet.meta
+            result.checksum = context.checksum
+            result.checksum.data = result.packet
             result.facts = context.facts
             result.context = self._fields_of(context.fields)
         finally:
@@ -195,7 +197,8 @@ class Packets(Core):
         keys.fields.n_proto = int.from_bytes(wire, "little")
         for name, value in fields.items():
             keys.fields[name] = value
-        context = self._skb_context({"protocol": int.from_bytes(wire, "little")}, packet)
+        given = {"protocol": int.from_bytes(wire, "little")}
+        context = PacketContext(self.kernel, "__sk_buff", given, packet)
         context.extra.append(keys.region)
         assert context.fields is not None
         context.fields.flow_keys = keys.address

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import ProbeeError
+from .contexts.checksum import Checksum
 
 # UAPI linux/bpf.h and linux/pkt_cls.h, linux/netfilter.h.
 XDP = ("ABORTED", "DROP", "PASS", "TX", "REDIRECT")
@@ -53,13 +54,15 @@ class PacketResult(Result):
     """A run on a packet: `packet` is what it left of it, `meta` the bytes before it.
 
     `mark`, `priority`, `queue_mapping` and `cb` are an skb's. `redirect` says where the packet goes if it is
-    redirected: a dict with `ifindex` or `map` and `key`, and `flags`.
+    redirected: a dict with `ifindex` or `map` and `key`, and `flags`. `checksum` is what is known of the
+    packet's checksum, and whether the checksums in it are right.
     """
 
     def __init__(self, program: str, r0: int) -> None:
         super().__init__(program, r0)
         self.packet = b""
         self.meta = b""
+        self.checksum = Checksum()
 
     @property
     def redirect(self) -> dict[str, Any] | None:
@@ -81,11 +84,6 @@ class PacketResult(Result):
     @property
     def cb(self) -> list[int]:
         return list(self.context.get("cb", ()))
-
-    @property
-    def checksum(self) -> Any:
-        """What helpers said of the checksum (`csum_level`, `set_hash_invalid`, …), None if nothing."""
-        return self.facts.get("checksum")
 
 
 class Results(Sequence[Result]):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..kernel_memory import Kernel, Object
 from ..memory import Memory, Region
+from .checksum import Checksum
 from .packet import Packet
 from .rewrite import SHADOW
 
@@ -76,12 +77,21 @@ def struct(
 
 
 class PacketContext(Context):
-    """`xdp_md` or `__sk_buff` with its packet: the full pointers lie at `SHADOW`."""
+    """`xdp_md` or `__sk_buff` with its packet: the full pointers lie at `SHADOW`. `checksum` is what is known
+    of an skb's checksum."""
 
-    def __init__(self, kernel: Kernel, name: str, fields: dict[str, Any], packet: Packet) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        name: str,
+        fields: dict[str, Any],
+        packet: Packet,
+        checksum: Checksum | None = None,
+    ) -> None:
         inside = struct(kernel, name, fields, size=SHADOW + 24)
         super().__init__(inside.region, 0, inside.fields)
         self.packet = packet
+        self.checksum = checksum or Checksum()
         self._skb = name == "__sk_buff"
         self.refresh()
 

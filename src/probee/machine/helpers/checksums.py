@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from ..contexts.checksum import COMPLETE, PARTIAL, UNNECESSARY, Checksum
 from .table import helper
 
 if TYPE_CHECKING:
@@ -82,6 +83,31 @@ def _change(cpu: MachineCpu, address: int, offset: int, size: int, old: int, new
     return _replace(value, old & mask, new & mask).to_bytes(2, "little")
 
 
+def state_of(context: object) -> Checksum:
+    """What is known of the packet's checksum; nothing in contexts that keep no such."""
+    return getattr(context, "checksum", None) or Checksum()
+
+
+def _state(cpu: MachineCpu, address: int) -> Checksum:
+    return state_of(cpu.machine.context_at(cpu, address))
+
+
+def add(total: int, more: int) -> int:
+    """The kernel's csum_add: 32 bits with the carry added."""
+    return fold32((total & _U32) + (more & _U32))
+
+
+def changed(state: Checksum, offset: int, old: bytes, new: bytes) -> None:
+    """Bytes of the packet were changed, with the sum of them all kept right."""
+    if state.state != COMPLETE:
+        return
+    difference = add(partial(new), ~partial(old))
+    if offset & 1:
+        difference = fold16(difference)
+        difference = (difference & 0xFF) << 8 | difference >> 8
+    state.value = add(state.value, difference)
+
+
 def _write(cpu: MachineCpu, address: int, offset: int, data: bytes) -> None:
     context = cpu.machine.context_at(cpu, address)
     context.packet.pull(max(offset + 2, context.packet.linear))
@@ -105,41 +131,45 @@ def l3_csum_replace(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int
 def l4_csum_replace(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
     if r5 & ~(_SIZES | PSEUDO_HEADER | MANGLED_0 | ENFORCE | IPV6):
         return -errno.EINVAL
-    offset = r2 & _U32
-    found = _change(cpu, r1, offset, r5 & _SIZES, r3, r4)
+    offset, size = r2 & _U32, r5 & _SIZES
+    found = _change(cpu, r1, offset, size, r3, r4)
     if isinstance(found, int):
         return found
-    if r5 & MANGLED_0:
-        before = cpu.machine.context_at(cpu, r1).packet.read(offset, 2)
-        if not any(before) and not r5 & ENFORCE:
-            return 0
-        if not any(found):
-            found = b"\xff\xff"
+    before = cpu.machine.context_at(cpu, r1).packet.read(offset, 2)
+    if r5 & MANGLED_0 and not any(before) and not r5 & ENFORCE:
+        return 0
+    state = _state(cpu, r1)
+    mask = (1 << 8 * size) - 1
+    difference = r4 & _U32 if not size else add(r4 & mask, ~(r3 & mask))
+    if state.state == PARTIAL:
+        # The field holds the sum of the pseudo header, not inverted: other bytes are summed by the card.
+        found = before
+        if r5 & PSEUDO_HEADER:
+            found = fold16(add(int.from_bytes(before, "little"), difference)).to_bytes(2, "little")
+    elif state.state == COMPLETE and r5 & PSEUDO_HEADER and not r5 & IPV6:
+        state.value = ~add(~state.value, difference) & _U32
+    if r5 & MANGLED_0 and not any(found):
+        found = b"\xff\xff"
     _write(cpu, r1, offset, found)
     return 0
 
 
 @helper("csum_update")
 def csum_update(cpu: MachineCpu, r1: int, r2: int, *_: int) -> int:
-    """The packet's whole sum is the fact `csum`, where the test gave one."""
-    facts = cpu.machine.context_at(cpu, r1).facts
-    if "csum" not in facts:
+    state = _state(cpu, r1)
+    if state.state != COMPLETE:
         return -_ENOTSUPP
-    facts["csum"] = fold32(facts["csum"] + (r2 & _U32))
-    return int(facts["csum"])
+    state.value = add(state.value, r2)
+    return state.value
 
 
 @helper("csum_level")
 def csum_level(cpu: MachineCpu, r1: int, r2: int, *_: int) -> int:
-    """The fact `csum_level`: how many checksums were found right, less one; none where it is missing."""
-    facts = cpu.machine.context_at(cpu, r1).facts
-    if r2 not in (_QUERY, _INCREASE, _DECREASE, _RESET):
-        return -errno.EINVAL
-    level = facts.get("csum_level")
+    state = _state(cpu, r1)
     if r2 == _QUERY:
-        return -errno.EACCES if level is None else int(level)
-    if r2 == _RESET or (r2 == _DECREASE and not level):
-        facts.pop("csum_level", None)
-    elif level is not None:
-        facts["csum_level"] = min(level + 1, 3) if r2 == _INCREASE else level - 1
+        return state.level if state.state == UNNECESSARY else -errno.EACCES
+    change = {_INCREASE: state.find_right, _DECREASE: state.forget_one, _RESET: state.forget}.get(r2)
+    if change is None:
+        return -errno.EINVAL
+    change()
     return 0

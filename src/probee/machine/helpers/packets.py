@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ..maps.redirects import CpuMap, DevMap, XskMap
+from .checksums import by_difference, changed, state_of
 from .table import helper
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _MOST_PACKET_TYPE = 3
 _ROOM_NET, _ROOM_MAC = 0, 1
 _TAI = 2  # the last of the clocks of a time stamp
 _ROOM_FLAGS = 0x7F | 0xFF << 56
+_NO_CSUM_RESET = 1 << 5
 _MOST_ROOM = 0xFFF
 
 
@@ -71,6 +73,8 @@ def store(cpu: MachineCpu, address: int, offset: int, data: bytes, flags: int) -
     if offset > _MOST_OFFSET or packet.read(offset, len(data)) is None:
         return -errno.EFAULT
     packet.pull(offset + len(data))
+    if flags & _RECOMPUTE:
+        changed(state_of(context), offset, packet.read(offset, len(data)), data)
     packet.write(offset, data)
     if flags & _INVALIDATE_HASH and context.fields is not None:
         context.fields.hash = 0
@@ -98,6 +102,7 @@ def skb_change_tail(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
     if r3 or not _ETHERNET <= size <= _MOST_PACKET:
         return -errno.EINVAL
     data = packet.payload
+    changed(state_of(context), size, data[size:], b"")
     packet.replace(data[:size].ljust(size, b"\0"))
     context.refresh()
     return 0
@@ -109,9 +114,16 @@ def skb_change_head(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
     size = r2 & _U32
     if r3 or packet.length + size > _MOST_PACKET:
         return -errno.EINVAL
-    packet.splice(0, 0, bytes(size))
-    context.refresh()
+    _spliced(context, 0, 0, bytes(size))
     return 0
+
+
+def _spliced(context: Any, offset: int, remove: int, insert: bytes) -> None:
+    """Change the packet's length in the middle, and what is known of its sum accordingly."""
+    packet = context.packet
+    changed(state_of(context), offset, packet.read(offset, remove), insert)
+    packet.splice(offset, remove, insert)
+    context.refresh()
 
 
 def _protocol(packet: Any) -> int:
@@ -120,15 +132,15 @@ def _protocol(packet: Any) -> int:
 
 @helper("skb_change_proto")
 def skb_change_proto(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
-    context, packet = packet_of(cpu, r1)
+    context, _ = packet_of(cpu, r1)
     if r3:
         return -errno.EINVAL
     wanted = int.from_bytes((r2 & 0xFFFF).to_bytes(2, "little"), "big")
     now = int.from_bytes(int(context.fields.protocol).to_bytes(4, "little")[:2], "big")
     if (now, wanted) == (_IPV4, _IPV6):
-        packet.splice(_ETHERNET, 0, bytes(20))
+        _spliced(context, _ETHERNET, 0, bytes(20))
     elif (now, wanted) == (_IPV6, _IPV4):
-        packet.splice(_ETHERNET, 20, b"")
+        _spliced(context, _ETHERNET, 20, b"")
     else:
         return -_ENOTSUPP
     context.fields.protocol = r2 & 0xFFFF
@@ -166,8 +178,9 @@ def skb_adjust_room(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, *_: int
         return -_ENOTSUPP
     if difference > 0 and packet.length + difference > _MOST_PACKET:
         return -_ENOTSUPP
-    packet.splice(offset, max(0, -difference), bytes(max(0, difference)))
-    context.refresh()
+    _spliced(context, offset, max(0, -difference), bytes(max(0, difference)))
+    if not r4 & _NO_CSUM_RESET:
+        state_of(context).forget()
     return 0
 
 
@@ -176,14 +189,14 @@ def skb_adjust_room(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, *_: int
 
 @helper("skb_vlan_push")
 def skb_vlan_push(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
-    context, packet = packet_of(cpu, r1)
+    context, _ = packet_of(cpu, r1)
     fields = context.fields
     protocol = int.from_bytes((r2 & 0xFFFF).to_bytes(2, "little"), "big")
     if protocol not in _VLANS:
         protocol = _VLANS[0]
     if fields.vlan_present:
         old = struct.pack(">H", _swap(int(fields.vlan_proto))) + struct.pack(">H", int(fields.vlan_tci))
-        packet.splice(12, 0, old)
+        _spliced(context, 12, 0, old)
     fields.vlan_present, fields.vlan_tci = 1, r3 & 0xFFFF
     fields.vlan_proto = _swap(protocol)
     context.refresh()
@@ -197,12 +210,12 @@ def skb_vlan_pop(cpu: MachineCpu, r1: int, *_: int) -> int:
     if fields.vlan_present:
         fields.vlan_present = fields.vlan_tci = fields.vlan_proto = 0
     elif _protocol(packet) in _VLANS:
-        packet.splice(12, 4, b"")
+        _spliced(context, 12, 4, b"")
     if _protocol(packet) in _VLANS and not fields.vlan_present:
         tag = packet.read(12, 4)
         fields.vlan_present, fields.vlan_tci = 1, int.from_bytes(tag[2:], "big")
         fields.vlan_proto = _swap(int.from_bytes(tag[:2], "big"))
-        packet.splice(12, 4, b"")
+        _spliced(context, 12, 4, b"")
     context.refresh()
     return 0
 
@@ -252,8 +265,6 @@ def skb_ecn_set_ce(cpu: MachineCpu, r1: int, *_: int) -> int:
     else:
         if not first[1] & 3:
             return 0
-        from .checksums import by_difference
-
         changed = first[1] | 3
         packet.write(at, bytes([changed]))
         old = int.from_bytes(first[:2], "little")
