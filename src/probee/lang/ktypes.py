@@ -49,7 +49,7 @@ from .types import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ..btf import Btf, BtfType
@@ -113,7 +113,8 @@ class KernelTypes:
 
     `formats(group, event)` gives the fields of a tracepoint's format file and `events()` all tracepoints as
     group:event; both raise ProbeeError or OSError where tracefs can't be read. Errors are CompileErrors
-    without a place: whoever asked knows it.
+    without a place: whoever asked knows it. `without` names kernel functions, helpers as `bpf_…`, and
+    `may_goto`, that are taken to be missing: so compiles a program for a kernel that has less.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class KernelTypes:
         arch: str = "",
         formats: Callable[[str, str], list[FormatField]] | None = None,
         events: Callable[[], list[str]] | None = None,
+        without: Iterable[str] = (),
     ) -> None:
         self.btf = btf
+        self.without = frozenset(without)
         self.arch = arch or os.uname().machine
         self._formats = formats or _live_fields
         self._events = events or _live_events
@@ -197,8 +200,18 @@ class KernelTypes:
 
     def has_helper(self, name: str) -> bool:
         """Does this kernel have the helper? True where its BTF does not list helpers."""
+        if f"bpf_{name}" in self.without:
+            return False
         helpers = self.enum("bpf_func_id")
         return helpers is None or f"BPF_FUNC_{name}" in helpers
+
+    def counts_rounds(self) -> bool:
+        """Has this kernel bpf_loop, as far as its BTF tells?"""
+        return self.has_helper("loop") and self.enum("bpf_func_id") is not None
+
+    def has_may_goto(self) -> bool:
+        """Has this kernel the instruction may_goto (Linux 6.9), as far as its BTF tells?"""
+        return "may_goto" not in self.without and self.enum("bpf_cond_pseudo_jmp") is not None
 
     def type(self, id: int) -> Type:
         """The IR type of a BTF type. Kernel pointers come as `KERNEL`; whoever reads one knows better."""
@@ -280,7 +293,7 @@ class KernelTypes:
     def kfunc(self, name: str) -> Extern | None:
         """A function of the kernel by its name, with the prototype of its BTF; None if there is none."""
         if name not in self._externs:
-            id = self.btf.find(name, FUNC)
+            id = self.btf.find(name, FUNC) if name not in self.without else None
             found = None
             if id is not None:
                 proto = self.btf.type(self.btf.type(id).type)

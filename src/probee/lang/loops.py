@@ -1,7 +1,7 @@
 """Loops: `while`, `for`, `break`, `continue`.
 
-A loop over numbers is one of three things. Where the verifier can see how often it goes round, and that is not
-too often, it is a plain loop with a counter. Otherwise it is one of the kernel's open-coded iterators
+A loop over numbers is one of three things. Where the verifier can see how often it goes round, and that is
+not too often, it is a plain loop with a counter. Otherwise it is one of the kernel's open-coded iterators
 (`bpf_iter_num`, Linux 6.4), whose rounds the verifier need not follow one by one. Without those the helper
 `bpf_loop` (Linux 5.17) calls the body (`outline`); a kernel that has neither gets a plain loop, and its
 verifier decides.
@@ -240,8 +240,8 @@ def _refuse_endless(f: Fn, node: ast.While) -> None:
         f.fail(
             node.test,
             f"this loop never ends: {what}",
-            "the kernel runs only what surely ends: count with `for i in range(n)`, `break` out of it, or write "
-            "`while bp.can_loop():` (Linux 6.9)",
+            "the kernel runs only what surely ends: count with `for i in range(n)`, `break` out of it, "
+            "or write `while bp.can_loop():` (Linux 6.9)",
         )
 
 
@@ -262,8 +262,8 @@ def _refuse_walk(f: Fn, node: ast.While) -> None:
         f.fail(
             node.test,
             f"the verifier can't see how often this loop goes round: it ends when {walked[0]} is NULL",
-            f"give it a bound: `while {ast.unparse(node.test)} and bp.bounded(64):`, or let the kernel break it "
-            "off, with `bp.can_loop()` (Linux 6.9)",
+            f"give it a bound: `while {ast.unparse(node.test)} and bp.bounded(64):`, "
+            "or let the kernel break it off, with `bp.can_loop()` (Linux 6.9)",
         )
 
 

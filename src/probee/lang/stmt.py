@@ -85,8 +85,7 @@ def _return(f: Fn, node: ast.Return) -> None:
         else:
             item = f.returned(item, node.value)
     f.b.loc = f.loc(node)
-    for cleanup in reversed(f.cleanups):
-        cleanup()
+    f.leave()
     f.returns.append((f.b.block, item, node))
     f.flow = None
 

@@ -27,6 +27,12 @@ class Old:
     def has_helper(self, name):
         return name not in self.missing and self.inner.has_helper(name)
 
+    def counts_rounds(self):
+        return "loop" not in self.missing and self.inner.counts_rounds()
+
+    def has_may_goto(self):
+        return "may_goto" not in self.missing and self.inner.has_may_goto()
+
 
 @pytest.fixture(scope="module")
 def ktypes():
@@ -47,8 +53,9 @@ def called(body, ktypes, tmp_path):
 LOOP = "for i in range(number):\n    total.value += i"
 
 
-def test_a_kernel_without_iterators_gets_plain_loops(ktypes, tmp_path):
-    assert not called(LOOP, Old(ktypes, "bpf_iter_num"), tmp_path)
+def test_a_kernel_without_iterators_counts_by_a_helper_or_not_at_all(ktypes, tmp_path):
+    assert called(LOOP, Old(ktypes, "bpf_iter_num"), tmp_path) == {"loop"}
+    assert not called(LOOP, Old(ktypes, "bpf_iter_num", "loop"), tmp_path)
     bits = "for bit in bp.bits(number):\n    total.value += bit"
     assert not called(bits, Old(ktypes, "bpf_iter_bits", "bpf_iter_num"), tmp_path)
 
@@ -64,6 +71,12 @@ MISSING = [
     ("with bp.preempt_off():\n    pass", "bpf_preempt", "no function bpf_preempt_disable", "6.10"),
     ("with bp.irq_off():\n    pass", "bpf_local_irq", "no function bpf_local_irq_save", "6.14"),
     ("bp.loop(3, lambda i: 0)", "loop", "no helper bpf_loop", "5.17"),
+    (
+        "while bp.can_loop():\n    pass",
+        "may_goto",
+        "has no may_goto, which came with Linux 6.9",
+        "bounded(1000)",
+    ),
 ]
 
 

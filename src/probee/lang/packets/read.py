@@ -67,9 +67,7 @@ def _parts(classes: list[decl.StructType]) -> list[list[decl.StructType]]:
     return [part for part in out if part]
 
 
-def _checked(
-    f: Fn, c: Packet, part: list[decl.StructType], fail: ir.Block, node: ast.Call
-) -> list[Ref]:
+def _checked(f: Fn, c: Packet, part: list[decl.StructType], fail: ir.Block, node: ast.Call) -> list[Ref]:
     """References to headers one behind the other; jumps to `fail` if they are not all there."""
     b = f.b
     assert c.cursor is not None
@@ -137,8 +135,7 @@ def _leave(f: Fn, fail: ir.Block, value: ast.expr, node: ast.Call) -> None:
     here, flow = f.b.block, f.live
     f.enter(fail, flow.copy())
     item: Item = f.returned(f.expr(value), value)
-    for cleanup in reversed(f.cleanups):
-        cleanup()
+    f.leave()
     f.returns.append((f.b.block, item, node))
     f.enter(here, flow)
 

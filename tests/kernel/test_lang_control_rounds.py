@@ -1,0 +1,249 @@
+"""Loops that the kernel counts: by its iterator, by the helper bpf_loop, by may_goto."""
+
+from __future__ import annotations
+
+import struct
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import lang_module
+from probee import lang
+from probee.btf import kernel_btf
+from probee.errors import Unsupported
+from probee.kernel.load import load
+from probee.lang import decl
+from probee.lang.ktypes import KernelTypes
+from probee.machine.machine import Machine
+from probee.obj import read_object
+
+pytestmark = pytest.mark.root
+
+# what a kernel lacks that counts in this way, and what the program calls
+WAYS = {"iterator": ((), "bpf_iter_num_new"), "bpf_loop": (("bpf_iter_num_new",), "program_round")}
+
+
+class Run:
+    """One program, in the kernel and in the machine: they do the same."""
+
+    def __init__(self, data: bytes, stack: ExitStack) -> None:
+        self.spec = read_object(data)
+        self.kernel = stack.enter_context(load(read_object(data)))
+        self.machine = stack.enter_context(Machine(read_object(data)))
+
+    def __call__(self, number: int = 0) -> tuple[int, dict[int, int]]:
+        """The program's result, and what it left in `counts`."""
+        for where in (self.kernel, self.machine):
+            where.maps["counts"].clear()
+        ctx = struct.pack("<QQ", 0, number)
+        out = self.kernel.programs["program"].test_run(ctx=ctx)[0]
+        (other,) = self.machine.fire("program", 0, number)
+        assert other.retval & 0xFFFFFFFF == out
+        left = dict(self.kernel.maps["counts"].items())
+        assert dict(self.machine.maps["counts"].items()) == left
+        return out - (1 << 32) if out >> 31 else out, left
+
+
+@pytest.fixture(scope="module")
+def btf() -> Any:
+    try:
+        return kernel_btf()
+    except Unsupported as e:
+        pytest.skip(str(e))
+
+
+@pytest.fixture
+def build(btf, tmp_path) -> Iterator[Callable[..., Run]]:
+    with ExitStack() as stack:
+
+        def build(body: str, without: tuple[str, ...] = (), **more: Any) -> Run:
+            module = lang_module.make(lang_module.program(body, **more), tmp_path)
+            ktypes = KernelTypes(btf, without=without)
+            data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=False)
+            return Run(data, stack)
+
+        yield build
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request, btf) -> tuple[tuple[str, ...], str]:
+    found = WAYS[request.param]
+    if request.param == "iterator" and KernelTypes(btf).kfunc(found[1]) is None:
+        pytest.skip("this kernel has no function bpf_iter_num_new")
+    return found
+
+
+PLAIN = {
+    "break and else": """
+sum = 0
+for i in range(number):
+    if i == 5000:
+        break
+    if i % 3 == 0:
+        continue
+    sum += i
+else:
+    counts[1] = 7
+counts[2] = sum
+return sum & 0xFFFF
+""",
+    "out of two": """
+for i in range(number, 0, -2):
+    for j in range(i, number):
+        if i * j == 42:
+            counts[3] = i
+            break
+        if j > 20:
+            return i
+        counts[5] += 1
+    else:
+        counts[6] += i
+        continue
+    counts[7] += j
+return -1
+""",
+    "numbers carried on": """
+k = 0
+for i in range(number):
+    k, last = k + i, k
+    for j in range(i & 7):
+        if (k ^ j) & 3:
+            counts[8] += k
+            last += j
+    counts[9] = last
+return k & 0x7FFF
+""",
+}
+
+
+def python(body: str, number: int) -> tuple[int, dict[int, int]]:
+    """What CPython makes of the same text."""
+    space: dict[str, Any] = {"counts": defaultdict(int)}
+    exec("def program(number):\n" + textwrap.indent(body, "    "), space)
+    return space["program"](number) or 0, dict(space["counts"])
+
+
+@pytest.mark.parametrize("what", PLAIN)
+def test_all_ways_out_of_a_loop_are_those_of_python(build, way, what):
+    without, function = way
+    run = build(PLAIN[what], without)
+    assert function in {*run.spec.externs, *(fn.name for fn in run.spec.functions)}
+    for n in (0, 1, 2, 3, 7, 8, 13, 14, 21, 30, 6000):
+        assert run(n) == python(PLAIN[what], n), n
+
+
+def test_what_a_round_shares_with_the_code_around_it(build, way):
+    """Structs, texts, entries of maps, records, functions with `nonlocal`."""
+    run = build(
+        """
+        at = Point(x=1, y=2)
+        word = Char[16]("a")
+        entry = points.get(1)
+        most = 0
+
+        def larger(n: i64):
+            nonlocal most
+            if n > most:
+                most = n
+            return most
+
+        for i in range(number):
+            one = Exec(pid=i, at=at, comm=word)
+            at.x += one.pid
+            if one.comm == "a":
+                word = "bb"
+            if entry is not None:
+                entry.y += 1
+            found = counts.get(i)
+            if found is not None:
+                larger(found * 3)
+            with rb2.reserve() as e:
+                e.x = i
+                if i == 4:
+                    e.y = -1
+                    break
+                if i == 2:
+                    continue
+                e.y = larger(i)
+        counts[50] = at.x
+        counts[51] = most
+        counts[52] = len(word)
+        with rb2.reserve() as e:
+            for i in range(number):
+                e.y = i
+                if i == 9:
+                    return 9
+            e.x = 77
+        return 1
+        """,
+        way[0],
+    )
+    for where in (run.kernel, run.machine):
+        where.maps["points"][1] = (0, 0)
+    assert run(3) == (1, {50: 1 + 0 + 1 + 2, 51: 1, 52: 2})
+    for where in (run.kernel, run.machine):
+        got = [(r.x, r.y) for r in where.maps["rb2"].consume()]
+        assert got == [(0, 0), (1, 1), (2, 0), (77, 2)]
+        assert where.maps["points"][1].y == 3
+    assert run(1000)[0] == 9
+    got = [(r.x, r.y) for r in run.kernel.maps["rb2"].consume()]
+    assert got[:5] == [(0, 0), (1, 1), (2, 0), (3, 3), (4, -1)]
+
+
+def test_the_context_is_there_in_each_round(build, way):
+    run = build(
+        """
+        sum = 0
+        for i in range(skb.len):
+            if i >= 30:
+                break
+            sum += skb.len
+        counts[0] = sum
+        return 0
+        """,
+        way[0],
+        hook="tc",
+        params="skb",
+    )
+    assert run.kernel.programs["program"].test_run(data=bytes(64))[0] == 0
+    assert run.kernel.maps["counts"][0] == 30 * 64
+
+
+def test_a_loop_until_the_kernel_has_enough(build, btf):
+    if not KernelTypes(btf).has_may_goto():
+        pytest.skip("this kernel has no may_goto")
+    run = build(
+        """
+        steps = 0
+        x = number
+        while x != 1 and bp.can_loop():
+            x = x // 2 if x % 2 == 0 else 3 * x + 1
+            steps += 1
+        counts[0] = steps
+        k = 0
+        while bp.can_loop():
+            k += 1
+            if k > 1000:
+                break
+            if k & 3:
+                continue
+            counts[1 + (k & 31)] += 1
+        else:
+            return 5
+        return k
+        """
+    )
+
+    def collatz(n: int) -> int:
+        return 0 if n == 1 else 1 + collatz(n // 2 if n % 2 == 0 else 3 * n + 1)
+
+    rest = {1 + k: len(range(k or 32, 1001, 32)) for k in range(0, 32, 4)}
+    for n in (1, 27, 97, 871):
+        assert run(n) == (1001, {0: collatz(n)} | rest)
+    endless = build("n = 0\nwhile bp.can_loop():\n    n += 1\ncounts[0] = n")
+    assert endless.kernel.programs["program"].test_run(ctx=bytes(16))[0] == 0
+    assert endless.kernel.maps["counts"][0] >= 1 << 20
