@@ -20,15 +20,27 @@ class _Indexed(MapDecl):
         self.key = self.value = u32
 
 
-class DevMap(_Indexed):
-    """BPF_MAP_TYPE_DEVMAP (Linux 4.14): network devices by index, for `ports.redirect(i)` in XDP."""
+class _WithProgram(_Indexed):
+    """Values have room for a program that runs there: in Python a pair, `ports[1] = ("eth0", program)`."""
+
+    __slots__ = ()
+
+    def _types(self, of: tuple[DeclType, ...]) -> None:
+        self.key, self.value = u32, u64
+
+
+class DevMap(_WithProgram):
+    """BPF_MAP_TYPE_DEVMAP (Linux 4.14): network devices by index, for `ports.redirect(i)` in XDP.
+
+    With a device goes the program that sends there, `@bp.xdp(at="devmap")` (5.8).
+    """
 
     __slots__ = ()
     kind = 14
     _example = "write for example DevMap(64)"
 
 
-class DevMapHash(_Indexed):
+class DevMapHash(_WithProgram):
     """BPF_MAP_TYPE_DEVMAP_HASH (Linux 5.4): network devices by any number, for `ports.redirect(n)` in XDP."""
 
     __slots__ = ()
@@ -36,8 +48,11 @@ class DevMapHash(_Indexed):
     _example = "write for example DevMapHash(64)"
 
 
-class CpuMap(_Indexed):
-    """BPF_MAP_TYPE_CPUMAP (Linux 4.15): CPUs with the length of their queues, for `cpus.redirect(i)`."""
+class CpuMap(_WithProgram):
+    """BPF_MAP_TYPE_CPUMAP (Linux 4.15): CPUs with the length of their queues, for `cpus.redirect(i)`.
+
+    With a CPU goes the program that runs there, `@bp.xdp(at="cpumap")` (5.9).
+    """
 
     __slots__ = ()
     kind = 16
