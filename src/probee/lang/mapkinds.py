@@ -130,6 +130,14 @@ def _sock_update(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> It
     return Num(f.b.helper(helper, ctx, mapops.handle(f, m), key, flags))
 
 
+def _sock_get(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
+    f.fail(
+        node,
+        f"a socket of {m.name} has to be released",
+        f"write `with {m.name}.get({ast.unparse(node.args[0])}) as sk:`, which releases it",
+    )
+
+
 def _select(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     from . import subprograms
 
@@ -261,6 +269,7 @@ _KINDS: dict[type[decl.MapDecl], dict[str, tuple[str, int, int, Handler]]] = {
     },
     redirects.DevMap: {"redirect": ("redirect(key[, flags])", 1, 2, _redirect)},
     redirects.SockMap: {
+        "get": ("get(key)", 1, 1, _sock_get),
         "redirect": ("redirect(key[, flags])", 1, 2, _sock_redirect),
         "update": ("update(key[, flags])", 1, 2, _sock_update),
     },

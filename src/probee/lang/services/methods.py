@@ -6,6 +6,7 @@ import ast
 
 from .. import builtins
 from ..convert import describe, refuse_maybe
+from ..decl import redirects
 from ..items import Item, Kept, Method, Py, Ref
 from ..scope import Fn
 from ..types import Special
@@ -84,6 +85,10 @@ def hold(f: Fn, callee: Item, node: ast.Call) -> Held | None:
             return objects.HELD[name](f, node)
         return None
     if isinstance(callee, Method):
+        if callee.name == "get" and isinstance(callee.of, Py):
+            m = callee.of.obj
+            if isinstance(m, (redirects.SockMap, redirects.SockHash)):
+                return helpers_held.hold_socket(f, m, node)
         if isinstance(callee.of, Kept):
             return kptrs.hold(f, callee.of, callee.name, node)
         if callee.name == "reserve_dynptr":
