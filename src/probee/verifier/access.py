@@ -25,7 +25,7 @@ from probee.isa.insn import (
 from probee.verifier import regions, stack
 from probee.verifier.alu import check_writable, read
 from probee.verifier.errors import Reject
-from probee.verifier.scalars import UNKNOWN, Num, const, sign_extend, span, sync, truncate
+from probee.verifier.scalars import UNKNOWN, Num, const, sign_extend, span, sync
 from probee.verifier.state import (
     ARENA,
     BASE,
@@ -228,14 +228,14 @@ def access(
     if write or found is None:
         return found
     if size < 8 and found.type == SCALAR:
-        return _narrowed(found, size, signed)
+        return _narrowed(w, found, size, signed)
     return found
 
 
-def _narrowed(reg: Reg, size: int, signed: bool) -> Reg:
+def _narrowed(w: Walk, reg: Reg, size: int, signed: bool) -> Reg:
     if signed:
         return tied(sign_extend(reg.num, size), 0 if reg.num.umax >> size * 8 - 1 else reg.id, reg.off)
-    return tied(truncate(reg.num, size), reg.id, reg.off)
+    return tied(w.context.numbers.truncate(reg.num, size), reg.id, reg.off)
 
 
 def _map_value(

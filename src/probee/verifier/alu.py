@@ -38,7 +38,6 @@ from probee.verifier.scalars import (
     raw,
     sign_extend,
     sign_extend32,
-    sync,
     unbounded,
     zero_extend32,
 )
@@ -176,8 +175,10 @@ def _move_reg(w: Walk, index: int, insn: Insn) -> Step:
     wide = insn.opcode & 7 == ALU64
     if wide and off == 1:
         return _cast_address(w, index, insn)
-    if insn.imm or off not in ((0, 8, 16, 32) if wide else (0, 8, 16)):
+    extends = w.context.at_least(6, 6)
+    if insn.imm or off not in ((0, 8, 16, 32) if wide else (0, 8, 16)) or (off and not extends):
         return _refuse("BPF_MOV uses reserved fields")
+    sync, sane = w.context.numbers.sync, w.context.numbers.sane
 
     def copy() -> int:
         regs = w.regs
@@ -202,7 +203,7 @@ def _move_reg(w: Walk, index: int, insn: Insn) -> Step:
         if reg.type != SCALAR:
             regs[dst] = scalar(sync(*zero_extend32(UNKNOWN).fields)) if not wide else UNKNOWN_REG
             return following
-        keeps = reg.num.umax <= U32 if not off else reg.num.umax < 1 << off - 1
+        keeps = extends and (reg.num.umax <= U32 if not off else reg.num.umax < 1 << off - 1)
         if keeps:
             reg = with_id(w, regs, src, reg)
         num = reg.num
@@ -212,7 +213,7 @@ def _move_reg(w: Walk, index: int, insn: Insn) -> Step:
             if off:
                 num = sign_extend32(num, off // 8)
             num = sync(*zero_extend32(num).fields)
-        if broken(num):
+        if sane and broken(num):
             num = unbounded(num)
         regs[dst] = tied(num, reg.id if keeps else 0, reg.off)
         return following
@@ -242,15 +243,21 @@ def _unary(w: Walk, index: int, insn: Insn) -> Step:
         return _refuse("BPF_NEG uses reserved fields")
     always = insn.opcode & 7 == ALU64
     swaps = always or bool(insn.opcode & X)  # on a little-endian machine
-    follows_swaps = w.context.at_least(6, 18)
-    if op == END and (insn.src or insn.off or insn.imm not in (16, 32, 64) or (always and insn.opcode & X)):
+    numbers = w.context.numbers
+    follows_swaps, negates = numbers.swaps, numbers.negates
+    if op == END and (
+        insn.src
+        or insn.off
+        or insn.imm not in (16, 32, 64)
+        or (always and (insn.opcode & X or not w.context.at_least(6, 6)))
+    ):
         return _refuse("BPF_END uses reserved fields")
 
     def step() -> int:
         regs = w.regs
         reg = read(regs, dst)
         check_writable(dst)
-        if op == NEG and reg.type == SCALAR:
+        if op == NEG and reg.type == SCALAR and negates:
             num = arithmetic.apply(NEG, is32, reg.num, reg.num)
             regs[dst] = scalar(unbounded(num) if broken(num) else num)
         elif op == END and reg.type == SCALAR and follows_swaps:
@@ -265,7 +272,8 @@ def _unary(w: Walk, index: int, insn: Insn) -> Step:
 def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
     following, dst = index + 1, insn.dst
     op, is32 = insn.opcode & 0xF0, insn.opcode & 7 != ALU64
-    if insn.src or insn.off not in (0, 1) or (insn.off and op not in (DIV, MOD)):
+    signed = op in (DIV, MOD) and w.context.at_least(6, 6)
+    if insn.src or insn.off not in (0, 1) or (insn.off and not signed):
         return _refuse("BPF_ALU uses reserved fields")
     late = ""
     if op in (DIV, MOD) and insn.imm == 0:
@@ -273,8 +281,9 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
     elif op in (LSH, RSH, ARSH) and not 0 <= insn.imm < (32 if is32 else 64):
         late = f"invalid shift {insn.imm}"
     value = const(insn.imm)
-    apply = arithmetic.apply
-    forks = op in (AND, OR)
+    numbers = w.context.numbers
+    apply, sane = numbers.apply, numbers.sane
+    forks = op in (AND, OR) and numbers.forks
     delta = insn.imm if op == ADD else -insn.imm
     adds = not is32 and _keeps_tie(w, op, delta)
 
@@ -314,7 +323,7 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
             regs[dst] = tied(num, reg.id | ADD_CONST, delta)
         else:
             regs[dst] = scalar(num)
-        if broken(num):
+        if sane and broken(num):
             regs[dst] = scalar(unbounded(num))
         return following
 
@@ -324,7 +333,7 @@ def _binary_imm(w: Walk, index: int, insn: Insn) -> Step:
 def _keeps_tie(w: Walk, op: int, delta: int) -> bool:
     """Whether a number plus `delta` stays tied to what it was (once)."""
     if op == ADD and 0 <= delta <= S32_MAX:
-        return True
+        return w.context.at_least(6, 11)
     return op in (ADD, SUB) and S32_MIN <= delta <= S32_MAX and w.context.at_least(6, 18)
 
 
@@ -354,10 +363,12 @@ def _known_half(num: Num, low: int) -> Num:
 def _binary_reg(w: Walk, index: int, insn: Insn) -> Step:
     following, dst, src = index + 1, insn.dst, insn.src
     op, is32 = insn.opcode & 0xF0, insn.opcode & 7 != ALU64
-    if insn.imm or insn.off not in (0, 1) or (insn.off and op not in (DIV, MOD)):
+    signed = op in (DIV, MOD) and w.context.at_least(6, 6)
+    if insn.imm or insn.off not in (0, 1) or (insn.off and not signed):
         return _refuse("BPF_ALU uses reserved fields")
-    apply = arithmetic.apply
-    forks = op in (AND, OR)
+    numbers = w.context.numbers
+    apply, sane = numbers.apply, numbers.sane
+    forks = op in (AND, OR) and numbers.forks
 
     def step() -> int:
         regs = w.regs
@@ -382,7 +393,7 @@ def _binary_reg(w: Walk, index: int, insn: Insn) -> Step:
                 regs[dst] = tied(num, a.id | ADD_CONST, delta)
             else:
                 regs[dst] = scalar(num)
-            if broken(num):
+            if sane and broken(num):
                 regs[dst] = scalar(unbounded(num))
             return following
         if a.type & BASE == ARENA or b.type & BASE == ARENA:
@@ -461,7 +472,7 @@ def adjust_pointer(
         return ptr.but(off=off)
     num = _moved(ptr.num, by, op)
     _check_sane(num, ptr.off, type)
-    num = sync(*num.fields)
+    num = w.context.numbers.sync(*num.fields)
     if base in (PACKET, PACKET_META):
         keeps = op == SUB and by.smin >= 0
         return ptr.but(num=num, id=w.new_id(), range=ptr.range if keeps else 0)

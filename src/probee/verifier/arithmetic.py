@@ -93,6 +93,16 @@ def _compute(op: int, is32: bool, a: Num, b: Num) -> Num:
     return sync(*shifted.fields)
 
 
+def shift(op: int, is32: bool, a: Num, by: int) -> Num:
+    """`a` shifted by a known number, before its bounds inform each other."""
+    return (_SHIFTS32 if is32 else _SHIFTS64)[op](a, by)
+
+
+def bitwise(op: int, a: Num, b: Num) -> Num:
+    """AND, OR or XOR, before the bounds inform each other."""
+    return _SIMPLE[op](a, b)
+
+
 def _signed_sum(low: int, high: int, least: int, most: int) -> Range:
     return (low, high) if least <= low and high <= most else (least, most)
 

@@ -10,6 +10,7 @@ from probee.isa.insn import CALL, JMP, LD_IMM64
 from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
 from probee.verifier import fields
 from probee.verifier.errors import Reject, Unsupported
+from probee.verifier.numbers import numbers_of
 from probee.verifier.program import SLEEPABLE, STRICT_ALIGNMENT, TEST_STATE_FREQ
 from probee.verifier.return_rules import return_rule
 from probee.verifier.state import ALLOC, BASE, BTF_ID, MAP_VALUE, Reg, State
@@ -46,6 +47,7 @@ class Context:
         self.graph = graph
         self.kernel = kernel
         self.version = version(kernel)
+        self.numbers = numbers_of(self.version)
         self.kernel_btf = kernel_btf
         self.kind = _NAMES.get(program.prog_type, "")
         self.attach = _ATTACH.get(program.attach_type, "")

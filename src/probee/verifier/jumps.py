@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 
 from probee.isa.insn import JA, JCOND, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, X
-from probee.verifier import arithmetic, branches
+from probee.verifier import branches
 from probee.verifier.alu import read
 from probee.verifier.errors import Reject
 from probee.verifier.flowgraph import jump_target
@@ -130,7 +130,7 @@ def _compare_imm(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
     if insn.src:
         return _refuse("BPF_JMP/JMP32 uses reserved fields")
     value = const(insn.imm)
-    taken, sides = branches.taken, branches.sides
+    taken, sides = w.context.numbers.taken, w.context.numbers.sides
     null_check = not is32 and insn.imm == 0 and op in (JEQ, JNE)
     exact = branches.EXACT[op]
     part = (
@@ -164,8 +164,8 @@ def _compare_imm(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
             regs[dst] = _learnt(reg, no)
             other.frames[-1].regs[dst] = _learnt(reg, yes)
             if linked:
-                sync_linked(w.state, regs[dst], linked)
-                sync_linked(other, other.frames[-1].regs[dst], linked)
+                sync_linked(w, w.state, regs[dst], linked)
+                sync_linked(w, other, other.frames[-1].regs[dst], linked)
             return following
         if reg.type == NOT_INIT:
             raise Reject(f"R{dst} !read_ok")
@@ -191,7 +191,7 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
     following, to = index + 1, jump_target(insn, index)
     if insn.imm:
         return _refuse("BPF_JMP/JMP32 uses reserved fields")
-    taken, sides = branches.taken, branches.sides
+    taken, sides = w.context.numbers.taken, w.context.numbers.sides
 
     def step() -> int:
         w.jumps += 1
@@ -227,8 +227,8 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
         if len(linked) > 1:
             for number, before in ((src, b), (dst, a)):
                 if before.type == SCALAR and before.id:
-                    sync_linked(w.state, regs[number], linked)
-                    sync_linked(other, theirs[number], linked)
+                    sync_linked(w, w.state, regs[number], linked)
+                    sync_linked(w, other, theirs[number], linked)
         pointers = a.type != SCALAR and b.type != SCALAR and BTF_ID not in (a.type & BASE, b.type & BASE)
         if not is32 and pointers and op in (JEQ, JNE):
             equal = theirs if op == JEQ else regs
@@ -303,7 +303,7 @@ def collect(w: Walk, id: int, taken_already: int = 0) -> Linked:
     return tuple(found)
 
 
-def sync_linked(state: State, known: Reg, linked: Linked) -> None:
+def sync_linked(w: Walk, state: State, known: Reg, linked: Linked) -> None:
     """Gives what was learnt of `known` to the registers tied to it."""
     base = known.id & ~ADD_CONST
     for number, is_reg, at in linked:
@@ -315,16 +315,12 @@ def sync_linked(state: State, known: Reg, linked: Linked) -> None:
             new = known
         else:
             delta = const(s32(reg.off) - s32(known.off))
-            new = tied(_sum(known.num, delta), reg.id, reg.off)
+            # The sum as it is before its bounds are brought in line.
+            new = tied(raw(*w.context.numbers.add_fields(known.num, delta)), reg.id, reg.off)
         if is_reg:
             frame.regs[at] = new
         else:
             frame.stack[at] = Slot(frame.stack[at].kinds, new)
-
-
-def _sum(a: Num, b: Num) -> Num:
-    """The sum as it is before its bounds are brought in line."""
-    return raw(*arithmetic.add_fields(a, b))
 
 
 # Pointers that may be NULL

@@ -211,7 +211,7 @@ def _sections(w: Walk, rules: Kfunc) -> None:
         if state.rcu and w.context.in_tree_callback(w):
             raise Reject("Calling bpf_rcu_read_{lock,unlock} in unnecessary rbtree callback")
         if lock:
-            if state.rcu and not w.context.at_least(6, 18):
+            if state.rcu and not w.context.at_least(6, 19):
                 raise Reject(f"nested rcu read lock (kernel function {name})")
             state.rcu += 1
         elif not state.rcu:
