@@ -483,8 +483,8 @@ def test_sk_reuseport_chooses(attach):
             for word in (b"1", b"0", b"1", b"3"):
                 client.sendto(word, ("127.0.0.1", port))
             assert [first.recv(10), second.recv(10), second.recv(10)] == [b"0", b"1", b"1"]
+            first.settimeout(0.05)
             with pytest.raises(TimeoutError):
-                first.settimeout(0.05)
                 first.recv(10)
 
 
@@ -590,6 +590,6 @@ def test_sk_skb_verdict_without_a_parser(attach):
             client.sendall(b"over")
             assert second.recv(10) == b"over"
             client.sendall(b"drop")
+            other.settimeout(0.05)
             with pytest.raises(TimeoutError):
-                other.settimeout(0.05)
                 other.recv(10)
