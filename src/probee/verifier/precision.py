@@ -300,7 +300,7 @@ def _walk_back(
     skip = following < 0
     first = current.first_insn
     regs, slots = masks.regs, masks.slots
-    traced = state.traced
+    traced, traced_from, shapes = state.traced, w.traced_from, w.shapes
     while True:
         if last < 0:
             if not masks.frame and not masks.slots[0] and not masks.regs[0] & ~_ARGS:
@@ -313,26 +313,36 @@ def _walk_back(
         history = current.history
         index = last
         while True:
+            here = left > 0 and history[left - 1][0] == index
             if skip:
                 skip = False
             else:
-                entry_ = history[left - 1] if left and history[left - 1][0] == index else None
-                try:
-                    _back(w, index, following, entry_, masks)
-                except _GiveUp:
-                    _mark_all(state)
-                    return True
+                entry_ = history[left - 1] if here else None
+                code, dst, _ = shapes[index] or _shape(w, index)
+                if code <= _JOIN:
+                    touched = bool(code and regs[masks.frame] & dst)
+                else:
+                    touched = code != _COMPARE or (entry_ is not None and bool(entry_[4]))
+                if touched:
+                    try:
+                        _back(w, index, following, entry_, masks)
+                    except _GiveUp:
+                        _mark_all(state)
+                        return True
             at = masks.frame
             if not regs[at] and not slots[at] and masks.empty:
                 return changed
-            if following >= 0 and current is state:
+            if following >= 0 and current is state and (here or traced_from[index]):
                 known = traced.get((left, index, at), 0)
-                if known and not masks.code & ~known:
+                wanted = masks.code
+                if known and not wanted & ~known:
                     return changed
+                if here:
+                    traced[left, index, at] = known | wanted
             following = index
             if index == current.first_insn and (not left or (left == 1 and history[0][0] == index)):
                 break
-            if left and history[left - 1][0] == index:
+            if here:
                 left -= 1
                 index = history[left][1]
             else:

@@ -13,7 +13,7 @@ from probee.verifier.precision import Masks, trace, trace_frame
 from probee.verifier.scalars import Num
 from probee.verifier.state import (
     ADD_CONST,
-    ALL_MISC,
+    ALL_SPILL,
     ARENA,
     BASE,
     BUF,
@@ -180,62 +180,77 @@ def _as_scalar(slot: Slot) -> Reg | None:
     kinds = slot.kinds
     if kinds == b"\1\1\1\1\1\1\1\1":
         return slot.reg if slot.reg.type == SCALAR else None
-    if kinds == ALL_MISC or all(kind in (MISC, INVALID) for kind in kinds):
-        return UNKNOWN_REG
-    return None
+    return UNKNOWN_REG if _loose(kinds) else None
 
 
-def _stack_safe(old: Frame, new: Frame, ids: Ids, exact: int) -> bool:
+def _loose(kinds: bytes) -> bool:
+    """Nothing in a slot but bytes that anything may stand for."""
+    found = _loose_kinds.get(kinds)
+    if found is None:
+        found = _loose_kinds[kinds] = all(kind in (MISC, INVALID) for kind in kinds)
+    return found
+
+
+_loose_kinds: dict[bytes, bool] = {}
+
+
+def _stack_differs(old: Frame, new: Frame, ids: Ids, exact: int) -> int:
+    """The slot in which `new` isn't covered by `old` (a high number: as a whole), -1 if it is."""
     reach = new.allocated
     if exact != NOT_EXACT and old.allocated > reach:
-        return False
+        return _NO_SLOT
+    find = new.stack.get
     for spi, slot in old.stack.items():
-        other = new.stack.get(spi, EMPTY_SLOT)
+        other = find(spi, EMPTY_SLOT)
         kinds, others = slot.kinds, other.kinds
+        mine, theirs = slot.reg, other.reg
+        if slot is other and not mine.id and not mine.ref and kinds[0] < DYN:
+            continue
+        if kinds == others == ALL_SPILL and mine.type == SCALAR == theirs.type:
+            if spi >= reach:
+                return spi
+            precise = old.precise_slots >> spi & 1
+            if (precise or exact != NOT_EXACT) and not reg_safe(mine, theirs, precise, ids, exact):
+                return spi
+            continue
         if exact != NOT_EXACT and kinds != others:
-            return False
-        if slot is other and not slot.reg.id and not slot.reg.ref and kinds[0] < DYN:
+            return spi
+        if not _slot_safe(old, slot, other, spi, reach, ids, exact):
+            return spi
+    return -1
+
+
+_NO_SLOT = 1 << 16
+
+
+def _slot_safe(old: Frame, slot: Slot, other: Slot, spi: int, reach: int, ids: Ids, exact: int) -> bool:
+    kinds, others = slot.kinds, other.kinds
+    if _loose(kinds):
+        # Only a spilled number of the new state could still be tied to others: Linux compares those too.
+        if exact and any(kinds):
+            theirs = _as_scalar(other)
+            if theirs and not reg_safe(UNKNOWN_REG, theirs, 0, ids, exact):
+                return False
+        return True
+    if spi >= reach:
+        return False
+    precise = old.precise_slots >> spi & 1
+    a, b = _as_scalar(slot), _as_scalar(other)
+    if a is not None and b is not None:
+        return reg_safe(a, b, precise, ids, exact)
+    for kind, theirs_kind in zip(kinds, others, strict=True):
+        if kind in (INVALID, MISC) or kind == theirs_kind:
             continue
-        if all(kind in (INVALID, MISC) for kind in kinds):
-            # Only a spilled number of the new state could still be tied to others: Linux compares those too.
-            if any(kind != INVALID for kind in kinds):
-                mine, theirs = _as_scalar(slot), _as_scalar(other)
-                if mine and theirs and exact and not reg_safe(mine, theirs, 0, ids, exact):
-                    return False
-            continue
-        if spi >= reach:
+        return False
+    first = kinds[0]
+    if first == SPILL:
+        return reg_safe(slot.reg, other.reg, precise, ids, exact)
+    a, b = slot.reg, other.reg
+    if first in (DYN, ITER):
+        if a.detail is None or b.detail is None or a.detail[:2] != b.detail[:2]:
             return False
-        precise = old.precise_slots >> spi & 1
-        mine, theirs = _as_scalar(slot), _as_scalar(other)
-        if mine is not None and theirs is not None:
-            if not reg_safe(mine, theirs, precise, ids, exact):
-                return False
-            continue
-        for kind, theirs_kind in zip(kinds, others, strict=True):
-            if kind in (INVALID, MISC) or kind == theirs_kind:
-                continue
-            return False
-        first = kinds[0]
-        if first == SPILL:
-            if not reg_safe(slot.reg, other.reg, precise, ids, exact):
-                return False
-        elif first == DYN:
-            a, b = slot.reg, other.reg
-            if a.detail is None or b.detail is None or a.detail[:2] != b.detail[:2]:
-                return False
-            if not ids.same(a.ref, b.ref):
-                return False
-        elif first == ITER:
-            a, b = slot.reg, other.reg
-            if a.detail is None or b.detail is None or a.type != b.type or a.detail[:2] != b.detail[:2]:
-                return False
-            if not ids.same(a.ref, b.ref):
-                return False
-        elif first == IRQ and (
-            slot.reg.detail != other.reg.detail or not ids.same(slot.reg.ref, other.reg.ref)
-        ):
-            return False
-    return True
+        return (first == DYN or a.type == b.type) and ids.same(a.ref, b.ref)
+    return first != IRQ or (a.detail == b.detail and ids.same(a.ref, b.ref))
 
 
 def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
@@ -272,10 +287,11 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
             if exact == NOT_EXACT and not precise >> at & 1 and a.type == SCALAR == b.type:
                 continue
             if not reg_safe(a, b, precise >> at & 1, ids, exact):
-                if number == top:
-                    old.hint = at
+                old.differs = (number, at, True)
                 return False
-        if not _stack_safe(frame, other, ids, exact):
+        at = _stack_differs(frame, other, ids, exact)
+        if at >= 0:
+            old.differs = (number, at, False)
             return False
     return True
 
@@ -285,18 +301,31 @@ _NUMBERS = [tuple(at for at in range(10) if bits >> at & 1) for bits in range(1 
 
 
 def _still_differs(w: Walk, old: State, new: State) -> bool:
-    """A quick look whether the register in which states differed from `old` last is beyond what was walked
-    again.
+    """A quick look whether the number in which a state differed from `old` last is again beyond what was
+    walked.
     """
-    at = old.hint
-    frame = old.frames[-1]
-    a, b = frame.regs[at], new.frames[-1].regs[at]
+    if old.differs is None or len(old.frames) != len(new.frames):
+        return False
+    number, at, is_reg = old.differs
+    frame, other = old.frames[number], new.frames[number]
+    if is_reg:
+        if not frame.precise >> at & 1:
+            return False
+        a, b = frame.regs[at], other.regs[at]
+        if a is b or not a.type == SCALAR == b.type:
+            return False
+        index = new.insn if number == len(old.frames) - 1 else old.frames[number + 1].callsite
+        return bool(w.graph.live[index] >> at & 1) and not covers(a.num, b.num)
+    if not frame.precise_slots >> at & 1:
+        return False
+    slot, theirs = frame.stack.get(at), other.stack.get(at)
     return (
-        a is not b
-        and a.type == SCALAR == b.type
-        and bool(frame.precise >> at & 1)
-        and bool(w.graph.live[new.insn] >> at & 1)
-        and not covers(a.num, b.num)
+        slot is not None
+        and theirs is not None
+        and slot is not theirs
+        and slot.kinds == theirs.kinds == ALL_SPILL
+        and slot.reg.type == SCALAR == theirs.reg.type
+        and not covers(slot.reg.num, theirs.reg.num)
     )
 
 
@@ -452,7 +481,9 @@ def visited(w: Walk, index: int, point: int) -> bool:
                         if old.misses > old.hits * 3 + 3:
                             remembered[:] = [item for item in remembered if item is not old]
                     continue
-            if old_frame.in_async and old_frame.async_count != frame.async_count:
+            if (old_frame.in_async and old_frame.async_count != frame.async_count) or (
+                point & (ITER_NEXT | CALLS_BACK) and _still_differs(w, old, state)
+            ):
                 pass
             elif point & ITER_NEXT:
                 if states_equal(w, old, state, RANGE) and _iterator_active(state):

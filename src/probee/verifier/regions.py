@@ -52,15 +52,18 @@ def check_alignment(w: Walk, reg: Reg, off: int, size: int, *, strict_once: bool
     if not strict or size == 1 or base == ARENA:
         return
     num = reg.num
-    text = bits_text(num)
     fixed = reg.off + off
-    if base in (PACKET, PACKET_META):
-        if not tnum.is_aligned(tnum.add((num.value, num.mask), ((2 + fixed) & U64, 0)), size):
-            raise Reject(f"misaligned packet access off 2+{text}+{reg.off}+{off} size {size}")
-        return
-    if not tnum.is_aligned(tnum.add((num.value, num.mask), (fixed & U64, 0)), size):
-        word = _ALIGNED_WORDS.get(base, "")
-        raise Reject(f"misaligned {word}access off {text}+{reg.off}+{off} size {size}")
+    packet = base in (PACKET, PACKET_META)
+    if packet:
+        fixed += 2
+    if not num.mask:
+        aligned = not num.value + fixed & size - 1
+    else:
+        aligned = tnum.is_aligned(tnum.add((num.value, num.mask), (fixed & U64, 0)), size)
+    if not aligned:
+        word = "packet " if packet else _ALIGNED_WORDS.get(base, "")
+        two = "2+" if packet else ""
+        raise Reject(f"misaligned {word}access off {two}{bits_text(num)}+{reg.off}+{off} size {size}")
 
 
 def _inside(off: int, size: int, limit: int, zero_allowed: bool) -> bool:

@@ -334,6 +334,7 @@ class State:
         "callback_unroll",
         "cleaned",
         "depth",
+        "differs",
         "equal_to",
         "first_insn",
         "frames",
@@ -376,7 +377,8 @@ class State:
         self.last_insn = 0
         self.history: list[tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]]] = []
         self.depth = 0
-        self.hint = 0  # a register in which the states compared with this one differed last
+        self.hint = 0  # where states compared with this one differed last: the register of endless loops,
+        self.differs: tuple[int, int, bool] | None = None  # (frame, register or slot, whether a register)
         self.loop: tuple[tuple[int, ...], int] | None = None  # of a remembered state: the loop it is in
         self.hits = 0
         self.misses = 0
@@ -406,6 +408,7 @@ class State:
         new.history = self.history[:]
         new.depth = self.depth
         new.hint = 0
+        new.differs = None
         new.loop = None
         new.hits = 0
         new.misses = 0
