@@ -67,6 +67,7 @@ def inner(f: Fn, closure: Closure, out: ir.Function) -> Fn:
     g = Fn(f.unit, made, src, out)
     g.program = f.program
     g.under_rcu = f.under_rcu
+    g.locked = f.locked
     g.b.loc = ir.Loc(closure.node.lineno)
     g.outer_names = {n for n in code.co_freevars if n in f.local_names or n in f.outer_names}
     return g

@@ -107,7 +107,7 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
         src = source.of_function(fn)
     given = arguments(f, fn, src, node)
     prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
-    key = (fn, f.under_rcu, *(a.key for _, a in prepared))
+    key = (fn, f.under_rcu, bool(f.locked), *(a.key for _, a in prepared))
     sub = f.unit.subprograms.get(key)
     if sub is None:
         if any(k[0] is fn for k in f.unit.compiling):
@@ -265,6 +265,7 @@ def _compile(
         g = Fn(unit, fn, src, out, doubtful)
         g.program = f.program
         g.under_rcu = f.under_rcu
+        g.locked = f.locked
         g.b.loc = ir.Loc(src.node.lineno)
         for name, arg in prepared:
             _parameter(f, g, name, arg, annotations.get(name), node)

@@ -2,18 +2,20 @@
 
 An object belongs to the `with` that made it or took it out, until it is put into a list, a tree or a field.
 Lists and trees are guarded by the lock in the same struct: each operation takes it, unless a `with` has it.
+Objects that stay where they are may be looked at while the lock is held.
 """
 
 from __future__ import annotations
 
 import ast
+from types import FunctionType
 
 from .. import decl, ir
 from ..callbacks import Kind, make
 from ..calls import arguments
 from ..convert import describe, refuse_maybe
-from ..items import Item, Num, Py, Ref
-from ..scope import Fn
+from ..items import Closure, Item, Num, Py, Ref
+from ..scope import Fn, PyVar
 from ..types import VOID, Ptr, Space, Special, Struct
 from ..with_ import Held
 from . import locks, owned
@@ -103,7 +105,8 @@ def _object(f: Fn, head: Ref, link: ir.Value) -> ir.Value:
     yes, end = b.new_block("found"), b.new_block("object")
     b.branch(b.truth(link), yes, end)
     b.at(yes)
-    b.store(slot, b.offset(link, -offset, kind))
+    known = b.emit(ir.Opaque(link, link.type))  # else LLVM may move the subtraction before the test
+    b.store(slot, b.offset(known, -offset, kind))
     b.jump(end)
     b.at(end)
     return b.load(slot)
@@ -186,12 +189,106 @@ def _pop_first(f: Fn, head: Ref, node: ast.Call) -> Held:
     return owned.hold(f, value, lambda v: _drop(f, v, node), "an object of a tree")
 
 
-def _first(f: Fn, head: Ref, node: ast.Call) -> Item:
-    arguments(f, node, "first()", 0, 0)
+def _seen(form: str, name: str, since: str) -> Callable[[Fn, Ref, ast.Call], Item]:
+    """An object that stays in its list or tree: it may be read and written while the lock is held."""
+
+    def handler(f: Fn, head: Ref, node: ast.Call) -> Item:
+        arguments(f, node, f"{form}()", 0, 0)
+        _locked(f, form, node)
+        link = f.kfunc(node, since, name, head.ptr, type=_LINK)
+        return Ref(_object(f, head, link), maybe=f"{form}()")
+
+    return handler
+
+
+def _locked(f: Fn, form: str, node: ast.Call) -> None:
     if not f.locked:
-        f.fail(node, "the first object is valid while the lock is held only", "write `with value.lock:`")
-    link = f.kfunc(node, "6.3", "bpf_rbtree_first", head.ptr, type=_LINK)
-    return Ref(_object(f, head, link), maybe="first()")
+        f.fail(
+            node,
+            f"what {form}() gives is valid while the lock is held only",
+            "write `with value.lock:` around it, or use it in a function given to remove()",
+        )
+
+
+def _link_of(f: Fn, head: Ref, item: Item, node: ast.expr, form: str) -> ir.Value:
+    """The link in an object that was found in the tree."""
+    to, offset = _contains(f, head)
+    if not isinstance(item, Ref) or item.type is not to:
+        f.fail(node, f"{form} takes an object of this tree, a {to!r}, and this is {describe(item)}")
+    refuse_maybe(f, item, node)
+    if owned.name_of(f, item):
+        f.fail(node, f"{form} takes an object that is in the tree, and this program owns this one")
+    return f.b.offset(item.ptr, offset, Ptr(VOID, Space.MAP))
+
+
+def _child(side: str) -> Callable[[Fn, Ref, ast.Call], Item]:
+    def handler(f: Fn, head: Ref, node: ast.Call) -> Item:
+        (item,) = arguments(f, node, f"{side}(object)", 1, 1)
+        _locked(f, side, node)
+        link = _link_of(f, head, item, node.args[0], f"{side}()")
+        found = f.kfunc(node, "6.16", f"bpf_rbtree_{side}", head.ptr, link, type=_LINK)
+        return Ref(_object(f, head, found), maybe=f"{side}(…)")
+
+    return handler
+
+
+def _remove(f: Fn, head: Ref, node: ast.Call) -> Held:
+    """`with tree.remove(find) as node:`: `find(tree)` runs under the lock, and returns an object or None."""
+    (find,) = arguments(f, node, "remove(find)", 1, 1)
+    _unlocked(f, node)
+    to, offset = _contains(f, head)
+    b = f.b
+    slot = b.local("removed", _LINK)
+    b.store(slot, ir.Const(_LINK, 0))
+    with locks.guarded(f, head, node):
+        f.locked = ast.unparse(node)
+        found = _found(f, find, head, node)
+        f.locked = ""
+        if not isinstance(found, Ref) or found.type is not to:
+            f.fail(
+                node.args[0],
+                f"remove() takes a function that gives an object of the tree or None, "
+                f"and this one gives {describe(found)}",
+                "write `def find(tree):` with `return tree.root()` or another of the tree's objects",
+            )
+        yes, end = b.new_block("found"), b.new_block("none")
+        b.branch(b.truth(found.ptr), yes, end)
+        b.at(yes)
+        link = b.offset(found.ptr, offset, Ptr(VOID, Space.MAP))
+        b.store(slot, f.kfunc(node, "6.3", "bpf_rbtree_remove", head.ptr, link, type=_LINK))
+        b.jump(end)
+        b.at(end)
+    value = _object(f, head, b.load(slot))
+    return owned.hold(f, value, lambda v: _drop(f, v, node), "an object of a tree")
+
+
+def _found(f: Fn, find: Item, head: Ref, node: ast.Call) -> Item:
+    """What a function says of a list or tree."""
+    from .. import subprograms
+
+    name = "what remove() works on"
+    before, f.vars[name] = f.vars.get(name), PyVar(name, head)
+    f.live.set.add(name)
+    f.versions[name] = f.versions.get(name, 0) + 1
+    f.local_names.add(name)
+    argument = ast.copy_location(ast.Name(name, ast.Load()), node.args[0])
+    call = ast.copy_location(ast.Call(node.args[0], [argument], []), node)
+    try:
+        if isinstance(find, Closure):
+            return subprograms.call_inner(f, find, call)
+        if isinstance(find, Py) and isinstance(find.obj, FunctionType):
+            return subprograms.call(f, find.obj, call)
+    finally:
+        del f.vars[name]
+        f.live.set.discard(name)
+        f.local_names.discard(name)
+        if before is not None:
+            f.vars[name] = before
+    f.fail(
+        node.args[0],
+        f"remove() takes a function, and this is {describe(find)}",
+        "write `def find(tree):`, which returns the object to take out, or None",
+    )
 
 
 HELD: dict[str, Callable[[Fn, ast.Call], Held]] = {
@@ -202,10 +299,18 @@ HELD: dict[str, Callable[[Fn, ast.Call], Held]] = {
 LIST: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
     "push_front": _push("front"),
     "push_back": _push("back"),
+    "front": _seen("front", "bpf_list_front", "6.16"),
+    "back": _seen("back", "bpf_list_back", "6.16"),
 }
 LIST_HELD: dict[str, Callable[[Fn, Ref, ast.Call], Held]] = {
     "pop_front": _pop("front"),
     "pop_back": _pop("back"),
 }
-TREE: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {"add": _add, "first": _first}
-TREE_HELD: dict[str, Callable[[Fn, Ref, ast.Call], Held]] = {"pop_first": _pop_first}
+TREE: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
+    "add": _add,
+    "first": _seen("first", "bpf_rbtree_first", "6.3"),
+    "root": _seen("root", "bpf_rbtree_root", "6.16"),
+    "left": _child("left"),
+    "right": _child("right"),
+}
+TREE_HELD: dict[str, Callable[[Fn, Ref, ast.Call], Held]] = {"pop_first": _pop_first, "remove": _remove}
