@@ -10,7 +10,7 @@ from typing import Any
 from .btf import Btf
 from .errors import CompileError, ObjectError, ProbeeError
 from .isa.sections import SECTIONS, match
-from .lang.decl import ProgramDecl, Struct, Var, programs_in
+from .lang.decl import ProgramDecl, Struct, Var, programs_in, symbols
 from .machine.machine import Machine as Bare
 from .machine.memory import DEFAULT_SIZE
 from .machine.types import Types
@@ -114,6 +114,8 @@ class Machine(Bare):
         like = {p.name: _type_of(p.args[1]) for p in programs if p.kind == "freplace" and p.args[1]}
         collection = self.load(spec, values=values, classes=classes, kconfig=kconfig, like=like)
         self.bind_declarations(decls, collection)
+        named = symbols(programs).items()
+        self.declared.update({p: collection.programs[n] for n, p in named if n in collection.programs})
 
     def close(self) -> None:
         """Give everything back. Doing it again does nothing."""

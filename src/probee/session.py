@@ -14,7 +14,7 @@ import sys
 import time
 
 from .errors import ObjectError, ProbeeError
-from .lang.decl import MapDecl, ProgramDecl, RingBuf, Struct, Var, programs_in
+from .lang.decl import MapDecl, ProgramDecl, RingBuf, Struct, Var, programs_in, symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,14 +104,13 @@ class Session:
     """
 
     __slots__ = (
-        "_attachments",
         "_callbacks",
         "_catch_interrupt",
+        "_declared",
         "_decls",
         "_dropped",
         "_epoll",
         "_held",
-        "_pids",
         "_sleepers",
         "_wake",
         "closed",
@@ -137,8 +136,7 @@ class Session:
         self._epoll: epoll | None = None
         self._wake = -1  # an eventfd: what waits in other threads ends when the session closes
         self._sleepers: list[Callable[[], object]] = []  # the same for what waits in asyncio
-        self._pids: dict[str, int] = {}  # programs that look at one process only
-        self._attachments: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {}  # given by decorators
+        self._declared: dict[Program, ProgramDecl] = {}  # what was said of those that are not from objects
 
     # ---- start ----
 
@@ -168,10 +166,10 @@ class Session:
                 for of in (decl.key, decl.value):
                     if isinstance(of, type) and issubclass(of, Struct):
                         classes[of.__name__] = of
-        self._pids.update({p.name: p.pid for program in programs for p in program.expand() if p.pid})
-        for program in programs:
-            self._attachments.update({p.name: p.attachment for p in program.expand() if p.attachment})
         collection = self._load(data, programs[0].fn.__module__, values, classes)
+        for name, p in symbols(programs).items():
+            if name in collection.programs:  # and not in one with others that are merged
+                self._declared[collection.programs[name]] = p
         for decl in decls:
             live = collection.globals if isinstance(decl, Var) else collection.maps.get(decl.name)
             if live is not None:
@@ -212,11 +210,12 @@ class Session:
 
     def _attach(self, program: Program) -> list[Link]:
         """Attach a program to what its decorator says; not at all if that leaves it to the user."""
-        method, args, how = self._attachments.get(program.name, ("attach", (), {}))
+        declared = self._declared.get(program)
+        method, args, how = (declared and declared.attachment) or ("attach", (), {})
         if not method or program.section.startswith("struct_ops"):  # whose class is attached as a whole
             return []
-        if pid := self._pids.get(program.name):
-            how = {**how, "pid": pid}
+        if declared is not None and declared.pid:
+            how = {**how, "pid": declared.pid}
         live = [self.maps[a.name] if isinstance(a, MapDecl) else a for a in args]
         how = {k: self.maps[v.name] if isinstance(v, MapDecl) else v for k, v in how.items()}
         link: Link = getattr(program, method)(*live, **how)

@@ -407,6 +407,31 @@ def test_a_uprobe_of_one_process(tmp_path: Path) -> None:
         assert dict(hits.items()) == {os.getpid(): 2}
 
 
+def test_programs_of_one_name_are_attached_each_in_its_way() -> None:
+    import subprocess
+
+    hits = bp.Hash[u32, u64](64)
+
+    def probe(symbol: str, number: int, pid: int | None) -> Any:
+        @bp.uprobe("libc", symbol, pid=pid)
+        def on_call():
+            hits[number] += 1
+
+        return on_call
+
+    first, second = probe("getppid", 1, os.getpid()), probe("getpgid", 2, os.getpid())
+    third = probe("getpgrp", 3, None)
+    with bp.attach(first, second, third) as session:
+        assert list(session.programs) == ["on_call", "on_call_2", "on_call_3"]
+        calls = "os.getppid(); os.getpgid(0); os.getpgrp()"
+        exec(calls, {"os": os})
+        subprocess.run([sys.executable, "-c", f"import os; {calls}"], check=True)
+        assert dict(hits.items()) == {1: 1, 2: 1, 3: 2}
+    with bp.Machine(first, second, third) as m:
+        m.fire(second)
+        assert dict(m.map(hits).items()) == {2: 1}
+
+
 def test_what_programs_print() -> None:
     @bp.tracepoint("syscalls:sys_enter_getppid")
     def hello(args):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
-from .decl import ProgArray
+from .decl import ProgArray, symbols
 from .scope import Unit
 
 TYPE_CHECKING = False
@@ -30,8 +30,10 @@ def compile_module(
     """
     module = ir.Module(license)
     unit = Unit(module, ktypes)
-    todo = [p for declared in programs for p in declared.expand()]
-    names = {id(p): unit.unique(p.name) for p in todo}
+    named = symbols(programs)
+    unit.names.update(named)
+    todo = list(named.values())
+    names = {id(p): name for name, p in named.items()}
     targets = _jumped_to(todo)
     done = []
     for p in todo:  # grows by programs that only a program array mentions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..btf import Btf
 from .contexts.base import Context
 from .helpers.services import Services
@@ -17,6 +19,7 @@ class Core:
     arch: str
     btf: Btf
     collections: list[Collection]
+    declared: dict[Any, Program]
     kernel: Kernel
     memory: Memory
     paths: dict[int, str]

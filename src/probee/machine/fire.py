@@ -62,8 +62,9 @@ class Firing(Sockets):
         return self._all(target, found, args, fields)
 
     def _declared_program(self, decl: Any, args: tuple[Any, ...], fields: dict[str, Any]) -> Results:
-        if decl.name in self.programs:
-            return self._all(decl.name, [self.programs[decl.name]], args, fields)
+        program = self.declared.get(decl) or self.programs.get(decl.name)
+        if program is not None:
+            return self._all(program.name, [program], args, fields)
         if decl.kind == "tracepoint" and decl.args[0] == "syscalls":  # one of those that were merged
             return self._syscall_event(decl.args[1], args, fields)
         raise ProbeeError(f"{decl.name} is no program of this machine; it has {', '.join(self.programs)}")

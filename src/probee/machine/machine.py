@@ -104,6 +104,7 @@ class Machine(Calls):
         self._variables: dict[str, Region] = {}
         self._callbacks: dict[str, Callable[[Any], object]] = {}
         self._declared: list[tuple[Any, Any, Any]] = []
+        self.declared: dict[Any, Program] = {}  # programs by their declarations
         self.lane: Any = None  # of the event that is being fired to run together with others
         self._current: Object | None = None
         self._drops: dict[str, int] = {}

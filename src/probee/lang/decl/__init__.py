@@ -25,6 +25,7 @@ from .programs import ProgramDecl as ProgramDecl
 from .programs import perf_event as perf_event
 from .programs import programs_in as programs_in
 from .programs import raw_tracepoint as raw_tracepoint
+from .programs import symbols as symbols
 from .programs import tp_btf as tp_btf
 from .programs import tracepoint as tracepoint
 from .programs import uprobe as uprobe

@@ -154,6 +154,19 @@ def _uprobe(
     return lambda fn: ProgramDecl(fn, kind, (binary, symbol, offset), pid)
 
 
+def symbols(programs: Iterable[ProgramDecl]) -> dict[str, ProgramDecl]:
+    """The programs, and those they are stacked on, by their names in the object: no two have the same."""
+    out: dict[str, ProgramDecl] = {}
+    for program in programs:
+        for p in program.expand():
+            name, n = p.name, 1
+            while name in out:
+                n += 1
+                name = f"{p.name}_{n}"
+            out[name] = p
+    return out
+
+
 def programs_in(namespace: dict[str, Any]) -> list[ProgramDecl]:
     """The programs of a module's globals, in order, at module level and in the bodies of its classes.
 
