@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from .inlining import Plan
+
 _LENGTH = 8  # of the number before a message
 _SPEED = 2  # -O2
 # A handler of the parent's for these, faulthandler's for one, has nothing to do in the child.
@@ -25,6 +27,7 @@ _SIGKILL = 9  # the module `signal` takes its time to import, too
 _DEADLY = (2, 4, 6, 7, 8, 11)  # SIGINT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV (asm-generic/signal.h)
 # Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
 _OPTIONS = (b"--replexitval=never",)
+_INLINE = b"alwaysinline", len("alwaysinline")
 _IN_ORDER = (b"--pre-RA-sched=source",)  # of what is not optimised
 
 
@@ -81,16 +84,20 @@ class Compiler:
             self._fds.remove(fd)
             os.close(fd)
 
-    def compile(self, text: str, places: dict[str, tuple[str, int]] | None = None) -> bytes:
+    def compile(
+        self, text: str, places: dict[str, tuple[str, int]] | None = None, plan: Plan | None = None
+    ) -> bytes:
         """The object of a module in LLVM's language. Once only.
 
-        `places` are files and lines of functions, for errors that LLVM itself cannot place.
+        `places` are files and lines of functions, for errors that LLVM itself cannot place; `plan` tells how
+        to optimise them.
         """
         if self._job not in self._fds:
             raise ValueError("this compiler was used or closed")
-        data = text.encode()
+        named = (plan.inline, plan.loops) if plan is not None else ((), ())
+        parts = [text.encode(), *(" ".join(names).encode() for names in named)]
         try:
-            _write_all(self._job, len(data).to_bytes(_LENGTH, "little") + data)
+            _write_all(self._job, b"".join(len(p).to_bytes(_LENGTH, "little") + p for p in parts))
             self._shut(self._job)
         except BrokenPipeError:
             pass  # the child is gone: what it said follows
@@ -183,6 +190,14 @@ def _read_exactly(fd: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def _read_part(fd: int) -> bytes | None:
+    """A part of a message, None where the stream ended before."""
+    length = _read_exactly(fd, _LENGTH)
+    size = int.from_bytes(length, "little")
+    part = _read_exactly(fd, size)
+    return part if len(length) == _LENGTH and len(part) == size else None
+
+
 def _child(
     path: str, cpu: str, level: int, job: int, result: int, errors: int, others: tuple[int, ...]
 ) -> None:
@@ -199,10 +214,9 @@ def _child(
         # On an error LLVM calls exit(), and what other libraries of the parent want done at exit, such as
         # joining threads that are not here, might never end: leave first.
         libc.on_exit(libc._exit, None)
-        size = int.from_bytes(_read_exactly(job, _LENGTH), "little")
-        text = _read_exactly(job, size)
-        if text and len(text) == size:
-            made = llvm.compile(text, level)
+        text, inline, loops = (_read_part(job) for _ in range(3))
+        if text is not None and inline is not None and loops is not None:
+            made = llvm.compile(text, level, inline.split(), loops.split())
             _write_all(result, len(made).to_bytes(_LENGTH, "little") + made)
         code = 0
     except BaseException as error:
@@ -255,23 +269,71 @@ class _Llvm:
             raise RuntimeError((self._said.value or b"LLVM gave nothing").decode("utf-8", "replace"))
         return ref
 
-    def compile(self, text: bytes, level: int = _SPEED) -> bytes:
-        """Parse, optimise as clang -O2 does (BPF's own passes included), and make an object."""
+    def compile(self, text: bytes, level: int, inline: list[bytes], loops: list[bytes]) -> bytes:
+        """Parse, optimise (BPF's own passes included), and make an object."""
         pointer, number = ctypes.c_void_p, ctypes.c_int
         said = ctypes.byref(self._said)
         parse = self._function("ParseAssembly", pointer, pointer, ctypes.c_char_p, pointer)
         module = self._need(parse(self._context, text, said))
         if self._function("VerifyModule", ctypes.c_bool, pointer, pointer)(module, said):
             self._need(None)
-        tuning = self._function("CreatePipelineTuningOptions", pointer)()
-        passes = self._function("CreatePassBuilder", pointer, pointer, pointer)(self._machine, tuning)
-        pipeline = self._function("buildPerModuleDefaultPipeline", pointer, pointer, number)(passes, level)
-        self._function("RunNewModulePassManager", None, pointer, pointer, pointer)(pipeline, module, passes)
+        self._optimise(module, level, inline, loops)
         emit = self._function("TargetMachineEmitToMemory", pointer, pointer, pointer, number, pointer)
         buffer = self._need(emit(self._machine, module, 1, said))
         start = self._function("GetBufferStart", pointer, pointer)(buffer)
         size = self._function("GetBufferSize", ctypes.c_size_t, pointer)(buffer)
         return ctypes.string_at(start, size)
+
+    def _optimise(self, module: int, level: int, inline: list[bytes], loops: list[bytes]) -> None:
+        """What clang -O2 does, less what is done there over and over; see docs/decisions.md.
+
+        The order is clang's: BPF's own passes come before functions are put into their callers.
+        """
+        if level:
+            self._run(module, "SROAPass", "SimplifyCFGPass")
+        self._run_default(module)
+        if not level:
+            return
+        pointer, number, text = ctypes.c_void_p, ctypes.c_uint, ctypes.c_char_p
+        find = self._function("GetNamedFunction", pointer, pointer, text)
+        kind = self._function("GetEnumAttributeKindForName", number, text, ctypes.c_size_t)(*_INLINE)
+        mark = self._function("AddFunctionAttr", None, pointer, number)
+        for name in inline:
+            mark(self._need(find(module, name)), kind)
+        self._run(module, "AlwaysInlinerPass", "GlobalDCEPass")
+        looping = {find(module, name) for name in loops}
+        build = self._function("buildFunctionSimplificationPipeline", pointer, pointer, ctypes.c_int)
+        run = self._function("RunNewFunctionPassManager", None, pointer, pointer, pointer)
+        next_of = self._function("FunctionsIterNext", pointer, pointer)
+        functions = self._function("ModuleFunctionsIter", pointer, pointer)(module)
+        while function := next_of(functions):  # declarations are left alone
+            passes = self._passes()
+            run(build(passes, level if function in looping else 1), function, passes)
+
+    def _passes(self) -> int:
+        """A pass builder: each is for one run."""
+        pointer = ctypes.c_void_p
+        tuning = self._function("CreatePipelineTuningOptions", pointer)()
+        build = self._function("CreatePassBuilder", pointer, pointer, pointer)
+        return self._need(build(self._machine, tuning))
+
+    def _run_default(self, module: int) -> None:
+        """Run what is always done: the passes BPF cannot do without."""
+        pointer = ctypes.c_void_p
+        passes = self._passes()
+        build = self._function("buildPerModuleDefaultPipeline", pointer, pointer, ctypes.c_int)
+        run = self._function("RunNewModulePassManager", None, pointer, pointer, pointer)
+        run(build(passes, 0), module, passes)
+
+    def _run(self, module: int, *names: str) -> None:
+        """Run passes over the module."""
+        pointer = ctypes.c_void_p
+        manager = self._function("CreateNewModulePassManager", pointer)()
+        for name in names:
+            self._function(f"module_Add{name}", None, pointer)(manager)
+        self._function("RunNewModulePassManager", None, pointer, pointer, pointer)(
+            manager, module, self._passes()
+        )
 
 
 # What to write instead of that of which LLVM says this

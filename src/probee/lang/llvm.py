@@ -11,6 +11,7 @@ from math import gcd
 from . import ir, markers, scratch
 from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
+from .inlining import Plan, plan
 from .legal import MAX_STACK, check
 from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
 from .walk import Uses, operands, reachable
@@ -70,10 +71,10 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
     text = made.text()
     places = {fn.name: (fn.file, fn.line) for fn in module.functions}
     if compiler is not None:
-        data = compiler.compile(text, places)
+        data = compiler.compile(text, places, made.plan)
     else:
         with Compiler(cpu, optimise=debug != SLOTS) as fresh:
-            data = fresh.compile(text, places)
+            data = fresh.compile(text, places, made.plan)
     return markers.exchange(data) if made.marked else data
 
 
@@ -127,12 +128,14 @@ class _ModuleText:
         self.private: dict[tuple[bytes, int], str] = {}
         self.externs: dict[str, ir.Extern] = {}
         self.ksyms: dict[str, ir.Ksym] = {}
+        self.plan = Plan([], [])
         self.marked = False  # are there calls that stand for instructions?
         self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
 
     def text(self) -> str:
         module = self.module
         bodies = {fn: reachable(fn) for fn in module.functions}
+        self.plan = plan(bodies, _INLINE)
         for blocks in bodies.values():
             for block in blocks:
                 for op in block.ops:

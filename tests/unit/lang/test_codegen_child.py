@@ -18,6 +18,7 @@ import pytest
 from probee import CompileError
 from probee.lang import codegen, ir, llvm
 from probee.lang.builder import Builder
+from probee.lang.inlining import Plan
 
 HEAD = 'target datalayout = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"\ntarget triple = "bpf"\n'
 TINY = HEAD + 'define i32 @f(ptr %a) section "tp/x" {\n  ret i32 0\n}\n'
@@ -218,24 +219,50 @@ binding.initialize_all_asmprinters()
 target = binding.Target.from_triple("bpf")
 machine = target.create_target_machine(cpu="v3", opt=2, codemodel="default")
 module = binding.parse_assembly(sys.stdin.read())
-builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(2))
-builder.getModulePassManager().run(module, builder)
+def builder(level):
+    return binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(level))
+first = binding.create_new_module_pass_manager()
+first.add_sroa_pass()
+first.add_simplify_cfg_pass()
+first.run(module, builder(0))
+always = builder(0)
+always.getModulePassManager().run(module, always)
+module.get_function("small").add_function_attribute("alwaysinline")
+inline = binding.create_new_module_pass_manager()
+inline.add_always_inliner_pass()
+inline.add_global_dead_code_eliminate_pass()
+inline.run(module, builder(0))
+for function in module.functions:
+    passes = builder(2 if function.name == "prog" else 1)
+    passes.getFunctionPassManager().run(function, passes)
 sys.stdout.buffer.write(machine.emit_object(module))
 """
 
 
 def test_same_object_as_by_llvmlites_public_interface() -> None:
     task = s.task_struct()
+    x = ir.Param(0, "x", s.U64)
+    small = ir.Function("small", [x], s.U64)
+    inner = Builder(small)
+    inner.ret(inner.arith("//", x, inner.const(10)))
 
     def body(b: Builder, m: ir.Module) -> None:
+        m.functions.append(small)
         m.maps.append(s.hash_map())
         key = b.local("key", s.U32)
         b.write(key, b.read(s.at(b, s.current(b, task), "real_parent", "tgid")))
+        again, end = b.new_block(), b.new_block()
+        b.jump(again)
+        b.at(again)
         b.helper("map_lookup_elem", ir.MapRef(m.maps[0]), key)
-        b.write(s.sink(m), b.arith("//", b.read(key), b.const(10)))
+        b.write(key, b.call(small, b.read(key)))
+        b.branch(b.compare("!=", b.read(key), b.const(0)), again, end)
+        b.at(end)
+        b.write(s.sink(m), b.read(key))
 
     text = llvm.to_text(s.module(body))
     public = subprocess.run(
         [sys.executable, "-c", PUBLIC], input=text.encode(), capture_output=True, check=True
     )
-    assert codegen.compile_text(text) == public.stdout
+    with codegen.Compiler() as compiler:
+        assert compiler.compile(text, plan=Plan(["small"], ["prog"])) == public.stdout
