@@ -74,15 +74,21 @@ class Debugger:
             line = self.places.find_line(where, near)
             point = Breakpoint(number, str(line), line=line, condition=condition, once=once)
         else:
-            found = [f for f in self.places.functions() if f[0] == where]
-            if not found:
-                known = ", ".join(dict.fromkeys(f[0] for f in self.places.functions()))
-                raise ProbeeError(f"there is no function {where}; there are {known}")
-            _, code, pc = found[0]
-            only = code if len(found) == 1 else None
-            point = Breakpoint(number, where, code=only, pc=pc, entry=True, condition=condition, once=once)
+            point = self._function(number, where, condition, once)
         self.stops.breakpoints[number] = point
         return point
+
+    def _function(self, number: int, name: str, condition: str, once: bool) -> Breakpoint:
+        found = [f for f in self.places.functions() if f[0] == name]
+        if found:
+            _, code, pc = found[0]
+            only = code if len(found) == 1 else None
+            return Breakpoint(number, name, code=only, pc=pc, entry=True, condition=condition, once=once)
+        inlined = frozenset(self.variables.inlined_at(name))
+        if inlined:
+            return Breakpoint(number, f"{name} (inlined)", inlined=inlined, condition=condition, once=once)
+        known = ", ".join(dict.fromkeys(f[0] for f in self.places.functions()))
+        raise ProbeeError(f"there is no function {name}; there are {known}")
 
     def _instruction(self, number: int, name: str, index: str, condition: str, once: bool) -> Breakpoint:
         programs = {p.name: p for p in self.places.programs()}
@@ -96,12 +102,7 @@ class Debugger:
 
     def watch(self, expression: str) -> Watch:
         """Stop when the value of an expression changes."""
-        watch = Watch(self.stops.number(), expression)
-        if self.timeline.moments:
-            watch.value = self.names(self.moment).evaluate(expression)
-            watch.value = self.stops._value(watch, self.moment)
-        self.stops.watches[watch.number] = watch
-        return watch
+        return self.stops.watch(expression, self.moment if self.timeline.moments else None)
 
     # ---- running; all of these return why they stopped, None to let programs run on
 

@@ -14,6 +14,7 @@ from .debugger import Debugger, Quit
 from .names import Names
 from .places import NOWHERE
 from .timeline import Moment
+from .views import Gone
 
 _AROUND = 5  # source lines and instructions shown before and after the one that matters
 _ALIASES = {
@@ -197,6 +198,9 @@ class Face(cmd.Cmd):
         places = self.debugger.places
         line = places.line(moment.code, moment.pc)
         function = places.function(moment.code, moment.pc)
+        inlined = self.debugger.variables.inlined(moment)
+        if inlined:
+            function = f"{inlined[0][0]} (inlined)"
         if line == NOWHERE or not line.text:
             where = f" {line}" if line != NOWHERE else ""
             return f"{mark} {function}{where} *{moment.pc}: {self._instruction(moment.code, moment.pc)}"
@@ -358,12 +362,17 @@ class Face(cmd.Cmd):
     def do_vars(self, arg: str) -> None:
         """vars, locals: the variables that have a value here, and the fields of the context."""
         variables = self.names.variables()
+        gone = [name for name, value in variables.items() if isinstance(value, Gone)]
+        gone += sorted(self.debugger.variables.lost(self.moment) - variables.keys())
         for name, value in variables.items():
-            self.say(f"{name} = {values.brief(value)}")
+            if name not in gone:
+                self.say(f"{name} = {values.brief(value)}")
         fields = self.names.context_fields()
         for name, value in fields.items():
             self.say(f"ctx.{name} = {values.show(value)}")
-        if not variables and not fields:
+        if gone:
+            self.say(f"optimised out here, or not yet known: {', '.join(gone)}")
+        if not variables and not fields and not gone:
             self.say("none is known here; `registers` and `stack` show what there is")
 
     def do_registers(self, arg: str) -> None:
@@ -383,6 +392,11 @@ class Face(cmd.Cmd):
         n = 0
         while frame is not None:
             self.say(f"{'*' if n == self._up else ' '}#{n} {self._place(frame, '')}".replace("  ", " "))
+            inlined = self.debugger.variables.inlined(frame)
+            callers = [f"{name} (inlined)" for name, _ in inlined[1:]]
+            callers.append(self.debugger.places.function(frame.code, frame.pc))
+            for (_, line), caller in zip(inlined, callers, strict=False):
+                self.say(f"     called in line {line} of {caller}")
             frame, n = frame.caller, n + 1
 
     def do_up(self, arg: str) -> None:
@@ -468,16 +482,20 @@ class Face(cmd.Cmd):
             self.say(line)
 
     def do_set(self, arg: str) -> None:
-        """set REGISTER = EXPRESSION: change a register, at the present only."""
+        """set NAME = EXPRESSION: change a local variable that is a number, or a register; not in the past."""
         name, equals, expression = arg.partition("=")
         name = name.strip()
-        if not equals or name not in [f"r{n}" for n in range(10)]:
-            raise ProbeeError("write: set r1 = EXPRESSION, with r0 to r9")
+        if not equals or not name:
+            raise ProbeeError("write: set NAME = EXPRESSION, with a local variable or r0 to r9")
         debugger = self.debugger
         if not debugger.timeline.live or self._up:
             raise ProbeeError("the past can't be changed: `continue` or `step` to the present")
         value = int(self.names.evaluate(expression)) & (1 << 64) - 1
-        debugger.moment.frame.registers[int(name[1:])] = value
+        moment = debugger.moment
+        if not debugger.variables.set(moment, name, value, debugger.timeline.entry_of(moment)):
+            if name not in [f"r{n}" for n in range(10)]:
+                raise ProbeeError(f"there is no local variable {name} here; `vars` shows which there are")
+            moment.frame.registers[int(name[1:])] = value
         debugger.timeline.changed()
 
     def do_quit(self, arg: str) -> bool:

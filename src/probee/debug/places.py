@@ -27,8 +27,8 @@ class Line(NamedTuple):
         return linecache.getline(self.file, self.number).rstrip("\n")
 
     def __str__(self) -> str:
-        near = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
-        return f"{self.file if near.startswith('..') else near}:{self.number}"
+        near = os.path.relpath(self.file) if os.path.isabs(self.file) else os.path.normpath(self.file)
+        return f"{self.file if near.startswith('../') else near}:{self.number}"
 
 
 NOWHERE = Line("", 0)

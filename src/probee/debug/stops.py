@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ _UNKNOWN: Any = object()
 class Breakpoint:
     """A place to stop at, if `condition` (an expression) holds there; `once` takes it away then.
 
-    `line`, or `code` with `pc` and the name of the place as `what`; `entry` is at the start of a function.
+    `line`, or `code` with `pc` and the name of the place as `what`; `entry` is at the start of a function,
+    `inlined` are the places where one was inlined.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Breakpoint:
         code: Code | None = None,
         pc: int = -1,
         entry: bool = False,
+        inlined: frozenset[tuple[Code, int]] = frozenset(),
         condition: str = "",
         once: bool = False,
     ) -> None:
@@ -38,6 +41,7 @@ class Breakpoint:
         self.code = code
         self.pc = pc
         self.entry = entry
+        self.inlined = inlined
         self.condition = condition
         self.once = once
         self.enabled = True
@@ -55,11 +59,14 @@ class Breakpoint:
 
 
 class Watch:
-    """An expression whose value is compared after each change of memory."""
+    """An expression whose value is compared after each change of memory. One with local variables is about
+    the runs of one `function`: its code and first instruction.
+    """
 
-    def __init__(self, number: int, expression: str) -> None:
+    def __init__(self, number: int, expression: str, function: tuple[Code, int] | None = None) -> None:
         self.number = number
         self.expression = expression
+        self.function = function
         self.value: Any = _UNKNOWN
 
     def __str__(self) -> str:
@@ -92,15 +99,19 @@ class Stops:
             earlier = self.timeline.moments[at]
             if earlier.event != moment.event or earlier.depth < moment.depth:
                 return None
-            if earlier.frame is moment.frame:
+            if earlier.frame is moment.frame and not self.jumps(earlier):
                 return earlier
         return None
+
+    def jumps(self, moment: Moment) -> bool:
+        """Whether nothing is done but to go elsewhere: the compiler puts such jumps behind other lines."""
+        return moment.code.ops[moment.pc].kind == "ja"
 
     def begins_line(self, index: int) -> bool:
         """Whether a line is entered here: from another line, or again by a jump back."""
         moment = self.timeline.moments[index]
         line = self.place(moment)
-        if line == NOWHERE:
+        if line == NOWHERE or self.jumps(moment):
             return False
         earlier = self.before(index)
         return earlier is None or self.place(earlier) != line or earlier.pc > moment.pc
@@ -121,6 +132,8 @@ class Stops:
     def _at(self, point: Breakpoint, moment: Moment, index: int) -> bool:
         if point.line is not None:
             return self.place(moment) == point.line and self.begins_line(index)
+        if point.inlined:
+            return (moment.code, moment.pc) in point.inlined
         if moment.pc != point.pc or (point.code is not None and moment.code is not point.code):
             return False
         return moment.entered or not point.entry
@@ -132,28 +145,54 @@ class Stops:
             self.complaint = f"breakpoint {point.number}: {error}"
             return True
 
+    def _function(self, moment: Moment) -> tuple[Code, int]:
+        return moment.code, self.places.start(moment.code, moment.pc)[0]
+
+    def watch(self, expression: str, moment: Moment | None) -> Watch:
+        """Watch an expression from a moment on. Raises ProbeeError if it can't be evaluated there."""
+        watch = Watch(self.number(), expression)
+        if moment is not None:
+            names = self.names(moment)
+            value = names.evaluate(expression)
+            if names.known.declared(moment).keys() & names_in(expression):
+                watch.function = self._function(moment)
+            watch.value = dict(value.items()) if hasattr(value, "items") else value
+        self.watches[watch.number] = watch
+        return watch
+
     def note_watches(self, moment: Moment) -> None:
         """Take the watched values as they are now."""
         for watch in self.watches.values():
-            watch.value = self._value(watch, moment)
+            watch.value = self.value(watch, moment)
 
     def watched(self, moment: Moment) -> tuple[Watch, Any, Any] | None:
         """The watch whose value changed, with the value before and now."""
         for watch in self.watches.values():
-            now = self._value(watch, moment)
+            now = self.value(watch, moment)
             if now != watch.value:
                 before, watch.value = watch.value, now
                 return watch, before, now
         return None
 
-    def _value(self, watch: Watch, moment: Moment) -> Any:
+    def value(self, watch: Watch, moment: Moment) -> Any:
+        """What is watched, at a moment; of local variables the last value, where they have none."""
+        place: Moment | None = moment
+        while watch.function is not None and place is not None and self._function(place) != watch.function:
+            place = place.caller
+        if place is None:
+            return watch.value
         try:
-            value = self.names(moment).evaluate(watch.expression)
+            value = self.names(place).evaluate(watch.expression)
         except ProbeeError:
-            return None  # not there now: a missing entry, a variable of another function
+            return None if watch.function is None else watch.value  # a missing entry; not assigned yet
         if hasattr(value, "items"):
             return dict(value.items())
         return value
+
+
+def names_in(expression: str) -> set[str]:
+    """The names that an expression uses."""
+    return set(re.findall(r"[A-Za-z_]\w*", expression))
 
 
 class Step:
@@ -181,7 +220,7 @@ class Step:
         if self.kind == "instruction":
             return True
         line = self.stops.place(moment)
-        if line == NOWHERE:
+        if line == NOWHERE or self.stops.jumps(moment):
             return False
         if moment.frame is not start.frame:
             return moment.depth != start.depth or self.stops.begins_line(index)

@@ -12,6 +12,7 @@ from .timeline import Moment, Timeline
 from .views import Gone, Reader, value
 
 if TYPE_CHECKING:
+    from ..machine.code import Code
     from ..machine.machine import Machine
     from .places import Places
 
@@ -43,28 +44,30 @@ class Variables:
         self.machine = machine
         self.places = places
         self.timeline = timeline
-        self._functions: dict[tuple[Any, int], Known | None] = {}
+        self._functions: dict[tuple[Code, int], Known | None] = {}
         self._kernel: BtfTypes | None = None
 
     # ---- which there are
 
     def known(self, moment: Moment) -> Known | None:
         """What is known of the function that a moment is in."""
-        start, name = self.places.start(moment.code, moment.pc)
-        key = moment.code, start
+        return self._known(moment.code, *self.places.start(moment.code, moment.pc))
+
+    def _known(self, code: Code, start: int, name: str) -> Known | None:
+        key = code, start
         if key not in self._functions:
-            self._functions[key] = self._find(moment, start, name)
+            self._functions[key] = self._find(code, start, name)
         return self._functions[key]
 
-    def _find(self, moment: Moment, start: int, name: str) -> Known | None:
+    def _find(self, code: Code, start: int, name: str) -> Known | None:
         for collection in self.machine.collections:
             for program in collection.programs.values():
-                if program.code is moment.code:
+                if program.code is code:
                     found = dwarf.function(collection.spec, program.name, name)
                     if found is None:
                         return None
-                    function, code = found
-                    return Known(function, code.section_index, 8 * code.start, start)
+                    function, where = found
+                    return Known(function, where.section_index, 8 * where.start, start)
         return None
 
     def declared(self, moment: Moment) -> dict[str, Variable]:
@@ -75,12 +78,23 @@ class Variables:
     def lost(self, moment: Moment) -> set[str]:
         """The variables that are declared here and optimised out everywhere."""
         known = self.known(moment)
-        return set() if known is None else known.function.lost(known.offset(moment.pc))
+        return set() if known is None else known.function.lost(known.offset(moment.pc)) - {"ctx"}
 
     def inlined(self, moment: Moment) -> list[tuple[str, int]]:
         """The functions that were inlined here, the innermost first, and the lines of their calls."""
         known = self.known(moment)
         return [] if known is None else known.function.inlined(known.offset(moment.pc))
+
+    def inlined_at(self, name: str) -> list[tuple[Code, int]]:
+        """Where the code of a function begins that was inlined into others: code and instruction."""
+        out = []
+        for program in self.places.programs():
+            for start, function in program.linked.functions:
+                known = self._known(program.code, start, function)
+                if known is not None:
+                    found = known.function.inlined_at(name)
+                    out += [(program.code, start + (low - known.low) // 8) for low in found]
+        return out
 
     # ---- what they hold
 
@@ -115,6 +129,31 @@ class Variables:
             if place.kind == "memory" and not self._written(moment, place.value, variable.type.size):
                 raise Unset(f"{variable.name} has no value yet")
         return value(self.reader(moment), found, variable.type, lambda n: moment.registers[n])
+
+    def set(self, moment: Moment, name: str, value: int, entry: Moment | None) -> bool:
+        """Change a number. Whether there is such a variable; raises ProbeeError if it can't be changed."""
+        declared = self.declared(moment)
+        if name not in declared:
+            return False
+        variable, size = declared[name], declared[name].type.size
+        found = self.where(moment, variable, entry)
+        whole = len(found) == 1 and not found[0].size and found[0].kind in ("memory", "register")
+        if not whole or not 1 <= size <= 8 or variable.type.kind in ("struct", "union", "array"):
+            raise ProbeeError(f"{name} can't be changed: it is no number, or optimised out here")
+        data = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        if found[0].kind == "register":
+            moment.frame.registers[found[0].value] = int.from_bytes(data, "little")
+            return True
+        memory = self.machine.memory
+        if not memory.permits(found[0].value, size, write=True):
+            raise ProbeeError(f"{name} can't be changed: its memory is read-only")
+        memory.write(found[0].value, data)
+        there = declared.get(f"{name}?")
+        if there is not None:
+            for place in self.where(moment, there, entry):
+                if place.kind == "memory":
+                    memory.write(place.value, b"\1")
+        return True
 
     def where(self, moment: Moment, variable: Variable, entry: Moment | None) -> list[Place]:
         """Where a variable is."""

@@ -52,57 +52,59 @@ class View:
     """Something in memory: `int()` is its address."""
 
     def __init__(self, reader: Reader, address: int, type: Type) -> None:
-        self._reader = reader
-        self._address = address
-        self._type = type
+        self._v_reader = reader
+        self._v_address = address
+        self._v_type = type
 
     def __index__(self) -> int:
-        return self._address
+        return self._v_address
 
     __int__ = __index__
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (View, int)):
-            return self._address == int(other)
+            return self._v_address == int(other)
         return NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._address)
+        return hash(self._v_address)
 
 
 class Struct(View):
     """A struct or union; its members are attributes."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        found = self._type.field(name)
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_v_") or (name.startswith("__") and name.endswith("__")):
+            return super().__getattribute__(name)
+        found = self._v_type.field(name)
         if found is None:
-            known = ", ".join(_names(self._type)) or "none that is known"
-            raise ProbeeError(f"{self._type} has no member {name!r}; it has {known}")
-        return self.member(found)
+            known = ", ".join(_names(self._v_type)) or "none that is known"
+            raise ProbeeError(f"{self._v_type} has no member {name!r}; it has {known}")
+        return self._v_member(found)
 
-    def member(self, field: Field) -> Any:
+    def _v_member(self, field: Field) -> Any:
         """The value of a member."""
         if not field.bits:
-            return load(self._reader, self._address + field.offset // 8, field.type)
+            return load(self._v_reader, self._v_address + field.offset // 8, field.type)
         first, last = field.offset // 8, (field.offset + field.bits + 7) // 8
-        data = self._reader.read(self._address + first, last - first)
+        data = self._v_reader.read(self._v_address + first, last - first)
         value = int.from_bytes(data, "little") >> field.offset % 8 & ((1 << field.bits) - 1)
         if field.type.signed and value >> (field.bits - 1):
             value -= 1 << field.bits
         return bool(value) if field.type.kind == "bool" else value
 
     def __dir__(self) -> list[str]:
-        return list(_names(self._type))
+        return list(_names(self._v_type))
 
-    def members(self) -> Iterator[tuple[str, Any]]:
+    def _v_members(self) -> Iterator[tuple[str, Any]]:
         """Names and values, those of anonymous members among them."""
-        for field in self._type.fields:
+        for field in self._v_type.fields:
             if field.name:
-                yield field.name, self.member(field)
+                yield field.name, self._v_member(field)
             elif field.type.kind in ("struct", "union"):
-                yield from Struct(self._reader, self._address + field.offset // 8, field.type).members()
+                yield from Struct(
+                    self._v_reader, self._v_address + field.offset // 8, field.type
+                )._v_members()
 
     def __repr__(self) -> str:
         return _braces(self, 3)
@@ -112,7 +114,7 @@ class Array(View, Sequence[Any]):
     """An array; a part of it is a list."""
 
     def __len__(self) -> int:
-        return self._type.count
+        return self._v_type.count
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -120,7 +122,7 @@ class Array(View, Sequence[Any]):
         at = index + len(self) if index < 0 else index
         if not 0 <= at < len(self):
             raise ProbeeError(f"element {index} of {len(self)}")
-        return load(self._reader, self._address + at * self._type.to.size, self._type.to)
+        return load(self._v_reader, self._v_address + at * self._v_type.to.size, self._v_type.to)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, (list, tuple)):
@@ -136,46 +138,46 @@ class Array(View, Sequence[Any]):
 class Pointer(int):
     """An address; `p[0]` is what is there, `p.member` a member of the struct that is."""
 
-    _reader: Reader
-    _type: Type
+    _v_reader: Reader
+    _v_type: Type
 
     def __new__(cls, reader: Reader, address: int, type: Type) -> Pointer:
         made = super().__new__(cls, address)
-        made._reader = reader
-        made._type = type
+        made._v_reader = reader
+        made._v_type = type
         return made
 
     def __getitem__(self, index: int) -> Any:
-        to = self._reader.whole(int(self), self._type.to)
+        to = self._v_reader.whole(int(self), self._v_type.to)
         if not to.size:
-            raise ProbeeError(f"a {self._type} doesn't say what it points to; `x ADDRESS` shows bytes")
-        return load(self._reader, int(self) + index * to.size, to)
+            raise ProbeeError(f"a {self._v_type} doesn't say what it points to; `x ADDRESS` shows bytes")
+        return load(self._v_reader, int(self) + index * to.size, to)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        if self._type.to.kind not in ("struct", "union"):
-            raise ProbeeError(f"a {self._type} has no members")
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_v_") or (name.startswith("__") and name.endswith("__")):
+            return super().__getattribute__(name)
+        if self._v_type.to.kind not in ("struct", "union"):
+            raise ProbeeError(f"a {self._v_type} has no members")
         if not self:
-            raise ProbeeError(f"this {self._type} is NULL")
+            raise ProbeeError(f"this {self._v_type} is NULL")
         return getattr(self[0], name)
 
     def __repr__(self) -> str:
         if not self:
-            return f"({self._type}) NULL"
+            return f"({self._v_type}) NULL"
         text = ""
-        if self._type.to.kind == "char":
+        if self._v_type.to.kind == "char":
             try:
-                text = f" {self.text()!r}"
+                text = f" {self._v_text()!r}"
             except ProbeeError:
                 text = ""
-        return f"({self._type}) {int(self):#x}{text}"
+        return f"({self._v_type}) {int(self):#x}{text}"
 
-    def text(self) -> str:
+    def _v_text(self) -> str:
         """The text behind a `char *`."""
         out = bytearray()
         while len(out) < _LONGEST:
-            byte = self._reader.read(int(self) + len(out), 1)
+            byte = self._v_reader.read(int(self) + len(out), 1)
             if byte == b"\0":
                 break
             out += byte
@@ -272,12 +274,12 @@ def _braces(view: Struct | Array, depth: int) -> str:
         items = [_one(item, depth - 1) for item in view[:_MOST]]
         more = ["…"] if len(view) > _MOST else []
         return f"[{', '.join(items + more)}]"
-    name = view._type.name
-    if not depth or not view._type.fields or len(view._type.fields) > _FEW:
-        return f"<{view._type} at {int(view):#x}{_marks(view)}>"
+    name = view._v_type.name
+    if not depth or not view._v_type.fields or len(view._v_type.fields) > _FEW:
+        return f"<{view._v_type} at {int(view):#x}{_marks(view)}>"
     parts = []
     try:
-        for member, value in view.members():
+        for member, value in view._v_members():
             parts.append(f"{member}={_one(value, depth - 1)}")
     except ProbeeError as error:
         parts.append(f"… {error}")
@@ -292,10 +294,10 @@ def _marks(view: Struct) -> str:
     """What tells one of a large kind of struct from another."""
     found = []
     for name in _MARKS:
-        field = view._type.field(name)
+        field = view._v_type.field(name)
         if field is not None and field.type.kind in ("int", "array"):
             try:
-                value = view.member(field)
+                value = view._v_member(field)
             except ProbeeError:
                 continue
             if isinstance(value, (int, str)) and value:
@@ -314,14 +316,14 @@ def _zero(value: Any) -> bool:
         return not value
     if isinstance(value, Array):
         return all(_zero(item) for item in value[:_MOST])
-    return isinstance(value, Struct) and all(_zero(item) for _, item in value.members())
+    return isinstance(value, Struct) and all(_zero(item) for _, item in value._v_members())
 
 
 def lines(view: Struct) -> Iterator[str]:
     """A struct with a member a line; of one with many members, those that are not zero."""
-    many, left = len(view._type.fields) > _FEW, 0
-    yield f"{view._type} at {int(view):#x}"
-    for member, value in view.members():
+    many, left = len(view._v_type.fields) > _FEW, 0
+    yield f"{view._v_type} at {int(view):#x}"
+    for member, value in view._v_members():
         if many and _zero(value):
             left += 1
             continue

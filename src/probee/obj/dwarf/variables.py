@@ -130,6 +130,16 @@ class Function:
         """The variables that are declared at an instruction and optimised out of the whole function."""
         return {name for scope in self.scopes(offset) for name in scope.lost} - self.variables(offset).keys()
 
+    def inlined_at(self, name: str) -> list[int]:
+        """Where the code of a function begins that was inlined into this one."""
+        out, todo = [], [self.scope]
+        while todo:
+            scope = todo.pop()
+            todo += scope.inner
+            if scope.inlined == name:
+                out.append(min(low for _, low, _ in scope.ranges))
+        return sorted(out)
+
     def inlined(self, offset: int) -> list[tuple[str, int]]:
         """The functions inlined at an instruction, the innermost first, with the lines of their calls."""
         return [(scope.inlined, scope.line) for scope in self.scopes(offset) if scope.inlined]
