@@ -166,7 +166,8 @@ class Session:
                 for of in (decl.key, decl.value):
                     if isinstance(of, type) and issubclass(of, Struct):
                         classes[of.__name__] = of
-        collection = self._load(data, programs[0].fn.__module__, values, classes)
+        replaced = {n: p.replaces for n, p in symbols(programs).items() if p.replaces is not None}
+        collection = self._load(data, programs[0].fn.__module__, values, classes, replaced)
         for name, p in symbols(programs).items():
             if name in collection.programs:  # and not in one with others that are merged
                 self._declared[collection.programs[name]] = p
@@ -183,16 +184,26 @@ class Session:
         except OSError as error:
             raise ProbeeError(f"can't read {path}: {error.strerror}") from None
         try:
-            self._load(data, os.path.basename(path).partition(".")[0], {}, {})
+            self._load(data, os.path.basename(path).partition(".")[0], {}, {}, {})
         except ObjectError as error:
             raise ObjectError(f"{path}: {error}") from None
 
-    def _load(self, data: bytes, name: str, values: dict[str, bytes], classes: dict[str, type]) -> Collection:
+    def _load(
+        self,
+        data: bytes,
+        name: str,
+        values: dict[str, bytes],
+        classes: dict[str, type],
+        replaced: dict[str, Program],
+    ) -> Collection:
         from .kernel.load import load
         from .obj import read_object
 
         began = time.monotonic_ns()
-        collection = load(read_object(data, name.rpartition(".")[2]), values=values, classes=classes)
+        spec = read_object(data, name.rpartition(".")[2])
+        for program, target in replaced.items():
+            spec.programs[program].target = target
+        collection = load(spec, values=values, classes=classes)
         self.collections.append(collection)
         self.programs.update(collection.programs)
         self.maps.update(collection.maps)

@@ -24,10 +24,11 @@ class ProgramDecl:
 
     `pid` limits a uprobe to one process (None: all). `attachment` is what attaches it where the section does
     not say: a method of the live program, and its arguments. `under` is the declaration that this decorator
-    was stacked on. Calling it calls the Python function.
+    was stacked on. `replaces` is the live program that has the function which a freplace program stands in
+    for. Calling it calls the Python function.
     """
 
-    __slots__ = ("__weakref__", "args", "attachment", "fn", "kind", "name", "pid", "under")
+    __slots__ = ("__weakref__", "args", "attachment", "fn", "kind", "name", "pid", "replaces", "under")
 
     def __init__(
         self, fn: Callable[..., Any] | ProgramDecl, kind: str, args: tuple[Any, ...], pid: int | None = None
@@ -40,6 +41,7 @@ class ProgramDecl:
         self.args = args
         self.pid = pid
         self.attachment: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
+        self.replaces: Any = None
         depth = len(self.under.expand()) + 1 if self.under else 1
         self.name: str = self.fn.__name__ if depth == 1 else f"{self.fn.__name__}_{depth}"
 

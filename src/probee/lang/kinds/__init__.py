@@ -14,7 +14,7 @@ def hook_of(decl: ProgramDecl, ktypes: KernelTypes) -> Hook:
     from . import network, struct_ops, table, tracing
 
     if decl.kind == "freplace":
-        return network.Replacement(decl, ktypes)
+        return (network.Replacement if decl.args[1] else network.FunctionReplacement)(decl, ktypes)
     if table.find(str(decl.args[0])) is not None:
         return network.NetHook(decl, ktypes)
     hooks: dict[str, type[Hook]] = {

@@ -7,7 +7,7 @@ from .. import ir
 from ..diag import a
 from ..hooks import ContextObject, Hook
 from ..items import Item, Num, Ref
-from ..types import U8, U64, Ptr, Space, Type
+from ..types import I64, U8, U64, Ptr, Space, Type
 from .contexts import layout
 from .table import COPY, WRITE, NetKind, find
 
@@ -195,6 +195,36 @@ class Replacement(NetHook):
                 advice='say the section of the program that is replaced: freplace("name", like="xdp")',
             )
         self.kind = kind
+
+
+class FunctionReplacement(Hook):
+    """`freplace/func` for a function of numbers: the parameters are its own."""
+
+    __slots__ = ("given",)
+
+    ret: Type = I64
+
+    def __init__(self, decl: ProgramDecl, ktypes: KernelTypes) -> None:
+        super().__init__(decl, ktypes)
+        self.section = decl.args[0]
+        self.given: list[ir.Param] = []
+
+    def params(self) -> list[ir.Param]:
+        self.given = []
+        return self.given
+
+    def bind(
+        self, b: Builder, params: Sequence[ir.Value], names: Sequence[str], types: dict[str, ScalarType]
+    ) -> dict[str, ir.Value | ContextObject | Item]:
+        for name in names:
+            if name not in types:
+                raise CompileError(
+                    f"{name} needs the type that it has in {self.section.partition('/')[2]}",
+                    advice="annotate it with an integer type, or say the section of the program that is "
+                    'replaced: freplace("name", program, like="xdp")',
+                )
+            self.given.append(ir.Param(len(self.given), name, types[name]._ir_()))
+        return dict(zip(names, self.given, strict=True))
 
 
 def _words(kind: NetKind, allowed: object) -> str:

@@ -259,7 +259,9 @@ class KprobeHook(UprobeHook):
 
 
 class WritableHook(RawHook):
-    """`raw_tp.w/event`: as a raw tracepoint; the first argument is memory that the program may write."""
+    """`raw_tp.w/event`: as a raw tracepoint; the first argument is memory that may be written: a struct,
+    or a number, `error[0]`.
+    """
 
     __slots__ = ()
 
@@ -275,6 +277,8 @@ class WritableHook(RawHook):
         first = self.types[0] if self.types else None
         if names and isinstance(first, Ptr) and isinstance(first.to, Struct):
             out[names[0]] = Ref(b.load(b.index(params[0], 0), Ptr(first.to, Space.MAP)))
+        elif names and isinstance(first, Ptr) and isinstance(first.to, Int):
+            out[names[0]] = Ref(b.load(b.index(params[0], 0), Ptr(Array(first.to, 1), Space.MAP)))
         return out
 
 

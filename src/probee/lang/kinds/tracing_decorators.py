@@ -192,16 +192,19 @@ def struct_ops(struct: str, *, name: str = "") -> Any:
     return decorate
 
 
-def freplace(function: str, *, like: str = "") -> Any:
-    """Stand in place of a global function of another program, which is given before loading (Linux 5.6).
+def freplace(function: str, program: Any = None, *, like: str = "") -> Any:
+    """Stand in place of a global function of another program (Linux 5.6).
 
-    `like` is the section of the program that is replaced, when it is a whole program: "xdp", "tc"…
+    `program` is the live one, `session.programs["name"]`; without it nothing is attached. The parameters are
+    the function's, numbers with their types. To replace a whole program, which is a function too, `like` is
+    its section: "xdp", "tc"…
     """
     section = _section("freplace", function, 'freplace("decide")')
 
     def decorate(fn: Any) -> ProgramDecl:
         made = ProgramDecl(fn, "freplace", (section, like))
-        made.attachment = ("", (), {})
+        made.replaces = program
+        made.attachment = ("", (), {}) if program is None else ("attach_freplace", (), {})
         return made
 
     return decorate
