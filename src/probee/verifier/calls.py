@@ -354,8 +354,6 @@ def _refuse(message: str) -> Step:
 
 def call(w: Walk, index: int, proto: Prototype, name: str, following: int) -> int:
     """One call of a helper."""
-    from probee.verifier import effects
-
     state = w.state
     if proto.sleeps:
         if not w.sleepable:
@@ -378,10 +376,7 @@ def call(w: Walk, index: int, proto: Prototype, name: str, following: int) -> in
     for number, size in args.raw:
         for at in range(size):
             access(w, w.regs[number], number, at, 1, write=True)
-    following = effects.apply(w, index, args, following)
-    if following < 0:
-        return following
-    return following
+    return effects.apply(w, index, args, following)
 
 
 def _check_map_use(args: Arguments) -> None:
@@ -394,33 +389,17 @@ def _check_map_use(args: Arguments) -> None:
 
 def check_argument(w: Walk, number: int, kind: str, before: str, args: Arguments) -> None:
     """Register `number` against one kind of argument."""
-    from probee.verifier import special
-
     reg = read(w.regs, number)
     if kind == "anything":
         return
-    release = kind.startswith("release:")
-    if release:
-        kind = kind[8:]
-    nullable = kind.endswith("?")
-    kind = kind.rstrip("?")
+    asked = _asked.get(kind)
+    if asked is None:
+        asked = _asked[kind] = _parse(kind)
+    kind, release, nullable, raw, writes, key, fixed = asked
     if reg.type & BASE in (PACKET, PACKET_META) and not w.context.may_touch_packet(
         w, write=False, proto=args.proto
     ):
         raise Reject("helper access to the packet is not allowed")
-    raw = kind.startswith("uninit_") and not kind.startswith("uninit_dynptr")
-    writes = raw or kind.startswith("write_")
-    key = kind
-    if raw:
-        key = kind[7:]
-    elif kind.startswith("write_"):
-        key = kind[6:]
-    fixed = 0
-    if key.startswith("mem["):
-        fixed = int(key[4:-1])
-        key = "mem"
-    if key.startswith("uninit_dynptr"):
-        key = key[7:]
     if key == "map_value":
         if args.map is None:
             raise Reject("invalid map_ptr to access map->type")
@@ -500,6 +479,34 @@ def check_argument(w: Walk, number: int, kind: str, before: str, args: Arguments
         special.check(w, number, reg, key, kind, args)
 
 
+_asked: dict[str, tuple[str, bool, bool, bool, bool, str, int]] = {}
+
+
+def _parse(kind: str) -> tuple[str, bool, bool, bool, bool, str, int]:
+    """(kind without its marks, "release:", "?", whether the memory is only written, whether written at all,
+    the kind of memory, its size if that is fixed).
+    """
+    release = kind.startswith("release:")
+    if release:
+        kind = kind[8:]
+    nullable = kind.endswith("?")
+    kind = kind.rstrip("?")
+    raw = kind.startswith("uninit_") and not kind.startswith("uninit_dynptr")
+    writes = raw or kind.startswith("write_")
+    key = kind
+    if raw:
+        key = kind[7:]
+    elif kind.startswith("write_"):
+        key = kind[6:]
+    fixed = 0
+    if key.startswith("mem["):
+        fixed = int(key[4:-1])
+        key = "mem"
+    if key.startswith("uninit_dynptr"):
+        key = key[7:]
+    return kind, release, nullable, raw, writes, key, fixed
+
+
 _READ_KINDS = {"mem", "map_key", "map_value"}
 _ALIGNED = {"strtol", "strtoul", "check_mtu", "csum_diff", "get_func_arg", "get_func_ret"}
 
@@ -547,3 +554,5 @@ __all__ = [
     "scalar",
     "sync",
 ]
+
+from probee.verifier import effects, special  # noqa: E402 (they import this module)

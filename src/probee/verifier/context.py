@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from probee.btf.kinds import DECL_TAG, STRUCT
 from probee.btf.kinds import FUNC as BTF_FUNC
 from probee.isa.helpers import BY_ID, Prototype
@@ -397,6 +399,7 @@ class Context:
         results.check(self, w)
 
 
+@cache
 def _cpus() -> int:
     import os
 

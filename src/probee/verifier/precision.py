@@ -314,25 +314,25 @@ def _walk_back(
         index = last
         while True:
             here = left > 0 and history[left - 1][0] == index
+            touched = False
             if skip:
                 skip = False
             else:
-                entry_ = history[left - 1] if here else None
                 code, dst, _ = shapes[index] or _shape(w, index)
                 if code <= _JOIN:
                     touched = bool(code and regs[masks.frame] & dst)
                 else:
-                    touched = code != _COMPARE or (entry_ is not None and bool(entry_[4]))
+                    touched = code != _COMPARE or (here and bool(history[left - 1][4]))
                 if touched:
                     try:
-                        _back(w, index, following, entry_, masks)
+                        _back(w, index, following, history[left - 1] if here else None, masks)
                     except _GiveUp:
                         _mark_all(state)
                         return True
-            at = masks.frame
-            if not regs[at] and not slots[at] and masks.empty:
-                return changed
+                    if masks.empty:
+                        return changed
             if following >= 0 and current is state and (here or traced_from[index]):
+                at = masks.frame
                 known = traced.get((left, index, at), 0)
                 wanted = masks.code
                 if known and not wanted & ~known:

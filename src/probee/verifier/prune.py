@@ -287,11 +287,14 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
             if exact == NOT_EXACT and not precise >> at & 1 and a.type == SCALAR == b.type:
                 continue
             if not reg_safe(a, b, precise >> at & 1, ids, exact):
-                old.differs = (number, at, True)
+                if a.type == SCALAR and precise >> at & 1:
+                    old.differs = (top, number, ~at, a.num)
                 return False
         at = _stack_differs(frame, other, ids, exact)
         if at >= 0:
-            old.differs = (number, at, False)
+            slot = frame.stack.get(at)
+            if frame.precise_slots >> at & 1 and slot is not None and slot.kinds == ALL_SPILL:
+                old.differs = (top, number, at, slot.reg.num) if slot.reg.type == SCALAR else None
             return False
     return True
 
@@ -300,32 +303,27 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
 _NUMBERS = [tuple(at for at in range(10) if bits >> at & 1) for bits in range(1 << 10)]
 
 
-def _still_differs(w: Walk, old: State, new: State) -> bool:
+def _still_differs(old: State, new: State) -> bool:
     """A quick look whether the number in which a state differed from `old` last is again beyond what was
     walked.
     """
-    if old.differs is None or len(old.frames) != len(new.frames):
+    if old.differs is None:
         return False
-    number, at, is_reg = old.differs
-    frame, other = old.frames[number], new.frames[number]
-    if is_reg:
-        if not frame.precise >> at & 1:
-            return False
-        a, b = frame.regs[at], other.regs[at]
-        if a is b or not a.type == SCALAR == b.type:
-            return False
-        index = new.insn if number == len(old.frames) - 1 else old.frames[number + 1].callsite
-        return bool(w.graph.live[index] >> at & 1) and not covers(a.num, b.num)
-    if not frame.precise_slots >> at & 1:
+    top, number, at, num = old.differs
+    if len(new.frames) != top + 1:
         return False
-    slot, theirs = frame.stack.get(at), other.stack.get(at)
+    if at < 0:
+        reg = new.frames[number].regs[~at]
+    else:
+        slot = new.frames[number].stack.get(at)
+        if slot is None or slot.kinds != ALL_SPILL:
+            return False
+        reg = slot.reg
+    other = reg.num
     return (
-        slot is not None
-        and theirs is not None
-        and slot is not theirs
-        and slot.kinds == theirs.kinds == ALL_SPILL
-        and slot.reg.type == SCALAR == theirs.reg.type
-        and not covers(slot.reg.num, theirs.reg.num)
+        reg.type == SCALAR
+        and other is not num
+        and (other.umin < num.umin or other.umax > num.umax or not covers(num, other))
     )
 
 
@@ -482,7 +480,7 @@ def visited(w: Walk, index: int, point: int) -> bool:
                             remembered[:] = [item for item in remembered if item is not old]
                     continue
             if (old_frame.in_async and old_frame.async_count != frame.async_count) or (
-                point & (ITER_NEXT | CALLS_BACK) and _still_differs(w, old, state)
+                point & (ITER_NEXT | CALLS_BACK) and _still_differs(old, state)
             ):
                 pass
             elif point & ITER_NEXT:
@@ -508,7 +506,7 @@ def visited(w: Walk, index: int, point: int) -> bool:
                 raise Reject(f"infinite loop detected at insn {index}", index)
             if patient and not hit:
                 add = False
-        elif not _still_differs(w, old, state):
+        elif not _still_differs(old, state):
             loop = _unfinished(w, old)
             hit = states_equal(w, old, state, RANGE if loop else NOT_EXACT)
         if hit:

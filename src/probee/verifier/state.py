@@ -378,7 +378,8 @@ class State:
         self.history: list[tuple[int, int, int, int, tuple[tuple[int, bool, int], ...]]] = []
         self.depth = 0
         self.hint = 0  # where states compared with this one differed last: the register of endless loops,
-        self.differs: tuple[int, int, bool] | None = None  # (frame, register or slot, whether a register)
+        # and (last frame, frame, slot or ~register, number) of a number that counts in this one.
+        self.differs: tuple[int, int, int, Num] | None = None
         self.loop: tuple[tuple[int, ...], int] | None = None  # of a remembered state: the loop it is in
         self.hits = 0
         self.misses = 0

@@ -265,7 +265,13 @@ _NO_RETVAL = (
 
 def version(text: str) -> tuple[int, ...]:
     """`"6.12"` as numbers that compare: `(6, 12)`."""
-    return tuple(int(part) for part in text.split("."))
+    found = _VERSIONS.get(text)
+    if found is None:
+        found = _VERSIONS[text] = tuple(int(part) for part in text.split("."))
+    return found
+
+
+_VERSIONS: dict[str, tuple[int, ...]] = {}
 
 
 def _found(group: str, cache: dict[str, dict[str, str]]) -> dict[str, str]:
