@@ -65,7 +65,7 @@ def snprintf(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> in
     return len(text) + 1
 
 
-def _sequence(cpu: MachineCpu, address: int, data: bytes) -> int:
+def sequence(cpu: MachineCpu, address: int, data: bytes) -> int:
     out = cpu.machine.sequences.setdefault(address, bytearray())
     if len(out) + len(data) > _PAGE_MOST:
         return -errno.EOVERFLOW
@@ -80,9 +80,9 @@ def seq_printf(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> 
     if isinstance(arguments, int):
         return arguments
     text = -errno.EINVAL if fmt is None else render(cpu, fmt, arguments)
-    return text if isinstance(text, int) else _sequence(cpu, r1, text)
+    return text if isinstance(text, int) else sequence(cpu, r1, text)
 
 
 @helper("seq_write")
 def seq_write(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
-    return _sequence(cpu, r1, cpu.memory.read(r2, r3 & 0xFFFFFFFF))
+    return sequence(cpu, r1, cpu.memory.read(r2, r3 & 0xFFFFFFFF))

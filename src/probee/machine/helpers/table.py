@@ -32,6 +32,7 @@ _FAMILIES = (
     "cgroups",
     "noted",
     "messages",
+    "btf_show",
 )
 _loaded = False
 
