@@ -61,16 +61,19 @@ def test_values_of_sockets(attach):
             """,
             GROUP=group.path,
         )
-        with group, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-                client.sendto(b"x", ("127.0.0.1", 9))
-                assert module.taken[client] == 1
-                client.sendto(b"x", ("127.0.0.1", 10))
-                assert module.out[0] == 10
-                state = module.by_socket[client]
-                assert (state.port, state.packets) == (10, 2)
-                assert client not in module.taken
-                assert other not in module.by_socket
+        with (
+            group,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        ):
+            client.sendto(b"x", ("127.0.0.1", 9))
+            assert module.taken[client] == 1
+            client.sendto(b"x", ("127.0.0.1", 10))
+            assert module.out[0] == 10
+            state = module.by_socket[client]
+            assert (state.port, state.packets) == (10, 2)
+            assert client not in module.taken
+            assert other not in module.by_socket
 
 
 def test_values_of_inodes(attach, tmp_path):
@@ -114,16 +117,6 @@ def test_values_of_cgroups(attach):
         )
         _, own = attach(
             """
-            of_this = bp.CgroupStorage[u64]()
-            of_each = bp.PerCpuCgroupStorage[u64]()
-
-            @bp.cgroup_sock("sock_create", GROUP)
-            def create(ctx):
-                of_this.local().value += 1
-                of_each.local().value += 2
-            """
-            if False
-            else """
             class Count(bp.Struct):
                 n: u64
 
@@ -266,7 +259,7 @@ def test_packets_for_a_socket_of_user_space(attach):
 
 def test_stacks_are_kept_once(attach):
     """The kernel's and the process's; the same way in has the same number."""
-    session, module = attach(
+    _, module = attach(
         """
         stacks = bp.StackTrace(1024)
 
@@ -282,10 +275,8 @@ def test_stacks_are_kept_once(attach):
     for _ in range(3):
         os.getpgid(0)
     (number,) = [n for n, times in module.counts.items() if times == 3]
-    assert module.stacks[number]
-    names = (
-        [frame.name for frame in session.kernel_stack(module.out[0])]
-        if False
-        else module.stacks[module.out[0]]
-    )
-    assert names
+    with open("/proc/self/maps") as file:
+        code = [line.split()[0].split("-") for line in file if " r-xp " in line]
+    ranges = [range(int(low, 16), int(high, 16)) for low, high in code]
+    assert any(module.stacks[number][0] in here for here in ranges)
+    assert all(address >> 48 == 0xFFFF for address in module.stacks[module.out[0]])
