@@ -48,6 +48,7 @@ attributes #1 = { noinline nounwind }
 # libbpf's numbers for CO-RE facts (bpf_core_read.h)
 _FIELD = {"byte_offset": 0, "byte_size": 1, "exists": 2, "signed": 3, "lshift_u64": 4, "rshift_u64": 5}
 _TYPE = {"exists": 0, "size": 1, "matches": 2}
+_TYPE_ID = {"local_id": 0, "kernel_id": 1}  # BPF_TYPE_ID_LOCAL, BPF_TYPE_ID_TARGET
 _ENUM = {"exists": 0, "value": 1}
 
 _ARENA = "ptr addrspace(1)"  # LLVM casts such addresses to the kernel's before it uses them
@@ -112,6 +113,14 @@ def _type(t: Type) -> str:
         return _ARENA if t.space is Space.ARENA else "ptr"
     assert t is VOID, f"no value is of type {t!r}"
     return "void"
+
+
+def _sum(v: ir.Value) -> bool:
+    """Is it made of two numbers of which neither is constant?"""
+    while isinstance(v, ir.Cast):
+        v = v.value
+    parts = (v.a, v.b) if isinstance(v, ir.Binary) and v.op in ("add", "sub") else ()
+    return bool(parts) and not any(isinstance(p, ir.Const) for p in parts)
 
 
 def _suffix(pointer: str) -> str:
@@ -568,8 +577,12 @@ class _FunctionText:
                 f"{self.ref(base)}, i32 1, i32 {op.index.value}){self.dbg}{access}"
             )
         else:
-            step = f"[{op.type.to.size} x i8]"
-            self.define(op, f"getelementptr inbounds {step}, {self.arg(base)}, {self.arg(op.index)}")
+            step, index = f"[{op.type.to.size} x i8]", self.arg(op.index)
+            if _sum(op.index):
+                # or LLVM might add its parts one by one, and the verifier knows the bounds of the sum only
+                kept = self.give(f'call i64 asm "", "=r,0"({index})')
+                index = f"i64 {kept}"
+            self.define(op, f"getelementptr inbounds {step}, {self.arg(base)}, {index}")
 
     def offset(self, op: ir.Offset) -> None:
         self.define(op, f"getelementptr i8, {self.arg(op.base)}, {self.arg(op.bytes)}")
@@ -724,8 +737,8 @@ class _FunctionText:
         self.owner.serial += 1
         name = self.fresh()
         access = f"!llvm.preserve.access.index {self.debug.type(op.of)}"
-        if op.kind == "local_id":
-            call = f"call i64 @llvm.bpf.btf.type.id(i32 {self.owner.serial}, i64 0)"
+        if op.kind in _TYPE_ID:
+            call = f"call i64 @llvm.bpf.btf.type.id(i32 {self.owner.serial}, i64 {_TYPE_ID[op.kind]})"
             self.out.append(f"  {name} = {call}{self.dbg}, {access}")
             self.names[op] = name
             return
