@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from .lang.decl.storages import PerCpuCgroupStorage as PerCpuCgroupStorage
     from .lang.decl.storages import SkStorage as SkStorage
     from .lang.decl.storages import TaskStorage as TaskStorage
+    from .lang.kinds.decorators import action as action
     from .lang.kinds.decorators import cgroup_device as cgroup_device
     from .lang.kinds.decorators import cgroup_skb as cgroup_skb
     from .lang.kinds.decorators import cgroup_sock as cgroup_sock
@@ -195,10 +196,10 @@ _HOMES = {
         curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
         kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
         obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof
-        static tail_call tasks threads tid uid
+        rdonly_cast static tail_call tasks threads throw tid type_id uid
         user_str ustack vmas""",
     "lang.kinds.decorators": """
-        cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector
+        action cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector
         lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter sockops syscall
         tc tcx xdp""",
     "lang.kinds.tracing_decorators": """

@@ -250,6 +250,17 @@ class atomic:
     store = Builtin("atomic.store", "(place, value)", "Write a number when all before is done (release).")
 
 
+throw = Builtin("throw", "(code=0)", "End the program from any depth; it returns the code (Linux 6.7).")
+type_id = Builtin(
+    "type_id",
+    "(type)",
+    "The id of a kernel type in the running kernel's BTF, of yours in the object's (CO-RE).",
+)
+rdonly_cast = Builtin(
+    "rdonly_cast",
+    "(type, address)",
+    "A pointer to a kernel struct, read directly: never written (Linux 6.2).",
+)
 ksym = Builtin("ksym", "(name)", 'A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10).')
 
 _helpers: dict[str, Helper] = {}

@@ -553,11 +553,14 @@ def _tail_call(f: Fn, node: ast.Call) -> Item:
             f"tail_call takes a ProgArray, not {describe(programs)}",
             "declare `programs = bp.ProgArray(8)`",
         )
-    if f.cleanups:
+    if f.holds:
         f.fail(
             node,
             "a tail call does not come back to give back what the `with` or the loop around it holds",
-            "jump behind it",
+            "jump behind it"
+            + (
+                "; a range that the verifier can follow holds nothing: `range(min(n, 32))`" if f.loops else ""
+            ),
         )
     at = number(f, index, node)
     ctx = subprograms.context(f, node, "tail_call")
@@ -802,5 +805,8 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "kfunc_exists": _service("kfuncs", "exists"),
     "dynptr": _service("dynptrs", "make"),
     "ksym": _service("ksyms", "variable"),
+    "throw": _service("throws", "throw"),
+    "type_id": _service("types", "type_id"),
+    "rdonly_cast": _service("types", "rdonly_cast"),
     **core.HANDLERS,
 }

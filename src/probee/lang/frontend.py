@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import CompileError
 from . import diag, hooks, ir, source, subprograms
+from .builder import Builder
 from .decl import ProgArray, symbols
 from .scope import Unit
 
@@ -43,6 +44,11 @@ def compile_module(
                 names[id(target)] = unit.unique(target.name)
                 todo.append(target)
             table.programs[index] = names[id(target)]
+    for fn, block in unit.thrown:  # the kernel wants a way on behind a call, though it is never gone
+        end = Builder(fn)
+        end.loc = block.ops[-1].loc
+        end.at(block)
+        end.ret()
     if unit.into_arena is not None:
         from .services import arenas
 

@@ -429,7 +429,8 @@ class FieldInfo(Op):
 
 
 class TypeInfo(Op):
-    """A CO-RE fact about a kernel struct: `kind` is exists, size, matches; local_id is its own id."""
+    """A CO-RE fact about a kernel struct: `kind` is exists, size, matches; local_id is its id in the
+    object's BTF, kernel_id that in the kernel's."""
 
     __slots__ = ("kind", "of")
 

@@ -5,7 +5,7 @@ Made by `python -m probee.lang.services.stub_helpers`.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 _T = TypeVar("_T")
 
@@ -134,6 +134,9 @@ def rand() -> int:
 def rcu() -> AbstractContextManager[None]:
     """`with bp.rcu():` keeps what RCU protects alive (Linux 6.2 where programs sleep)."""
 
+def rdonly_cast(type: Any, address: Any) -> Any:
+    """A pointer to a kernel struct, read directly: never written (Linux 6.2)."""
+
 def refcount_acquire(object: _T) -> AbstractContextManager[_T]:
     """`with bp.refcount_acquire(node) as other:` owns it once more (6.4)."""
 
@@ -158,8 +161,14 @@ def tasks(*args: Any) -> Iterator[Any]:
 def threads(task: Any = None) -> Iterator[Any]:
     """`for task in bp.threads(task):` goes over the threads of its process, or of all (Linux 6.7)."""
 
+def throw(code: int = 0) -> NoReturn:
+    """End the program from any depth; it returns the code (Linux 6.7)."""
+
 def tid() -> int:
     """Thread id: what the kernel calls the pid."""
+
+def type_id(type: Any) -> int:
+    """The id of a kernel type in the running kernel's BTF, of yours in the object's (CO-RE)."""
 
 def uid() -> int:
     """Real user id of the current task, in the initial user namespace."""

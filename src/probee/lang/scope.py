@@ -18,7 +18,7 @@ from .bounds import Interval
 from .builder import Builder
 from .flow import Flow, Fresh, merge, zeroing
 from .items import Closure, Context, Item, Num, Opt, Pointer, Py, Ref, TextCall
-from .types import BOOL, I64, U64, Chars, Int, Ptr, Space, Struct, Type
+from .types import BOOL, I64, U64, VOID, Chars, Int, Ptr, Space, Struct, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +143,10 @@ class Site:
         self.loops = [loop for loop in loops if loop.before is not None]
 
 
+def nothing() -> None:
+    """How what a loop holds is given back, if it holds nothing."""
+
+
 class Again(Exception):
     """Compile the function again: these locals may be None in a later round of a loop."""
 
@@ -165,6 +169,8 @@ class Unit:
         self.compiling: list[Any] = []
         self.names: set[str] = set()
         self.keep: list[Any] = []  # keeps ids valid
+        self.thrown: list[tuple[ir.Function, ir.Block]] = []  # what ends there, but has to go on somewhere
+        self.throwing: set[ir.Function] = set()
         self.into_arena: tuple[Any, ir.Loc] | None = None  # where a pointer into the arena is first used
 
     def unique(self, name: str, separator: str = "_") -> str:
@@ -261,6 +267,7 @@ class Fn:
         self.outer_names: set[str] = set()  # locals of the function around this one
         self.cells = frozenset(code.co_cellvars)
         self.frame: ir.Local | None = None  # what functions inside this one use of its locals
+        self.links: dict[ir.Value, ir.Offset] = {}
         self.loops: list[Loop] = []
         self.owned: dict[str, Any] = {}  # what a `with` has to give back, by its name
         self.locked = ""  # the lock that is held here, in words
@@ -420,6 +427,11 @@ class Fn:
                             f"so {name} would change when {root} does",
                             f"copy what must stay: `{name} = {site.name}(…)` with the fields of {root}",
                         )
+
+    @property
+    def holds(self) -> bool:
+        """Is there something here that has to be given back?"""
+        return any(cleanup is not nothing for cleanup in self.cleanups)
 
     def leave(self) -> None:
         """On the way out of the function: give back what is held."""
@@ -603,8 +615,10 @@ class Fn:
         return place
 
     def _place(self, name: str, type: Type) -> ir.Value:
-        if name not in self.cells:
-            return self.b.local(name, type)
+        return self._in_frame(type) if name in self.cells else self.b.local(name, type)
+
+    def _in_frame(self, type: Type) -> ir.Offset:
+        """A place in what inner functions use."""
         if self.frame is None:
             self.frame = self.b.local("what inner functions use", Struct("captured", 0, ()))
         struct = self.frame.of
@@ -614,6 +628,18 @@ class Fn:
         place = ir.Offset(self.frame, ir.Const(I64, at), Ptr(type, Space.STACK))
         place.loc = self.b.loc
         self.out.blocks[0].ops.insert(0, place)
+        return place
+
+    def link(self, around: ir.Value) -> ir.Offset:
+        """Where functions inside this one find the address of what it has itself from those around it."""
+        place = self.links.get(around)
+        if place is None:
+            place = self.links[around] = self._in_frame(Ptr(VOID, Space.STACK))
+            keep = ir.Store(place, around)
+            keep.loc = self.b.loc
+            ops = self.out.blocks[0].ops
+            last = max(ops.index(v) for v in (place, around) if isinstance(v, ir.Op))
+            ops.insert(last + 1, keep)
         return place
 
     def share(self, names: set[str]) -> None:

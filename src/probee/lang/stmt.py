@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from . import assign, bounds, callbacks, cond, decl, ir, loops, match, with_
+from . import assign, bounds, callbacks, cond, ir, loops, match, with_
 from .flow import Flow
 from .items import Item, Num, Py
 from .scope import Fn, is_none
@@ -25,7 +25,7 @@ _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ),
     ast.Raise: (
         "there are no exceptions in the kernel",
-        "`return`, or send a record that says what happened",
+        "`return`, bp.throw(code) out of all functions, or send a record that says what happened",
     ),
     ast.Global: (
         "`global` can't be used: Python's globals are not in the kernel",
@@ -94,26 +94,22 @@ def _return(f: Fn, node: ast.Return) -> None:
 
 
 def _assert(f: Fn, node: ast.Assert) -> None:
-    item = f.expr(node.test)
-    value: Any
-    if isinstance(item, Py) and not callable(item.obj) and not isinstance(item.obj, (decl.MapDecl, decl.Var)):
-        value = bool(item.obj)
-    elif isinstance(item, Num) and isinstance(item.v, ir.Const):
-        value = bool(item.v.value)
-    elif isinstance(item, Num) and isinstance(item.v, ir.Compare) and bounds.surely(item.v, f.intervals):
-        value = True
-    else:
-        f.fail(
-            node.test,
-            "an assert is checked at compile time, and this is known only at run time",
-            "write `if not …: return`",
-        )
-    if not value:
-        message = ""
-        if node.msg is not None:
-            said = f.expr(node.msg)
-            message = f": {said.obj}" if isinstance(said, Py) else ""
+    from .services import throws
+
+    if not any(isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(node.test)):
+        item = f.expr(node.test)
+        if isinstance(item, Num) and isinstance(item.v, ir.Compare) and bounds.surely(item.v, f.intervals):
+            return
+    yes, no = f.b.new_block("holds"), f.b.new_block("fails")
+    holds, fails = cond.branch(f, node.test, yes, no)
+    if holds is None:
+        said = f.expr(node.msg) if node.msg is not None else None
+        message = f": {said.obj}" if isinstance(said, Py) else ""
         f.fail(node, f"the assertion does not hold{message}")
+    if fails is not None:
+        f.enter(no, fails)
+        throws.failed(f, node)
+    f.enter(yes, holds)
 
 
 _VALUES = (ast.Compare, ast.BinOp, ast.Name, ast.Attribute, ast.UnaryOp, ast.Subscript, ast.Tuple)

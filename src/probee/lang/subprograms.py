@@ -184,6 +184,15 @@ def _called(
     node: ast.Call,
     inner: Fn | None = None,
 ) -> Item:
+    if sub.out in f.unit.throwing:
+        if f.holds:
+            f.fail(
+                node,
+                f"{name} may throw, and does not come back then to give back what the `with` or the loop "
+                "around this call holds",
+                "call it outside, or let it return",
+            )
+        f.unit.throwing.add(f.out)
     if sub.uses_ctx:
         values.append(context(f, node, name))
     if len(values) > LIMIT:
@@ -194,7 +203,7 @@ def _called(
         )
     place: ir.Local | None = None
     if isinstance(sub.ret, Several):
-        place = f.b.local(f"results of {name}", Array(U64, len(sub.ret.kinds)))
+        place = f.b.local(f"results of {name}", Array(U64, len(sub.ret.parts)))
         values.append(place)
     if len(values) > LIMIT:
         f.fail(
@@ -208,12 +217,32 @@ def _called(
 
         after(f, inner)
     if place is not None:
-        kinds = sub.ret.kinds
-        return Group([Num(f.b.cast(f.b.read(f.b.index(place, i)), k)) for i, k in enumerate(kinds)])
+        origin = _origin(prepared)
+        items = [_part(f, place, i, part, origin) for i, part in enumerate(sub.ret.parts)]
+        if not sub.ret.optional:
+            return Group(items)
+        present, value = items
+        assert isinstance(present, Num)
+        return Opt(f.b.truth(present.v), value, f"{name}(…)")
     item: Item = sub.ret(result)
     if isinstance(item, Ref):
-        item.origin = frozenset().union(*(a.item.origin for _, a in prepared if isinstance(a.item, Ref)))
+        item.origin = _origin(prepared)
     return item
+
+
+def _origin(prepared: list[tuple[str, _Argument]]) -> frozenset[object]:
+    """What a reference that a function gives may refer to: what it got."""
+    return frozenset().union(*(a.item.origin for _, a in prepared if isinstance(a.item, Ref)))
+
+
+def _part(f: Fn, place: ir.Value, i: int, part: _Result, origin: frozenset[object]) -> Item:
+    """One of several results."""
+    if isinstance(part.type, Int):
+        return Num(f.b.cast(f.b.read(f.b.index(place, i)), part.type))
+    value = f.b.load(f.b.recast(f.b.index(place, i), Ptr(part.type, Space.STACK)))
+    if part.pointer:
+        return Pointer(value)
+    return Ref(value, maybe=part.maybe, shared=part.shared, origin=origin)
 
 
 def arguments(f: Fn, fn: FunctionType, src: source.Source, node: ast.Call) -> list[tuple[str, Item, ast.AST]]:
@@ -394,7 +423,7 @@ def _returns(g: Fn) -> Any:
     """Write the returns of a subprogram, now that all are known. Gives what makes an item of its result."""
     b, out, node = g.b, g.out, g.source.node
     items = [i for _, i, _ in g.returns]
-    want = assign.annotation(g, node.returns) if node.returns is not None else Ellipsis
+    want, optional = _annotated(g)
     given = [i for i in items if i is not None]
     if not given:
         for block, _, _ in g.returns:
@@ -407,14 +436,26 @@ def _returns(g: Fn) -> Any:
     first = given[0]
     if isinstance(first, Group):
         return _several(g, first)
-    if isinstance(first, Num):
+    if isinstance(first, (Num, Opt)):
         for _, item, where in g.returns:
-            if item is None:
+            if (
+                item is None
+                and not optional
+                and not (isinstance(where, ast.Return) and where.value is not None)
+            ):
                 g.fail(
                     where,
                     f"{out.name} returns a number on some ways and nothing here",
-                    "return a number here too",
+                    "return a number here too, or `return None` where there is none",
                 )
+            if isinstance(want, Int) and not optional and not isinstance(item, Num):
+                g.fail(
+                    where,
+                    f"{out.name} is annotated to return a number, and this may be None",
+                    "annotate it with `| None`, or return a number here too",
+                )
+        if optional or not all(isinstance(item, Num) for item in items):
+            return _maybe_number(g, want if isinstance(want, Int) else None)
             if not isinstance(item, Num):
                 g.fail(where, f"this returns {describe(item)}, and other ways return a number")
         narrow = want if isinstance(want, Int) else None
@@ -455,39 +496,146 @@ def _returns(g: Fn) -> Any:
     return lambda value: Ref(value, maybe=name, shared=shared)
 
 
+class _Result:
+    """One of several results: a number, a pointer, or a reference."""
+
+    __slots__ = ("maybe", "pointer", "shared", "type")
+
+    def __init__(
+        self, type: Int | Ptr, *, pointer: bool = False, maybe: str = "", shared: bool = False
+    ) -> None:
+        self.type = type
+        self.pointer = pointer
+        self.maybe = maybe
+        self.shared = shared
+
+
 class Several:
-    """A function of several numbers: they come back in `place`, memory of the caller's."""
+    """A function of several results: they come back in `place`, memory of the caller's.
 
-    __slots__ = ("kinds", "place")
+    With `optional`, they are one number that may be None: whether there is one, and the number.
+    """
 
-    def __init__(self, place: ir.Param, kinds: list[Int]) -> None:
+    __slots__ = ("optional", "parts", "place")
+
+    def __init__(self, place: ir.Param, parts: list[_Result], *, optional: bool = False) -> None:
         self.place = place
-        self.kinds = kinds
+        self.parts = parts
+        self.optional = optional
+
+
+def _place(g: Fn, n: int) -> ir.Param:
+    return ir.Param(len(g.out.params), "results", Ptr(Array(U64, n), Space.STACK))
 
 
 def _several(g: Fn, first: Group) -> Several:
-    """`return a, b`: the numbers are written to memory that the caller gives."""
-    b, out = g.b, g.out
-    n = len(first.items)
-    place = ir.Param(len(out.params), "results", Ptr(Array(U64, n), Space.STACK))
-    choices: list[list[tuple[Item, ir.Value, ast.AST]]] = [[] for _ in range(n)]
-    for _, item, where in g.returns:
+    """`return a, b`: the results are written to memory that the caller gives."""
+    b, n = g.b, len(first.items)
+    place = _place(g, n)
+    ways: list[tuple[ir.Block, list[Item], ast.AST]] = []
+    for block, item, where in g.returns:
         if not isinstance(item, Group) or len(item.items) != n:
             here = "nothing" if item is None else describe(item)
-            g.fail(where, f"this returns {here}, and other ways return {n} numbers", "return as many here")
-        for i, part in enumerate(item.items):
-            assert isinstance(part, Num)
-            choices[i].append((part.given or part, part.v, where))
-    kinds = [common(g, c) for c in choices]
-    for block, item, where in g.returns:
-        assert isinstance(item, Group)
+            g.fail(where, f"this returns {here}, and other ways return {n} values", "return as many here")
+        ways.append((block, item.items, where))
+    parts = [_one_of_several(g, [(items[i], where) for _, items, where in ways], i) for i in range(n)]
+    for block, items, where in ways:
         b.at(block)
         b.loc = g.loc(where)
-        for i, (part, kind) in enumerate(zip(item.items, kinds, strict=True)):
-            assert isinstance(part, Num)
-            b.write(b.index(place, i), b.cast(b.widen(part.v), kind))
+        for i, (item, part) in enumerate(zip(items, parts, strict=True)):
+            if isinstance(part.type, Int):
+                assert isinstance(item, Num)
+                b.write(b.index(place, i), b.cast(b.widen(item.v), part.type))
+                continue
+            value = item.v if isinstance(item, Pointer) else item.ptr if isinstance(item, Ref) else None
+            slot = b.recast(b.index(place, i), Ptr(part.type, Space.STACK))
+            b.store(slot, ir.Const(part.type, 0) if value is None else b.recast(value, part.type))
         b.ret()
-    return Several(place, kinds)
+    return Several(place, parts)
+
+
+def _one_of_several(g: Fn, ways: list[tuple[Item, ast.AST]], i: int) -> _Result:
+    """The kind of result `i`, which all ways give."""
+    numbers = [(item.given or item, item.v, where) for item, where in ways if isinstance(item, Num)]
+    if len(numbers) == len(ways):
+        return _Result(common(g, numbers))
+    known: Item | None = None
+    maybe = shared = False
+    for item, where in ways:
+        if is_none(item):
+            maybe = True
+            continue
+        known = known or item
+        if isinstance(item, Num) or type(item) is not type(known) or _address(item) != _address(known):
+            other = next(x for x, _ in ways if x is not item)
+            g.fail(
+                where,
+                f"result {i + 1} is {describe(item)} here, and {describe(other)} on other ways",
+                "return the same kind everywhere; a number that may be None is returned alone",
+            )
+        maybe = maybe or (isinstance(item, Ref) and bool(item.maybe))
+        shared = shared or (isinstance(item, Ref) and item.shared)
+    if known is None:
+        g.fail(ways[0][1], f"result {i + 1} is always None", "drop it")
+    to, space = _address(known)
+    what = f"result {i + 1} of {g.out.name}(…)" if maybe else ""
+    return _Result(Ptr(to, space, True), pointer=isinstance(known, Pointer), maybe=what, shared=shared)
+
+
+def _address(item: Item) -> tuple[Type, Space]:
+    """What an item points to, and where that is."""
+    value = item.v if isinstance(item, (Pointer, Num)) else item.ptr if isinstance(item, Ref) else None
+    return (
+        (value.type.to, value.type.space)
+        if value is not None and isinstance(value.type, Ptr)
+        else (VOID, Space.CODE)
+    )
+
+
+def _maybe_number(g: Fn, want: Int | None) -> Several:
+    """A number on some ways and None on others."""
+    b = g.b
+    place = _place(g, 2)
+    numbers = [(i.item if isinstance(i, Opt) else i, where) for _, i, where in g.returns if i is not None]
+    for item, where in numbers:
+        if not isinstance(item, Num):
+            g.fail(where, f"this returns {describe(item)}, and other ways return a number")
+    if want is not None:
+        kind = I64 if want.signed or want == BOOL else U64
+    else:
+        kind = common(g, [(i.given or i, i.v, where) for i, where in numbers if isinstance(i, Num)])
+    for block, item, where in g.returns:
+        b.at(block)
+        b.loc = g.loc(where)
+        present: ir.Value = b.const(0, U64)
+        value: ir.Value = b.const(0, kind)
+        if item is not None:
+            present = b.cast(b.widen(item.present), U64) if isinstance(item, Opt) else b.const(1, U64)
+            number_ = item.item if isinstance(item, Opt) else item
+            assert isinstance(number_, Num)
+            value = b.cast(number_.v, want) if want is not None else number_.v
+        b.write(b.index(place, 0), present)
+        b.write(b.index(place, 1), b.cast(b.widen(value), kind))
+        b.ret()
+    return Several(place, [_Result(U64), _Result(kind)], optional=True)
+
+
+def _annotated(g: Fn) -> tuple[Any, bool]:
+    """What the function is annotated to return, Ellipsis if it is not, and whether that may be None."""
+    node = g.source.node.returns
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            parsed = ast.parse(node.value, mode="eval").body
+        except SyntaxError:
+            g.fail(node, f"the annotation {node.value!r} is not an expression")
+        for part in ast.walk(parsed):
+            ast.copy_location(part, node)
+        node = parsed
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        for one, other in ((node.left, node.right), (node.right, node.left)):
+            if isinstance(other, ast.Constant) and other.value is None:
+                return assign.annotation(g, one), True
+    return (assign.annotation(g, node), False) if node is not None else (Ellipsis, False)
 
 
 def returned(f: Fn, item: Item, node: ast.AST) -> Item:
@@ -495,19 +643,18 @@ def returned(f: Fn, item: Item, node: ast.AST) -> Item:
     if isinstance(item, Py) and isinstance(item.obj, tuple):
         item = Group([Py(v) for v in item.obj])
     if isinstance(item, Group) and not f.out.section and f.out.ret is VOID and not f.out.visible:
-        parts: list[Item] = []
-        for part in item.items:
-            out = Num(number(f, part, node))
-            out.given = part
-            parts.append(out)
-        return Group(parts)
+        return Group([part if is_none(part) else returned(f, part, node) for part in item.items])
     item = resolve(f, item, node)
     if f.out.section or f.out.ret is not VOID or isinstance(item, Num) or constant(item) is not None:
         out = Num(number(f, item, node))
         out.given = item
         return out
-    if isinstance(item, Opt):
-        refuse_maybe(f, item, node)
+    if isinstance(item, Opt) and isinstance(item.item, Num):
+        return item
+    if isinstance(item, Opt) and isinstance(item.item, Ref):
+        there = item.item.ptr
+        chosen = f.b.select(item.present, there, ir.Const(there.type, 0))
+        item = Ref(chosen, maybe=item.name, shared=item.item.shared, origin=item.item.origin)
     if isinstance(item, Pointer):
         return item
     if isinstance(item, Ref):

@@ -139,7 +139,7 @@ CASES = [
     ("x = bp.static(os.getpid())", "os.getpid()", "something else the next time", "module"),
     ("x = bp.static(time.time())", "time.time()", "something else the next time", "module"),
     ("x = bp.static(1, 2)", "bp.static(1, 2)", "one expression", ""),
-    ("x = number & 15\nassert x < 15", "x < 15", "known only at run time", "return"),
+    ("x = number & 15\nassert x < 15, 'large'", "'large'", "what the program returns", "0"),
     # None
     ("p = points.get(1)\nreturn p.x", "p.x", "p may be None", "if p is None"),
     (

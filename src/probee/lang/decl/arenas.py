@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ...errors import CompileError
     from .. import types
     from .types import DeclType
 
@@ -57,21 +58,29 @@ class ArenaPtrType(PtrType):
     The struct around it, and those declared later in its module, are given by their names.
     """
 
-    __slots__ = ("scope",)
+    __slots__ = ("missing", "scope")
 
     def __init__(self, to: Any, scope: dict[str, Any]) -> None:
         super().__init__(to)
         self.scope = scope
+        self.missing: CompileError | None = None  # what is said if there is no such struct
+        if isinstance(to, str):
+            self.declared()
+
+    def declared(self) -> None:
+        """This is the line that declares it."""
+        self.missing = refuse(
+            f'ArenaPtr["{self.to}"]: there is no struct {self.to} in the module',
+            "declare it at the top of the module, or give the class itself",
+        )
 
     def target(self) -> Any:
         """What it leads to, None where that is not said."""
         if isinstance(self.to, str):
             found = self.scope.get(self.to)
             if not hasattr(found, "_ir_"):
-                raise refuse(
-                    f'ArenaPtr["{self.to}"]: there is no struct {self.to} in the module',
-                    "declare it at the top of the module, or give the class itself",
-                )
+                assert self.missing is not None
+                raise self.missing
             self.to = found
         return self.to
 

@@ -126,8 +126,12 @@ class StructType(type):
         cls._fields_ = tuple(layout.fields)
         type.__setattr__(cls, "__match_args__", tuple(f.name for f in layout.fields))
         for f in cls._fields_:
-            if getattr(f.type, "scope", None) is not None and f.type.to == name:  # type: ignore[union-attr]
-                f.type.to = cls  # type: ignore[union-attr]
+            into: Any = f.type  # a pointer into the arena, perhaps to the struct itself
+            if hasattr(into, "scope") and isinstance(into.to, str):
+                if into.to == name:
+                    into.to = cls
+                else:
+                    into.declared()
         cls._align_ = max(layout.align, align)
         cls._size_ = (layout.end + cls._align_ - 1) // cls._align_ * cls._align_
         for f in cls._fields_:

@@ -102,7 +102,7 @@ class Global(Var):
 
     def __init__(self, type: DeclType, value: Any = None, *, arena: MapDecl | None = None) -> None:
         super().__init__(type, value)
-        if arena is not None and arena.kind != _ARENA:
+        if arena is not None and getattr(arena, "kind", 0) != _ARENA:
             from .refuse import refuse
 
             raise refuse(f"Global[{type!r}]: arena= takes the module's bp.Arena, not {arena!r}")

@@ -181,6 +181,73 @@ def _slice(f: Fn, of: Ref, node: ast.Call) -> Item:
     return Ref(value, maybe="slice(…)")
 
 
+def _edit(f: Fn, of: Ref, node: ast.Call) -> Held:
+    """`with d.edit(offset, T) as part:`: to change; where the packet has it in pieces, a copy that is written
+    back at the end."""
+    from ..calls import arguments
+
+    items = arguments(f, node, "edit(offset, type)", 2, 2)
+    kind = _sized(f, items[1], node.args[1], "edit()")
+    b = f.b
+    room = b.local("piece", kind)
+    b.zero(room)
+    offset = b.local("offset", U64)
+    b.write(offset, number(f, items[0], node.args[0]))
+    value = f.kfunc(
+        node,
+        "6.4",
+        "bpf_dynptr_slice_rdwr",
+        of.ptr,
+        b.load(offset),
+        room,
+        b.const(kind.size, U32),
+        type=Ptr(kind, Space.PACKET, True),
+    )
+    slot = b.local("part", value.type)
+    b.store(slot, value)
+    body, none = b.new_block("part"), b.new_block("none")
+    without = f.live.copy()
+    b.branch(b.truth(value), body, none)
+    b.at(body)
+
+    def release() -> None:
+        back, end = b.new_block("write back"), b.new_block("written")
+        b.branch(b.compare("==", b.recast(b.load(slot), U64), b.recast(room, U64)), back, end)
+        b.at(back)
+        b.helper("dynptr_write", of.ptr, b.load(offset), room, b.const(kind.size), b.const(0))
+        b.jump(end)
+        b.at(end)
+
+    return Held(
+        release,
+        Ref(value),
+        need_name="the part needs a name",
+        ended=("{} is the part of a `with` that has ended", "use it inside the `with`"),
+        failed=(none, without),
+    )
+
+
+def _memset(f: Fn, of: Ref, node: ast.Call) -> Item:
+    from ..calls import arguments
+
+    items = arguments(f, node, "memset(byte, offset, size)", 3, 3)
+    byte, offset, size = (number(f, i, n) for i, n in zip(items, node.args, strict=True))
+    return Num(f.b.widen(f.kfunc(node, "6.17", "bpf_dynptr_memset", of.ptr, offset, size, byte)))
+
+
+def _copy(f: Fn, of: Ref, node: ast.Call) -> Item:
+    """`d.copy(source, size[, offset[, from]])`."""
+    from ..calls import arguments
+
+    items = arguments(f, node, "copy(source, size[, offset[, source_offset]])", 2, 4)
+    source = items[0]
+    if not isinstance(source, Ref) or source.type is not DYNPTR:
+        f.fail(node.args[0], f"copy() takes another dynptr, and this is {describe(source)}")
+    size, *rest = (number(f, i, n) for i, n in zip(items[1:], node.args[1:], strict=True))
+    to, at = (*rest, f.b.const(0), f.b.const(0))[:2]
+    return Num(f.b.widen(f.kfunc(node, "6.15", "bpf_dynptr_copy", of.ptr, to, source.ptr, at, size)))
+
+
 def _fact(name: str, since: str) -> Callable[[Fn, Ref, ast.Call], Item]:
     def handler(f: Fn, of: Ref, node: ast.Call) -> Item:
         from ..calls import arguments
@@ -220,4 +287,7 @@ METHODS: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
     "is_rdonly": _fact("is_rdonly", "6.5"),
     "adjust": _adjust,
     "clone": _clone,
+    "memset": _memset,
+    "copy": _copy,
 }
+HELD: dict[str, Callable[[Fn, Ref, ast.Call], Held]] = {"edit": _edit}

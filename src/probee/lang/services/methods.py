@@ -30,6 +30,7 @@ _CALLS: dict[str, dict[str, Call]] = {
 _HELD: dict[str, dict[str, Hold]] = {
     "bpf_list_head": objects.LIST_HELD,
     "bpf_rb_root": objects.TREE_HELD,
+    "bpf_dynptr": dynptrs.HELD,
 }
 _WHAT = {
     "bpf_timer": "a timer",
@@ -55,9 +56,10 @@ def call(f: Fn, of: Ref, name: str, node: ast.Call) -> Item:
     if handler is not None:
         return handler(f, of, node)
     if name in _HELD.get(word, {}):
+        what = "gives may have to be written back" if name == "edit" else "takes out has to be released"
         f.fail(
             node,
-            f"what {name}() takes out has to be released",
+            f"what {name}() {what}",
             f"write `with ….{name}(…) as found:`; the body is skipped where there is none",
         )
     _unknown(f, word, name, node)

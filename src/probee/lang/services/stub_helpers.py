@@ -21,7 +21,7 @@ Made by `python -m probee.lang.services.stub_helpers`.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 _T = TypeVar("_T")
 '''
@@ -59,6 +59,9 @@ _SIGNATURES = {
     "can_loop": "() -> bool",
     "reg": "(name: str) -> int",
     "static": "(value: _T) -> _T",
+    "throw": "(code: int = 0) -> NoReturn",
+    "type_id": "(type: Any) -> int",
+    "rdonly_cast": "(type: Any, address: Any) -> Any",
     "obj_new": "(struct: type[_T]) -> AbstractContextManager[_T]",
     "percpu_obj_new": "(struct: type[_T]) -> AbstractContextManager[_T]",
     "refcount_acquire": "(object: _T) -> AbstractContextManager[_T]",

@@ -15,7 +15,9 @@ from ..memory import Fault
 from .table import kfunc
 
 if TYPE_CHECKING:
+    from ..contexts.base import Context
     from ..cpus import MachineCpu
+    from ..kernel_memory import Kernel, Object
 
 _U32 = 0xFFFFFFFF
 
@@ -125,9 +127,42 @@ def bpf_wq_start(cpu: MachineCpu, r1: int, r2: int, *_: int) -> int:
 
 @kfunc("bpf_cast_to_kern_ctx")
 def bpf_cast_to_kern_ctx(cpu: MachineCpu, r1: int, *_: int) -> int:
-    """The kernel's struct behind a context is its fact `kernel`; without it the context itself."""
+    """The kernel's struct behind a context is its fact `kernel`; of a packet it is made when it is asked for;
+    else it is the context itself."""
     context = cpu.machine.contexts.get(r1)
-    return r1 if context is None else int(context.facts.get("kernel", r1))
+    if context is None:
+        return r1
+    if "kernel" not in context.facts and context.packet is not None and cpu.machine.kernel is not None:
+        made = _packet_object(cpu.machine.kernel, context)
+        region = cpu.memory.find(int(made))
+        if region is not None:
+            context.extra.append(region)
+        return int(made)
+    return int(context.facts.get("kernel", r1))
+
+
+def _packet_object(kernel: Kernel, context: Context) -> Object:
+    """The kernel's buffer of a packet as it is now."""
+    packet, fields = context.packet, context.fields
+    assert packet is not None
+    assert fields is not None
+    first = packet.data - packet.headroom
+    end = packet.data_end
+    if context.region.name == "xdp_md":
+        return kernel.new(
+            "xdp_buff", data=packet.data, data_end=end, data_meta=packet.data_meta, data_hard_start=first
+        )
+    linear = end - packet.data
+    same = ("mark", "priority", "protocol", "hash", "queue_mapping")
+    return kernel.new(
+        "sk_buff",
+        len=packet.length,
+        data_len=packet.length - linear,
+        head=first,
+        data=packet.data,
+        tail=end - first,
+        **{name: fields[name] for name in same},
+    )
 
 
 @kfunc("bpf_rdonly_cast")
