@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import struct
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -170,6 +171,55 @@ def builder(ktypes: KernelTypes, tmp_path: Path, **always: Any) -> Iterator[Call
             return Run(stack.enter_context(load(read_object(data), values=values)), module)
 
         yield build
+
+
+class Both:
+    """A program in the kernel and in the machine; they do the same."""
+
+    def __init__(self, data: bytes, stack: ExitStack) -> None:
+        from probee.kernel.load import load
+        from probee.machine.machine import Machine
+        from probee.obj import read_object
+
+        self.spec = read_object(data)
+        self.kernel = stack.enter_context(load(read_object(data)))
+        self.machine = stack.enter_context(Machine(read_object(data)))
+
+    def __call__(self, number: int = 0) -> tuple[int, dict[int, int]]:
+        """The program's result, and what it left in `counts`."""
+        for maps in (self.kernel.maps, self.machine.maps):
+            maps["counts"].clear()
+        ctx = struct.pack("<QQ", 0, number & (1 << 64) - 1)
+        out = self.kernel.programs["program"].test_run(ctx=ctx)[0]
+        (other,) = self.machine.fire("program", 0, number)
+        assert other.retval & 0xFFFFFFFF == out
+        left = dict(self.kernel.maps["counts"].items())
+        assert dict(self.machine.maps["counts"].items()) == left
+        return out - (1 << 32) if out >> 31 else out, left
+
+
+@contextmanager
+def both(btf: Any, tmp_path: Path) -> Iterator[Callable[..., Both]]:
+    """A function that compiles the body of a program, for a kernel `without` some things, and loads it."""
+    from probee import lang
+    from probee.lang.ktypes import KernelTypes
+
+    with ExitStack() as stack:
+
+        def build(body: str, without: tuple[str, ...] = (), **more: Any) -> Both:
+            module = make(program(body, **more), tmp_path)
+            ktypes = KernelTypes(btf, without=without)
+            data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=False)
+            return Both(data, stack)
+
+        yield build
+
+
+def python(body: str, number: int, above: str = "") -> tuple[int, dict[int, int]]:
+    """What CPython makes of the same text."""
+    space: dict[str, Any] = {"counts": defaultdict(int)}
+    exec(above + "\ndef program(number):\n" + indent(body, "    "), space)
+    return space["program"](number) or 0, dict(space["counts"])
 
 
 def fire(run: Run) -> None:

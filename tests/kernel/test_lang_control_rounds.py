@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import textwrap
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 import lang_module
-from probee import lang
-from probee.btf import kernel_btf
-from probee.errors import Unsupported
-from probee.kernel.load import load
-from probee.lang import decl
 from probee.lang.ktypes import KernelTypes
-from probee.machine.machine import Machine
-from probee.obj import read_object
 
 pytestmark = pytest.mark.root
 
@@ -27,46 +16,15 @@ pytestmark = pytest.mark.root
 WAYS = {"iterator": ((), "bpf_iter_num_new"), "bpf_loop": (("bpf_iter_num_new",), "program_round")}
 
 
-class Run:
-    """One program, in the kernel and in the machine: they do the same."""
-
-    def __init__(self, data: bytes, stack: ExitStack) -> None:
-        self.spec = read_object(data)
-        self.kernel = stack.enter_context(load(read_object(data)))
-        self.machine = stack.enter_context(Machine(read_object(data)))
-
-    def __call__(self, number: int = 0) -> tuple[int, dict[int, int]]:
-        """The program's result, and what it left in `counts`."""
-        for where in (self.kernel, self.machine):
-            where.maps["counts"].clear()
-        ctx = struct.pack("<QQ", 0, number)
-        out = self.kernel.programs["program"].test_run(ctx=ctx)[0]
-        (other,) = self.machine.fire("program", 0, number)
-        assert other.retval & 0xFFFFFFFF == out
-        left = dict(self.kernel.maps["counts"].items())
-        assert dict(self.machine.maps["counts"].items()) == left
-        return out - (1 << 32) if out >> 31 else out, left
-
-
 @pytest.fixture(scope="module")
 def btf() -> Any:
-    try:
-        return kernel_btf()
-    except Unsupported as e:
-        pytest.skip(str(e))
+    return lang_module.kernel_types().btf
 
 
 @pytest.fixture
-def build(btf, tmp_path) -> Iterator[Callable[..., Run]]:
-    with ExitStack() as stack:
-
-        def build(body: str, without: tuple[str, ...] = (), **more: Any) -> Run:
-            module = lang_module.make(lang_module.program(body, **more), tmp_path)
-            ktypes = KernelTypes(btf, without=without)
-            data = lang.compile(decl.programs_in(vars(module)), ktypes=ktypes, merge_syscalls=False)
-            return Run(data, stack)
-
-        yield build
+def build(btf, tmp_path) -> Iterator[Callable[..., lang_module.Both]]:
+    with lang_module.both(btf, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture(params=list(WAYS))
@@ -120,20 +78,13 @@ return k & 0x7FFF
 }
 
 
-def python(body: str, number: int) -> tuple[int, dict[int, int]]:
-    """What CPython makes of the same text."""
-    space: dict[str, Any] = {"counts": defaultdict(int)}
-    exec("def program(number):\n" + textwrap.indent(body, "    "), space)
-    return space["program"](number) or 0, dict(space["counts"])
-
-
 @pytest.mark.parametrize("what", PLAIN)
 def test_all_ways_out_of_a_loop_are_those_of_python(build, way, what):
     without, function = way
     run = build(PLAIN[what], without)
     assert function in {*run.spec.externs, *(fn.name for fn in run.spec.functions)}
     for n in (0, 1, 2, 3, 7, 8, 13, 14, 21, 30, 6000):
-        assert run(n) == python(PLAIN[what], n), n
+        assert run(n) == lang_module.python(PLAIN[what], n), n
 
 
 def test_what_a_round_shares_with_the_code_around_it(build, way):

@@ -329,6 +329,9 @@ def _element_place(f: Fn, target: ast.Subscript) -> Place:
         step = Num(number(f, index, target))
         return MapPlace(base.map, base.key, (*base.path, step), elem)
     refuse_maybe(f, base, target)
+    if isinstance(base, Ref) and isinstance(base.type, (Int, Ptr)):
+        _writable(f, base, target)
+        return MemoryPlace(expr.only(f, base, index, target))
     if isinstance(base, Ref) and isinstance(base.type, (Array, Chars)):
         _writable(f, base, target)
         found, inside = expr.elem_place(f, base, index, target)

@@ -74,8 +74,12 @@ def inner(f: Fn, closure: Closure, out: ir.Function) -> Fn:
 
 
 def capture(f: Fn, g: Fn, param: ir.Value, node: ast.AST) -> None:
-    """Give `g` the locals of `f`; `param` is the address of `f`'s struct."""
+    """Give `g` the locals of `f`; `param` is the address of `f`'s struct.
+
+    What `f` itself has from the functions around it lies in their structs; that of `f` has their addresses.
+    """
     f.share(g.outer_names)
+    bases: dict[ir.Value | None, ir.Value] = {f.frame: param}
     for name in sorted(g.outer_names):
         var = f.vars.get(name)
         if var is None or name not in f.live.set:
@@ -87,7 +91,15 @@ def capture(f: Fn, g: Fn, param: ir.Value, node: ast.AST) -> None:
             )
             continue
         f.live.unbind(name)  # somebody else may read all of it
-        g.vars[name] = _moved(g, var, param)
+        around = _base(var)
+        if around is not None and around not in bases:
+            place = f.link(around)
+            assert isinstance(place.type, Ptr)
+            there = ir.Offset(param, place.bytes, place.type)
+            bases[around] = base = ir.Load(there)
+            there.loc = base.loc = g.b.loc
+            g.out.blocks[0].ops[:0] = [there, base]
+        g.vars[name] = _moved(g, var, bases.get(around, param))
         g.versions[name] = 1
         g.live.set.add(name)
         if name in f.live.known and name not in _changed(g):
@@ -111,6 +123,12 @@ def after(f: Fn, g: Fn) -> None:
             f.live.known.add(name)
 
 
+def _base(var: Var) -> ir.Value | None:
+    """The address of the struct that a shared variable lies in."""
+    slot = var.present if isinstance(var, OptVar) else getattr(var, "slot", None)
+    return slot.base if isinstance(slot, ir.Offset) else None
+
+
 def _moved(g: Fn, var: Var, base: ir.Value) -> Var:
     """The same variable, seen from the inner function."""
 
@@ -118,7 +136,8 @@ def _moved(g: Fn, var: Var, base: ir.Value) -> Var:
         assert isinstance(slot, ir.Offset), f"{var.name} is not shared"
         offset = ir.Offset(base, slot.bytes, slot.type)  # type: ignore[arg-type]
         offset.loc = g.b.loc
-        g.out.blocks[0].ops.insert(0, offset)
+        ops = g.out.blocks[0].ops
+        ops.insert(ops.index(base) + 1 if isinstance(base, ir.Op) else 0, offset)
         g.out.variables.append(ir.Variable(shown or var.name, offset, g.b.loc.line))
         return offset
 

@@ -196,6 +196,8 @@ def number(f: Fn, item: Item, node: ast.AST) -> ir.Value:
             advice = f"write {int(item.obj)} without quotes"
         elif isinstance(item, Py) and isinstance(item.obj, str) and len(item.obj) == 1:
             advice = f"its number is ord({item.obj!r})"
+    elif isinstance(item, Ref) and isinstance(item.type, Int):
+        advice = "the number is `bp.deref(p)` or `p[0]`; `m.get(key)` and `m[key]` give it as it is"
     elif isinstance(item, Ref):
         advice = "use one of its fields"
     elif isinstance(item, Py) and isinstance(item.obj, builtins.Builtin):

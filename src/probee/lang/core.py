@@ -9,7 +9,7 @@ from .convert import describe, refuse_maybe
 from .diag import nearest
 from .items import Item, Num, Pointer, Py, Ref
 from .scope import Fn
-from .types import U64, VOID, Array, Ptr, Space, Struct
+from .types import U64, VOID, Array, Int, Ptr, Space, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def deref(f: Fn, node: ast.Call) -> Item:
 
     (item,) = arguments(f, node, "deref(pointer)", 1, 1)
     refuse_maybe(f, item, node)
+    if isinstance(item, Ref) and isinstance(item.type, (Int, Ptr)):
+        return expr.read_place(f, item)
     if not isinstance(item, Pointer):
         f.fail(node, f"deref takes a pointer, not {describe(item)}")
     if item.to is VOID:

@@ -420,6 +420,8 @@ def element(f: Fn, base: Item, index: Item, node: ast.AST) -> Item:
         if arena(there) and isinstance(base.to, Struct):
             return Pointer(there)
         return read_place(f, Ref(there, shared=arena(there)))
+    if isinstance(base, Ref) and isinstance(base.type, (Int, Ptr)):
+        return read_place(f, only(f, base, index, node))
     if isinstance(base, Ref) and isinstance(base.type, (Array, Chars)):
         place, inside = elem_place(f, base, index, node)
         if inside is None:
@@ -436,6 +438,13 @@ def element(f: Fn, base: Item, index: Item, node: ast.AST) -> Item:
         if isinstance(base, Context) and "read" in base.obj.methods
         else "",
     )
+
+
+def only(f: Fn, base: Ref, index: Item, node: ast.AST) -> Ref:
+    """`p[0]` of a reference to a number, such as a helper gives: there is one."""
+    if constant(index) != 0:
+        f.fail(node, f"{describe(base)} leads to one number", "it is p[0]")
+    return base
 
 
 def guarded(f: Fn, place: Ref, inside: ir.Value) -> Item:

@@ -186,6 +186,7 @@ class _Shifted(Rounds):
     """The bits of one number where the kernel has no iterator for them: 64 rounds."""
 
     count = 64
+    holds = False
 
     def __init__(self, f: Fn, place: ir.Value) -> None:
         self.f = f
@@ -220,6 +221,8 @@ class _Shifted(Rounds):
 
 class _List(Rounds):
     """A kernel list: `head` is a `list_head`, `member` the one in each item; at most `count` items."""
+
+    holds = False
 
     def __init__(self, f: Fn, of: Struct, head: ir.Value, member: str, count: int, node: ast.AST) -> None:
         self.f = f

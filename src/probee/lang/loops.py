@@ -16,7 +16,7 @@ from .assign import assign
 from .convert import constant, number
 from .flow import Flow
 from .items import Item, Num, Py
-from .scope import Again, Fn, IntVar, Loop, PtrVar, PyVar
+from .scope import Again, Fn, IntVar, Loop, PtrVar, PyVar, nothing
 from .sequences import MANY, Numbers
 from .types import I64, U64, Array, Int, Ptr, Space
 
@@ -35,6 +35,7 @@ class Rounds:
     """How a loop goes round: code before it, at its head, at the end of a round, and behind the last."""
 
     count = 0  # rounds at most, 0 if not known
+    holds = True  # is there something to `finish`?
     at_least_once = False
 
     def start(self) -> None:
@@ -98,7 +99,7 @@ def run(f: Fn, node: ast.For | ast.While, rounds: Rounds, test: ast.expr | None 
     rounds.test(body, out)
     after = f.live.copy()
     f.enter(body, f.flow)
-    f.cleanups.append(rounds.finish)
+    f.cleanups.append(rounds.finish if rounds.holds else nothing)
     count = rounds.count if all(x.rounds for x in f.loops) else 0
     loop = Loop(following, end, len(f.cleanups), frozenset(start.set), outer=outer, rounds=count)
     f.loops.append(loop)
@@ -324,6 +325,8 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
     configured = numbers.configured()
     if configured is not None and configured * around <= _PLAIN_OF_DATA:
         return _Plain(f, node, numbers, 0)
+    if _jumps(node) and most is not None and most * around <= _PLAIN:
+        return _Plain(f, node, numbers, most)
     followed = most is not None and (most * around <= limit or (most <= 16 and numbers.constant))
     if (
         followed and not shifted
@@ -336,8 +339,21 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
     return _Plain(f, node, numbers, most)
 
 
+def _jumps(node: ast.For | ast.While) -> bool:
+    """Does the loop look as if it had a tail call in it? Then it may hold nothing."""
+    calls = (n.func for s in node.body for n in ast.walk(s) if isinstance(n, ast.Call))
+    names = {
+        n.attr if isinstance(n, ast.Attribute) else n.id
+        for n in calls
+        if isinstance(n, (ast.Attribute, ast.Name))
+    }
+    return not names.isdisjoint(("jump", "tail_call"))
+
+
 class _Plain(Rounds):
     """A counter that is compared and increased."""
+
+    holds = False
 
     def __init__(self, f: Fn, node: ast.For | ast.While, numbers: Numbers, most: int | None) -> None:
         self.f = f
@@ -373,6 +389,8 @@ class _Plain(Rounds):
 
 class _UntilEnough(Rounds):
     """The kernel breaks the loop off when it has gone on for too long (may_goto)."""
+
+    holds = False
 
     def __init__(self, f: Fn) -> None:
         self.f = f
@@ -434,6 +452,8 @@ class _Iterated(Rounds):
 
 class _Called(_Iterated):
     """The helper bpf_loop counts and calls the body, which `outline` makes a function of."""
+
+    holds = False
 
     def start(self) -> None:
         b, n = self.f.b, self.numbers

@@ -597,9 +597,9 @@ def _maybe_number(g: Fn, want: Int | None) -> Several:
     b = g.b
     place = _place(g, 2)
     numbers = [(i.item if isinstance(i, Opt) else i, where) for _, i, where in g.returns if i is not None]
-    for item, where in numbers:
-        if not isinstance(item, Num):
-            g.fail(where, f"this returns {describe(item)}, and other ways return a number")
+    for given, where in numbers:
+        if not isinstance(given, Num):
+            g.fail(where, f"this returns {describe(given)}, and other ways return a number")
     if want is not None:
         kind = I64 if want.signed or want == BOOL else U64
     else:
