@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -593,3 +594,36 @@ def test_sk_skb_verdict_without_a_parser(attach):
             other.settimeout(0.05)
             with pytest.raises(TimeoutError):
                 other.recv(10)
+
+
+ACTION = """
+@bp.action
+def answer(pkt):
+    eth, ip, udp = pkt.read(Ethernet, IPv4, UDP, short=TC.OK)
+    out[0] = udp.dst_port
+    return TC.SHOT if udp.dst_port == 9 else TC.OK
+"""
+
+
+def test_an_action_of_tc(attach):
+    session, module = attach(ACTION)
+    packet = bytes(12) + b"\x08\x00" + bytes([0x45]) + bytes(19) + bytes([0, 9, 0, 9, 0, 8, 0, 0]) + bytes(30)
+    assert session.programs["answer"].test_run(packet).retval == 2
+    assert module.out[0] == 9
+
+
+def test_an_action_of_tc_behind_a_filter(attach, wire):
+    session, module = attach(ACTION)
+    pin = f"/sys/fs/bpf/probee-action-{os.getpid()}"
+    session.programs["answer"].pin(pin)
+    try:
+        netbox.ip("qdisc add dev near clsact", tool="tc")
+        how = "protocol ip u32 match u32 0 0 action bpf object-pinned"
+        netbox.ip(f"filter add dev near egress {how} {pin}", tool="tc")
+    except OSError as error:
+        pytest.skip(f"this kernel has no BPF actions of tc: {error}")
+    finally:
+        os.unlink(pin)
+    assert wire.reaches(9) is None
+    assert wire.reaches(10) == b"hello"
+    assert module.out[0] == 10

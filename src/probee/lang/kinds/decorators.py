@@ -59,6 +59,11 @@ def tc(interface: Any = None, direction: str = "ingress", *, priority: int | Non
     return make("tc", "tc", interface, "attach_tc", direction, priority=priority)
 
 
+def action(fn: Any = None) -> Any:
+    """Run as an action of classic tc behind a filter of any kind, `tc filter add … action bpf` (4.1)."""
+    return make("action", "action", fn, "")
+
+
 def tcx(interface: Any = None, direction: str = "ingress") -> Any:
     """Run at an interface's `ingress` or `egress`, in order with others (Linux 6.6)."""
     one_of("tcx", "direction", direction, "ingress egress")

@@ -116,7 +116,7 @@ def _make(section: str) -> NetKind | None:
     word, _, rest = section.partition("/")
     if word in ("xdp", "xdp.frags"):
         return _xdp(f"XDP {rest}".strip())
-    if word in ("tc", "tcx", "netkit", "classifier"):
+    if word in ("tc", "tcx", "netkit", "classifier", "action"):
         return _tc(word)
     if word == "cgroup_skb":
         hidden = "tc_classid data_meta wire_len flow_keys tstamp_type"

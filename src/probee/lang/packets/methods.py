@@ -56,7 +56,7 @@ def _make(kind: NetKind) -> dict[str, Method]:
         }
     elif kind.context == "__sk_buff":
         out["load"] = _load("skb_load_bytes")
-        if kind.word in ("tc", "tcx", "netkit", "classifier"):
+        if kind.word in ("tc", "tcx", "netkit", "classifier", "action"):
             out |= _TC
         elif kind.word == "lwt_xmit":
             out |= {
