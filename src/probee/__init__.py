@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from .lang.decl.storages import SkStorage as SkStorage
     from .lang.decl.storages import TaskStorage as TaskStorage
     from .lang.kinds.decorators import action as action
+    from .lang.kinds.decorators import action as action
     from .lang.kinds.decorators import cgroup_device as cgroup_device
     from .lang.kinds.decorators import cgroup_skb as cgroup_skb
     from .lang.kinds.decorators import cgroup_sock as cgroup_sock
@@ -199,9 +200,9 @@ _HOMES = {
         rdonly_cast static tail_call tasks threads throw tid type_id uid
         user_str ustack vmas""",
     "lang.kinds.decorators": """
-        action cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl flow_dissector
-        lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter sockops syscall
-        tc tcx xdp""",
+        action cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl
+        flow_dissector lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter
+        sockops syscall tc tcx xdp""",
     "lang.kinds.tracing_decorators": """
         fentry fexit fmod_ret freplace iter iter_map kprobe kprobe_multi kprobe_session kretprobe
         kretprobe_multi kretsyscall ksyscall lsm lsm_cgroup raw_tracepoint_writable uprobe_multi
