@@ -86,7 +86,6 @@ if TYPE_CHECKING:
     from .lang.decl.storages import SkStorage as SkStorage
     from .lang.decl.storages import TaskStorage as TaskStorage
     from .lang.kinds.decorators import action as action
-    from .lang.kinds.decorators import action as action
     from .lang.kinds.decorators import cgroup_device as cgroup_device
     from .lang.kinds.decorators import cgroup_skb as cgroup_skb
     from .lang.kinds.decorators import cgroup_sock as cgroup_sock
