@@ -7,7 +7,7 @@ a call is as well said by their size here.
 from __future__ import annotations
 
 from . import ir
-from .walk import successors
+from .walk import Body, successors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LARGE = 50  # operations of a subprogram that is better called, if there are several calls of it
 _CALL = 5  # what a call counts for: its arguments have to be put in their registers
-_FREE = (ir.Cast, ir.Recast, ir.ElemAddr, ir.Offset, ir.Jump, ir.Return)
+_FREE = (ir.Call, ir.Cast, ir.Recast, ir.Opaque, ir.ElemAddr, ir.Offset, ir.Jump, ir.Return)
 
 
 class Plan:
@@ -28,17 +28,14 @@ class Plan:
         self.loops = loops
 
 
-def plan(bodies: Mapping[ir.Function, list[ir.Block]], unrolled: int) -> Plan:
-    """The plan for functions with their reachable blocks; copies over `unrolled` bytes are loops."""
+def plan(bodies: Mapping[ir.Function, Body], unrolled: int) -> Plan:
+    """The plan for functions; copies over `unrolled` bytes are loops."""
     calls: dict[ir.Function, int] = dict.fromkeys(bodies, 0)
     held: set[ir.Function] = set()  # their address is needed
-    for blocks in bodies.values():
-        for block in blocks:
-            for op in block.ops:
-                if isinstance(op, ir.Call):
-                    calls[op.fn] = calls.get(op.fn, 0) + 1
-                if isinstance(op, (ir.Call, ir.Helper, ir.Kfunc)):
-                    held.update(v.fn for v in op.args if isinstance(v, ir.FunctionRef))
+    for body in bodies.values():
+        for call in body.ops.get(ir.Call, ()):
+            calls[call.fn] += 1
+        held.update(value.fn for value in body.of if type(value) is ir.FunctionRef)
     sizes: dict[ir.Function, int] = {}
     inline: dict[ir.Function, bool] = {}
     loops: set[ir.Function] = set()
@@ -47,20 +44,15 @@ def plan(bodies: Mapping[ir.Function, list[ir.Block]], unrolled: int) -> Plan:
         """Operations of a function with those of what goes into it."""
         if fn in sizes:
             return sizes[fn]
-        sizes[fn] = total = 0
-        if _loops(bodies[fn], unrolled):
+        body = bodies[fn]
+        sizes[fn] = total = _size(body)
+        if _loops(body, unrolled):
             loops.add(fn)
-        for block in bodies[fn]:
-            for op in block.ops:
-                if isinstance(op, ir.Call) and op.fn in bodies:
-                    inner = size(op.fn)
-                    total += inner if inline[op.fn] else _CALL
-                    if inline[op.fn] and op.fn in loops:
-                        loops.add(fn)
-                elif isinstance(op, (ir.Helper, ir.Kfunc)):
-                    total += _CALL
-                elif not isinstance(op, _FREE) and not _moves(op):
-                    total += 1
+        for call in body.ops.get(ir.Call, ()):
+            inner = size(call.fn)
+            total += inner if inline[call.fn] else _CALL
+            if inline[call.fn] and call.fn in loops:
+                loops.add(fn)
         sizes[fn] = total
         alone = calls[fn] == 1 and fn not in held
         inline[fn] = fn.inline and not fn.visible and calls[fn] > 0 and (alone or total <= LARGE)
@@ -71,17 +63,25 @@ def plan(bodies: Mapping[ir.Function, list[ir.Block]], unrolled: int) -> Plan:
     return Plan([fn.name for fn in bodies if inline[fn]], [fn.name for fn in bodies if fn in loops])
 
 
-def _moves(op: ir.Op) -> bool:
-    """Does it but read or write a variable?"""
-    return isinstance(op, (ir.Load, ir.Store)) and isinstance(op.ptr, ir.Local)
+def _size(body: Body) -> int:
+    """Operations of a function's own, without reads and writes of variables."""
+    total = 0
+    for kind, ops in body.ops.items():
+        if kind is ir.Load or kind is ir.Store:
+            total += sum(type(op.ptr) is not ir.Local for op in ops)
+        elif kind is ir.Helper or kind is ir.Kfunc:
+            total += _CALL * len(ops)
+        elif kind not in _FREE:
+            total += len(ops)
+    return total
 
 
-def _loops(blocks: list[ir.Block], unrolled: int) -> bool:
+def _loops(body: Body, unrolled: int) -> bool:
+    if any(op.size > unrolled for kind in (ir.Copy, ir.Zero) for op in body.ops.get(kind, ())):
+        return True
     seen: set[ir.Block] = set()
-    for block in blocks:  # each after all that dominate it
+    for block in body.blocks:  # each after all that dominate it
         seen.add(block)
         if any(b in seen for b in successors(block)):
-            return True
-        if any(isinstance(op, (ir.Copy, ir.Zero)) and op.size > unrolled for op in block.ops):
             return True
     return False

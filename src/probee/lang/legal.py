@@ -8,7 +8,12 @@ from __future__ import annotations
 from ..errors import CompileError
 from . import ir, scratch
 from .types import VOID, Array, Int, Ptr, Space, Struct, Type
-from .walk import Uses, called, callee, operands, reachable
+from .walk import Body, bodies_of, callee, operands
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_ARGS = 5  # r1 to r5
 MAX_STACK = 512  # MAX_BPF_STACK of linux/filter.h
@@ -17,18 +22,21 @@ MAX_DEPTH = 8  # MAX_CALL_FRAMES of linux/bpf_verifier.h
 _ASCII = "the kernel takes ASCII letters, digits and _ in names only"
 _OF_INTEGERS = ("signed", "lshift_u64", "rshift_u64")
 _PROBED = (Space.KERNEL, Space.USER)
+_FOREIGN = (*_PROBED, Space.TRUSTED)
 _SHOWN = {Space.KERNEL: "kernel memory", Space.USER: "user memory"}
 
 
-def check(module: ir.Module) -> None:
+def check(module: ir.Module, bodies: dict[ir.Function, Body] | None = None) -> None:
     """Raise CompileError at the first thing in the module that cannot become BPF."""
+    if bodies is None:
+        bodies = bodies_of(module)
     _names(module)
     for m in module.maps:
         for t in (m.key, m.value):
             if t is not None:
                 _layout(t, f"map {m.name}")
-    needs = {fn: _Checker(module, fn).run() for fn in module.functions}
-    calls = {fn: called(fn) for fn in module.functions}
+    needs = {fn: _Checker(module, fn, body).run() for fn, body in bodies.items()}
+    calls = {fn: body.called() for fn, body in bodies.items()}
     for fn in module.functions:
         _depth(module, fn, [], calls)
     _chains(module, calls, needs)
@@ -74,10 +82,10 @@ def _layout(t: Type, where: str) -> None:
 
 
 class _Checker:
-    def __init__(self, module: ir.Module, fn: ir.Function) -> None:
+    def __init__(self, module: ir.Module, fn: ir.Function, body: Body) -> None:
         self.module = module
         self.fn = fn
-        self.blocks = reachable(fn)
+        self.body = body
 
     def fail(self, message: str, loc: ir.Loc | None = None, advice: str = "") -> CompileError:
         line = loc.line if loc else self.fn.line
@@ -105,68 +113,85 @@ class _Checker:
                 raise self.fail(
                     f"a {t!r} is no argument or result of a BPF function", advice="pass a reference to it"
                 )
-        for block in self.blocks:
+        for block in self.body.blocks:
             if not block.ended:
                 raise self.fail(f"the block {block.name!r} has no end")
             for op in block.ops:
-                self.op(op)
+                self.values(op)
+                if (special := _SPECIAL.get(type(op))) is not None:
+                    special(self, op)
         return self.stack()
 
-    def op(self, op: ir.Op) -> None:
-        if isinstance(op, (ir.Helper, ir.Call, ir.Kfunc)) and len(op.args) > MAX_ARGS:
-            name = callee(op)
+    def values(self, op: ir.Op) -> None:
+        """What an op gives and works on fits registers."""
+        own = op.type
+        if isinstance(own, Int):
+            if own.bits > 64:
+                raise self.wide(op)
+        elif own is not VOID and not isinstance(own, Ptr):
+            raise self.fail(f"a {own!r} is no value in a register", op.loc, "use a reference to it")
+        for value in operands(op):
+            t = value.type
+            if isinstance(t, Int) and t.bits > 64:
+                raise self.wide(op)
+
+    def wide(self, op: ir.Op) -> CompileError:
+        return self.fail("BPF has no integers over 64 bits", op.loc, "split the number")
+
+    def call(self, op: ir.Helper | ir.Call | ir.Kfunc) -> None:
+        if len(op.args) > MAX_ARGS:
             raise self.fail(
-                f"{name}() gets {len(op.args)} arguments, BPF passes at most {MAX_ARGS}",
+                f"{callee(op)}() gets {len(op.args)} arguments, BPF passes at most {MAX_ARGS}",
                 op.loc,
                 "pass a struct that holds them",
             )
-        for value in (op, *operands(op)):
-            if isinstance(value.type, Int) and value.type.bits > 64:
-                raise self.fail("BPF has no integers over 64 bits", op.loc, "split the number")
-        if op.type is not VOID and not isinstance(op.type, (Int, Ptr)):
-            raise self.fail(f"a {op.type!r} is no value in a register", op.loc, "use a reference to it")
-        reads = (
-            [op.ptr]
-            if isinstance(op, (ir.Load, ir.LoadAcquire))
-            else [op.src]
-            if isinstance(op, ir.Copy)
-            else []
-        )
-        writes = (
-            [op.ptr]
-            if isinstance(op, (ir.Store, ir.Atomic, ir.CompareExchange, ir.StoreRelease))
-            else [op.dst]
-            if isinstance(op, (ir.Copy, ir.Zero))
-            else []
-        )
-        for ptr in reads:
-            if isinstance(ptr.type, Ptr) and ptr.type.space in _PROBED:
-                raise self.fail(f"{_SHOWN[ptr.type.space]} is read through a helper only", op.loc)
-        for ptr in writes:
-            if isinstance(ptr.type, Ptr) and ptr.type.space in (*_PROBED, Space.TRUSTED):
-                raise self.fail(
-                    "a program cannot write to memory of the kernel or a process",
-                    op.loc,
-                    "keep the value in a map",
-                )
-        if isinstance(op, ir.FieldInfo) and op.kind in _OF_INTEGERS:
+        if type(op) is ir.Call and op.fn not in self.module.functions:
+            raise self.fail(f"{op.fn.name}() is not in the module", op.loc)
+
+    def read(self, op: ir.Op, ptr: ir.Value) -> None:
+        if isinstance(ptr.type, Ptr) and ptr.type.space in _PROBED:
+            raise self.fail(f"{_SHOWN[ptr.type.space]} is read through a helper only", op.loc)
+
+    def write(self, op: ir.Op, ptr: ir.Value) -> None:
+        if isinstance(ptr.type, Ptr) and ptr.type.space in _FOREIGN:
+            raise self.fail(
+                "a program cannot write to memory of the kernel or a process",
+                op.loc,
+                "keep the value in a map",
+            )
+
+    def load(self, op: ir.Load) -> None:
+        self.read(op, op.ptr)
+
+    def store(self, op: ir.Store | ir.Atomic) -> None:
+        self.write(op, op.ptr)
+
+    def copy(self, op: ir.Copy) -> None:
+        self.read(op, op.src)
+        self.write(op, op.dst)
+
+    def zero(self, op: ir.Zero) -> None:
+        self.write(op, op.dst)
+
+    def fact(self, op: ir.FieldInfo) -> None:
+        if op.kind in _OF_INTEGERS:
             member = op.field.struct.members[op.field.index]
             if not isinstance(member.type, Int):
                 raise self.fail(
                     f"{member.name} is a {member.type!r}: only an integer has a {op.kind}", op.loc
                 )
-        if isinstance(op, (ir.Binary, ir.Compare)) and op.a.type != op.b.type and isinstance(op.a.type, Int):
-            raise self.fail(f"{op.op} of {op.a.type!r} and {op.b.type!r}", op.loc)
-        if isinstance(op, ir.Call) and op.fn not in self.module.functions:
-            raise self.fail(f"{op.fn.name}() is not in the module", op.loc)
+
+    def both(self, op: ir.Binary | ir.Compare) -> None:
+        a, b = op.a.type, op.b.type
+        if a is not b and a != b and isinstance(a, Int):
+            raise self.fail(f"{op.op} of {a!r} and {b!r}", op.loc)
 
     def stack(self) -> int:
         """The variables that need memory; those whose life is one block share it."""
-        uses = Uses(self.blocks)
-        need, largest = scratch.stack(self.fn, uses)
+        need, largest = scratch.stack(self.fn, self.body)
         if largest is None or need <= MAX_STACK:
             return need
-        first = uses.of[largest][0][2]
+        first = self.body.of[largest][0][2]
         what = f"{largest.name} ({largest.of!r})" if largest.name else f"a {largest.of!r}"
         raise self.fail(
             f"the variables need {need} bytes of stack, BPF has {MAX_STACK}; "
@@ -174,6 +199,21 @@ class _Checker:
             first.loc,
             "keep it in a PerCpuArray of one element, or fill a ring buffer record in place",
         )
+
+
+_SPECIAL: dict[type, Callable[[_Checker, Any], None]] = {
+    ir.Helper: _Checker.call,
+    ir.Call: _Checker.call,
+    ir.Kfunc: _Checker.call,
+    ir.Load: _Checker.load,
+    ir.Store: _Checker.store,
+    ir.Atomic: _Checker.store,
+    ir.Copy: _Checker.copy,
+    ir.Zero: _Checker.zero,
+    ir.FieldInfo: _Checker.fact,
+    ir.Binary: _Checker.both,
+    ir.Compare: _Checker.both,
+}
 
 
 def _depth(

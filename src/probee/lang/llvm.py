@@ -11,10 +11,10 @@ from math import gcd
 from . import ir, markers, scratch
 from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
-from .inlining import Plan, plan
+from .inlining import plan
 from .legal import MAX_STACK, check
 from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
-from .walk import Uses, operands, reachable
+from .walk import Body, bodies_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
     `compiler` may be started before there is a module, so that LLVM starts while the front end works. Raises
     CompileError at the place of what BPF cannot do.
     """
-    scratch.place(module, MAX_STACK)
-    check(module)
-    made = _ModuleText(module, debug)
+    bodies = bodies_of(module)
+    scratch.place(module, MAX_STACK, bodies)
+    check(module, bodies)
+    made = _ModuleText(module, debug, bodies)
     text = made.text()
     places = {fn.name: (fn.file, fn.line) for fn in module.functions}
     if compiler is not None:
@@ -81,7 +82,7 @@ def emit(module: ir.Module, *, cpu: str = "v3", compiler: Compiler | None = None
 
 def to_text(module: ir.Module, debug: str = "") -> str:
     """The module in LLVM's language."""
-    return _ModuleText(module, debug).text()
+    return _ModuleText(module, debug, bodies_of(module)).text()
 
 
 def natural(t: Type) -> int:
@@ -129,26 +130,23 @@ def _suffix(pointer: str) -> str:
 
 
 class _ModuleText:
-    def __init__(self, module: ir.Module, debug: str = "") -> None:
+    def __init__(self, module: ir.Module, debug: str, bodies: dict[ir.Function, Body]) -> None:
         self.module = module
+        self.bodies = bodies
         self.locals = debug
         self.debug = DebugInfo(module, dwarf=bool(debug))
         self.lines: list[str] = []
         self.private: dict[tuple[bytes, int], str] = {}
         self.externs: dict[str, ir.Extern] = {}
         self.ksyms: dict[str, ir.Ksym] = {}
-        self.plan = Plan([], [])
+        self.plan = plan(bodies, _INLINE)
         self.marked = False  # are there calls that stand for instructions?
         self.serial = 0  # numbers CO-RE facts apart, so that none is merged with another
 
     def text(self) -> str:
         module = self.module
-        bodies = {fn: reachable(fn) for fn in module.functions}
-        self.plan = plan(bodies, _INLINE)
-        for blocks in bodies.values():
-            for block in blocks:
-                for op in block.ops:
-                    self._note_use(op)
+        for code in self.bodies.values():
+            self._note_uses(code)
         for m in module.maps:
             t, n = self.debug.map_type(m)
             ref = self.debug.variable(m.name, t)
@@ -186,26 +184,27 @@ class _ModuleText:
                 f"!dbg {self.debug.ksym(ksym)}"
             )
         functions: list[str] = []
-        for fn, blocks in bodies.items():
-            functions += _FunctionText(self, fn, blocks).text()
+        for fn, code in self.bodies.items():
+            functions += _FunctionText(self, fn, code).text()
         return "\n".join([_HEAD, *self.lines, *functions, _TAIL, *self.debug.finish(), ""])
 
-    def _note_use(self, op: ir.Op) -> None:
+    def _note_uses(self, body: Body) -> None:
         used = self.debug.used
-        if isinstance(op, ir.FieldAddr) and op.struct.core:
-            used.setdefault(op.struct, set()).add(op.index)
-        elif isinstance(op, ir.TypeInfo):
+        for op in body.ops.get(ir.FieldAddr, ()):
+            if op.struct.core:
+                used.setdefault(op.struct, set()).add(op.index)
+        for op in body.ops.get(ir.TypeInfo, ()):
             used.setdefault(op.of, set())
-        elif isinstance(op, ir.Kfunc):
+        for op in body.ops.get(ir.Kfunc, ()):
             self.extern(op.extern)
-        elif isinstance(op, ir.Call) and op.fn.visible:
-            for p in op.fn.params:
+        for op in body.ops.get(ir.Call, ()):
+            for p in op.fn.params if op.fn.visible else ():
                 if isinstance(p.type, Ptr) and isinstance(p.type.to, Struct) and p.type.to.core:
                     used.setdefault(p.type.to, set())
-        for value in operands(op):
-            if isinstance(value, ir.ExternRef):
+        for value in body.of:
+            if type(value) is ir.ExternRef:
                 self.extern(value.extern)
-            elif isinstance(value, ir.KsymRef):
+            elif type(value) is ir.KsymRef:
                 self.ksyms.setdefault(value.ksym.name, value.ksym)
 
     def extern(self, extern: ir.Extern) -> None:
@@ -267,13 +266,13 @@ def _bytes(data: bytes) -> str:
 
 
 class _FunctionText:
-    def __init__(self, owner: _ModuleText, fn: ir.Function, blocks: list[ir.Block]) -> None:
+    def __init__(self, owner: _ModuleText, fn: ir.Function, body: Body) -> None:
         self.owner = owner
         self.debug = owner.debug
         self.fn = fn
-        self.blocks = blocks
+        self.blocks, self.body = body.blocks, body
         self.names: dict[ir.Value, str] = {}
-        self.labels = {b: f"b{i}" for i, b in enumerate(blocks)}
+        self.labels = {b: f"b{i}" for i, b in enumerate(body.blocks)}
         self.out: list[str] = []
         self.next = 0
         self.dbg = ""
@@ -290,7 +289,7 @@ class _FunctionText:
         kind = "dso_local" if fn.visible else "internal"
         section = f' section "{quote(fn.section.encode())}"' if fn.section else ""
         attributes = "#0" if fn.section or fn.inline else "#1"
-        uses = Uses(self.blocks)
+        uses = self.body
         starts: dict[ir.Op, list[ir.Local]] = {}
         ends: dict[ir.Op, list[ir.Local]] = {}
         head = f"define {kind} {_type(fn.ret)} @{fn.name}({params}) {attributes}{section}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from . import ir
 from .types import U8, U32, U64, Array, Chars, Member, Struct
-from .walk import Uses, called, reachable
+from .walk import Body
 
 LEVELS = 4
 ENOUGH = 320  # bytes of stack that are left in use: LLVM needs room of its own
@@ -29,7 +29,7 @@ class Scratch:
         self.size = size
 
 
-def stack(fn: ir.Function, uses: Uses) -> tuple[int, ir.Local | None]:
+def stack(fn: ir.Function, uses: Body) -> tuple[int, ir.Local | None]:
     """Bytes of stack that the variables of a function need, and the largest of them."""
     lasting, passing = 0, 0
     largest: ir.Local | None = None
@@ -46,7 +46,7 @@ def stack(fn: ir.Function, uses: Uses) -> tuple[int, ir.Local | None]:
     return lasting + passing, largest
 
 
-def place(module: ir.Module, limit: int) -> None:
+def place(module: ir.Module, limit: int, bodies: dict[ir.Function, Body]) -> None:
     """Give functions that need more than `limit` bytes of stack memory of their own, where that can be.
 
     What calls each other shares the stack: of a chain of calls that needs more together, those with the
@@ -54,18 +54,17 @@ def place(module: ir.Module, limit: int) -> None:
     """
     sleeping = any(_sleeps(fn) for fn in module.functions)
     needs = {}
-    for fn in module.functions:
-        uses = Uses(reachable(fn))
+    for fn, uses in bodies.items():
         needs[fn], _ = stack(fn, uses)
         if needs[fn] > limit:
             _move(module, fn, uses, min(ENOUGH, limit), limit, sleeping)
             needs[fn], _ = stack(fn, uses)
     if sum(map(framed, needs.values())) <= limit:
         return
-    calls = {fn: called(fn) for fn in module.functions}
+    calls = {fn: body.called() for fn, body in bodies.items()}
     for fn in module.functions:
         if fn.section:
-            _shrink(module, fn, needs, calls, limit, sleeping)
+            _shrink(module, fn, needs, calls, bodies, limit, sleeping)
 
 
 def _shrink(
@@ -73,6 +72,7 @@ def _shrink(
     entry: ir.Function,
     needs: dict[ir.Function, int],
     calls: dict[ir.Function, list[ir.Function]],
+    bodies: dict[ir.Function, Body],
     limit: int,
     sleeping: bool,
 ) -> None:
@@ -85,7 +85,7 @@ def _shrink(
             return
         tried.add(largest)
         if largest.scratch is None:
-            uses = Uses(reachable(largest))
+            uses = bodies[largest]
             _move(module, largest, uses, max(0, needs[largest] - over), limit, sleeping)
             needs[largest], _ = stack(largest, uses)
 
@@ -109,10 +109,9 @@ def chain(
     return [fn, *max(ways, key=lambda way: sum(framed(needs[f]) for f in way))]
 
 
-def _move(module: ir.Module, fn: ir.Function, uses: Uses, enough: int, limit: int, sleeping: bool) -> None:
+def _move(module: ir.Module, fn: ir.Function, uses: Body, enough: int, limit: int, sleeping: bool) -> None:
     """Move the largest variables until `enough` bytes of stack do, if that brings it to `limit`."""
-    blocks = reachable(fn)
-    if (sleeping and (not fn.section or _sleeps(fn))) or _leaves(blocks) or _keeps(blocks):
+    if (sleeping and (not fn.section or _sleeps(fn))) or _calls(uses, "tail_call", *_STACK_ONLY):
         return
     movable = [v for v in fn.locals if v in uses.of and v.of.size >= SMALLEST and _movable(v, uses)]
     movable.sort(key=lambda v: -v.of.size)
@@ -142,16 +141,14 @@ def _sleeps(fn: ir.Function) -> bool:
     return kind.endswith(".s") or kind == "syscall" or fn.section.startswith("struct_ops.s")
 
 
-def _leaves(blocks: list[ir.Block]) -> bool:
-    return any(isinstance(op, ir.Helper) and op.name == "tail_call" for b in blocks for op in b.ops)
+def _calls(body: Body, *names: str) -> bool:
+    """Whether one of these helpers is called. The kernel may want a variable on the stack that can't be
+    followed there, and after a tail call nothing is given back.
+    """
+    return any(op.name in names for op in body.ops.get(ir.Helper, ()))
 
 
-def _keeps(blocks: list[ir.Block]) -> bool:
-    """Whether the kernel may want a variable on the stack that can't be followed there."""
-    return any(isinstance(op, ir.Helper) and op.name in _STACK_ONLY for b in blocks for op in b.ops)
-
-
-def _movable(local: ir.Local, uses: Uses) -> bool:
+def _movable(local: ir.Local, uses: Body) -> bool:
     """Not what the kernel wants on the stack: iterators, dynptrs, contexts of callbacks."""
     of = local.of
     if not isinstance(of, (Struct, Array, Chars)) or (isinstance(of, Struct) and of.core):

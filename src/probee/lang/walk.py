@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from . import ir
 from .ir import Block, Function, Local, Op, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 def successors(block: Block) -> list[Block]:
@@ -68,17 +75,32 @@ _OPERANDS: dict[type, tuple[str, ...]] = {
 }
 
 
-def operands(op: Op) -> list[Value]:
-    """The values an op works on."""
-    kind = type(op)
+def _reader(kind: type) -> Callable[[Any], Sequence[Value]]:
+    """What gives the operands of a class of ops."""
     names = _OPERANDS.get(kind)
     if names is None:
         base = next((c for c in kind.__mro__ if c in _OPERANDS), None)
         names = _OPERANDS[kind] = _OPERANDS[base] if base is not None else ()
-    if names == ("args",):
-        return list(getattr(op, "args"))  # noqa: B009 (typed by the table)
-    values = [getattr(op, name) for name in names]
-    return [] if values == [None] else values
+    if not names:
+        return lambda op: ()
+    get: Callable[[Any], Any] = attrgetter(*names)
+    if names == ("args",) or len(names) > 1:
+        return get
+    if kind is ir.Return:
+        return lambda op: () if op.value is None else (op.value,)
+    return lambda op: (get(op),)
+
+
+_READERS: dict[type, Callable[[Any], Sequence[Value]]] = {}
+
+
+def operands(op: Op) -> Sequence[Value]:
+    """The values an op works on."""
+    kind = type(op)
+    read = _READERS.get(kind)
+    if read is None:
+        read = _READERS[kind] = _reader(kind)
+    return read(op)
 
 
 def replace(op: Op, by: dict[Value, Value]) -> None:
@@ -107,16 +129,8 @@ def retarget(op: Op, by: dict[Block, Block]) -> None:
 _LATER = ("timer_set_callback", "bpf_wq_set_callback_impl", "bpf_wq_set_callback")
 
 
-def called(fn: Function) -> list[Function]:
-    """The functions that a function calls, or hands on as callbacks that run before it ends."""
-    out: dict[Function, None] = {}
-    for block in reachable(fn):
-        for op in block.ops:
-            if isinstance(op, ir.Call):
-                out[op.fn] = None
-            later = isinstance(op, (ir.Helper, ir.Kfunc)) and callee(op) in _LATER
-            out.update((v.fn, None) for v in operands(op) if isinstance(v, ir.FunctionRef) and not later)
-    return list(out)
+def _later(op: Op) -> bool:
+    return isinstance(op, (ir.Helper, ir.Kfunc)) and callee(op) in _LATER
 
 
 def callee(op: ir.Helper | ir.Call | ir.Kfunc) -> str:
@@ -126,15 +140,40 @@ def callee(op: ir.Helper | ir.Call | ir.Kfunc) -> str:
     return op.name if isinstance(op, ir.Helper) else op.extern.name
 
 
-class Uses:
-    """Who uses what in a function's blocks."""
+class Body:
+    """A function's code, gone through once: its reachable blocks, its ops by class, who uses what."""
 
-    def __init__(self, blocks: list[Block]) -> None:
-        self.of: dict[Value, list[tuple[Block, int, Op]]] = {}
-        for block in blocks:
+    __slots__ = ("blocks", "of", "ops")
+
+    def __init__(self, fn: Function) -> None:
+        self.blocks = reachable(fn)
+        self.of: dict[Value, list[tuple[Block, int, Op]]] = {}  # but for constants
+        self.ops: dict[type, list[Any]] = {}
+        of, ops = self.of, self.ops
+        for block in self.blocks:
             for i, op in enumerate(block.ops):
-                for value in operands(op):
-                    self.of.setdefault(value, []).append((block, i, op))
+                kind = type(op)
+                if (same := ops.get(kind)) is None:
+                    ops[kind] = [op]
+                    values = operands(op)
+                else:
+                    same.append(op)
+                    values = _READERS[kind](op)
+                for value in values:
+                    if type(value) is ir.Const:
+                        continue
+                    if (uses := of.get(value)) is None:
+                        of[value] = [(block, i, op)]
+                    else:
+                        uses.append((block, i, op))
+
+    def called(self) -> list[Function]:
+        """The functions that it calls, or hands on as callbacks that run before it ends."""
+        out: dict[Function, None] = {op.fn: None for op in self.ops.get(ir.Call, ())}
+        for value, uses in self.of.items():
+            if type(value) is ir.FunctionRef and not all(_later(op) for _, _, op in uses):
+                out[value.fn] = None
+        return list(out)
 
     def reach(self, value: Value) -> list[tuple[Block, int, Op, Value]] | None:
         """All uses of an address and of those made of it; None if it goes where it cannot be followed."""
@@ -189,3 +228,8 @@ def _fills(op: Op, local: Local) -> bool:
         size = op.args[1]
         return op.args[0] is local and isinstance(size, ir.Const) and size.value == local.of.size
     return False
+
+
+def bodies_of(module: ir.Module) -> dict[Function, Body]:
+    """The code of all functions of a module."""
+    return {fn: Body(fn) for fn in module.functions}
