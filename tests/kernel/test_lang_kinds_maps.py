@@ -280,3 +280,37 @@ def test_stacks_are_kept_once(attach):
     ranges = [range(int(low, 16), int(high, 16)) for low, high in code]
     assert any(module.stacks[number][0] in here for here in ranges)
     assert all(address >> 48 == 0xFFFF for address in module.stacks[module.out[0]])
+
+
+def test_tables_that_forget_and_tables_of_each_cpu(attach):
+    """What was not used for long makes room; each CPU counts for itself."""
+    session, module = attach(
+        """
+        class Args(bp.Struct):
+            first: u64
+            last: u64
+
+        recent = bp.LruHash[u32, u64](64)
+        recent_here = bp.LruPerCpuHash[u32, u64](64)
+        here = bp.PerCpuArray[u64](4)
+        by_key = bp.PerCpuHash[u32, u64](8)
+
+        @bp.syscall
+        def fill(args: Args):
+            for i in range(args.first, args.last):
+                recent[i] = i
+                recent_here[i] += i
+                here[3] += 1
+                by_key[i & 7] += 1
+            out[0] = recent[args.last - 1]
+            out[1] = recent[args.first]
+        """
+    )
+    session.programs["fill"].test_run(ctx=struct.pack("=QQ", 1000, 2000))
+    assert outs(module, 2) == [1999, 0]
+    assert 0 < len(module.recent) <= 64
+    assert 1999 in module.recent
+    assert 0 < len(module.recent_here) < 1000
+    assert sum(module.recent_here[1999]) == 1999
+    assert sum(module.here[3]) == 1000
+    assert {key: sum(each) for key, each in module.by_key.items()} == dict.fromkeys(range(8), 125)

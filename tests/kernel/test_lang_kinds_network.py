@@ -430,6 +430,35 @@ def test_xdp_programs_where_packets_are_sent_to(attach, wire):
     assert outs(module, 3) == [1, 1, far]
 
 
+def test_xdp_of_packets_in_several_pieces(attach, wire):
+    """Larger than a page: a program without `frags` could not be attached."""
+    with wire.there:
+        netbox.ip("link set far mtu 9000")
+        _, module = attach(
+            """
+            @bp.xdp("far", mode="native", frags=True)
+            def look(pkt):
+                eth, ip, udp = pkt.read(Ethernet, IPv4, UDP, short=XDP.PASS)
+                out[0] = pkt.buffer_length()
+                out[1] = len(pkt) < out[0]
+                last = pkt.load(14 + 20 + 8 + 7999, u8)
+                if last is None:
+                    return XDP.DROP
+                out[2] = last
+                return XDP.PASS
+            """,
+            needs="xdp.frags",
+        )
+        server = udp()
+    netbox.ip("link set near mtu 9000")
+    with server, udp() as client:
+        server.bind((wire.THERE, 9))
+        client.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK
+        client.sendto(bytes(7999) + b"!", (wire.THERE, 9))
+        assert len(server.recv(10_000)) == 8000
+    assert outs(module, 3) == [14 + 20 + 8 + 8000, 1, ord("!")]
+
+
 # ---- sockets ----
 
 
