@@ -126,9 +126,22 @@ def slot_text(slot: Slot) -> str:
 
 def frame_text(frame: Frame) -> str:
     """`frame1: R0=scalar() R1=ctx() fp-8=0`."""
-    parts = [f" frame{frame.number}:"] if frame.number else []
-    parts += [f"R{number}={reg_text(reg)}" for number, reg in enumerate(frame.regs) if reg.type != NOT_INIT]
-    parts += [f"fp-{(spi + 1) * 8}={slot_text(frame.stack[spi])}" for spi in sorted(frame.stack)]
+    return _state_text((frame.number, frame.regs, frame.stack))
+
+
+# A frame's number, registers and stack, as they were at an instruction.
+Kept = tuple[int, list[Reg], dict[int, Slot]]
+
+
+def _keep(frame: Frame) -> Kept:
+    return frame.number, frame.regs[:], frame.stack.copy()
+
+
+def _state_text(kept: Kept) -> str:
+    frame, regs, stack = kept
+    parts = [f" frame{frame}:"] if frame else []
+    parts += [f"R{number}={reg_text(reg)}" for number, reg in enumerate(regs) if reg.type != NOT_INIT]
+    parts += [f"fp-{(spi + 1) * 8}={slot_text(stack[spi])}" for spi in sorted(stack)]
     return " ".join(parts)
 
 
@@ -144,12 +157,15 @@ def _instruction(insn: Insn, following: Insn | None) -> str:
 
 
 class Log:
-    """Lines of text. At level 1 what belongs to finished paths is dropped."""
+    """Lines of text, of which those that tell states are made when the text is asked for: they take longer
+    than the walk. At level 1 what belongs to finished paths is dropped.
+    """
 
     def __init__(self, walk: Walk, level: int) -> None:
         self.walk = walk
         self.level = level
-        self.lines: list[str] = []
+        # A line, an instruction with the state before it, or where a path goes on: (from, to) and its state.
+        self.lines: list[str | tuple[int, Kept] | tuple[int, int, Kept]] = []
         self.path: list[int] = []
 
     @property
@@ -165,15 +181,16 @@ class Log:
 
     def step(self, previous: int, index: int) -> None:
         """An instruction is about to be looked at."""
-        walk = self.walk
         self.path.append(index)
-        source = walk.context.source_at(index)
-        if source:
-            self.lines.append(source)
-        self.lines.append(f"{index}: {frame_text(walk.frame)}")
-        following = walk.insns[index + 1] if index + 1 < len(walk.insns) else None
-        text = _instruction(walk.insns[index], following)
-        self.lines.append(f"{index}: ({walk.insns[index].opcode:02x}) {text}")
+        self.lines.append((index, _keep(self.walk.frame)))
+
+    def _step_text(self, index: int, kept: Kept) -> str:
+        insns = self.walk.insns
+        source = self.walk.context.source_at(index)
+        following = insns[index + 1] if index + 1 < len(insns) else None
+        text = _instruction(insns[index], following)
+        lines = f"{index}: {_state_text(kept)}\n{index}: ({insns[index].opcode:02x}) {text}"
+        return f"{source}\n{lines}" if source else lines
 
     def safe(self, previous: int, index: int) -> None:
         """What comes is known to be safe."""
@@ -186,7 +203,7 @@ class Log:
         if self.level == 1:
             del self.lines[lines:]
         del self.path[steps:]
-        self.lines.append(f"\nfrom {item.previous} to {item.index}: {frame_text(item.state.frames[-1])}")
+        self.lines.append((item.previous, item.index, _keep(item.state.frames[-1])))
 
     def branches(self) -> list[tuple[int, bool]]:
         """(instruction, whether it jumped) of each conditional branch on the last path."""
@@ -207,8 +224,16 @@ class Log:
 
     def text(self) -> str:
         walk = self.walk
+        lines = []
+        for line in self.lines:
+            if isinstance(line, str):
+                lines.append(line)
+            elif len(line) == 2:
+                lines.append(self._step_text(*line))
+            else:
+                lines.append(f"\nfrom {line[0]} to {line[1]}: {_state_text(line[2])}")
         end = (
             f"processed {walk.processed} insns (limit 1000000) max_states_per_insn {walk.peak_states} "
             f"total_states {walk.total_states} peak_states {walk.total_states} mark_read 0"
         )
-        return "\n".join([*self.lines, end, ""])
+        return "\n".join([*lines, end, ""])

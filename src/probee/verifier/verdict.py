@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from probee.verifier.log import Log
+
 ACCEPT, REJECT, UNSUPPORTED = "accept", "reject", "unsupported"
 
 
@@ -18,9 +22,10 @@ class Verdict:
     """
 
     __slots__ = (
+        "_log",
         "index",
         "insns_processed",
-        "log",
+        "kept_log",
         "message",
         "path",
         "peak_states",
@@ -36,13 +41,26 @@ class Verdict:
         self.message = message
         self.index = index
         self.path: list[tuple[int, bool]] = []
-        self.log = ""
+        self._log = ""
+        self.kept_log: Log | None = None  # what the log is made of
         self.insns_processed = 0
         self.total_states = 0
         self.peak_states = 0
         self.stack_depth: list[int] = []
         self.probe_loads: frozenset[int] = frozenset()
         self.worst_path = 0
+
+    @property
+    def log(self) -> str:
+        if self.kept_log is not None:
+            self._log = self.kept_log.text()
+            self.kept_log = None
+        return self._log
+
+    @log.setter
+    def log(self, text: str) -> None:
+        self._log = text
+        self.kept_log = None
 
     @property
     def accepted(self) -> bool:

@@ -83,8 +83,7 @@ def _verdict(program: Program, kernel: str, kernel_btf: Btf | None, log_level: i
         verdict.probe_loads = frozenset(walk.context.probe_loads)
         verdict.path = walk.path()
         verdict.worst_path = walk.worst_path
-        if walk.log is not None:
-            verdict.log = walk.log.text()
+        verdict.kept_log = walk.log
         walk.steps.clear()  # they refer to the walk
     return verdict
 
