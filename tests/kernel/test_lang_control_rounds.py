@@ -78,6 +78,27 @@ return k & 0x7FFF
 }
 
 
+COUNTED = """
+n = 0
+for i in range(200):
+    if (i * number) % 7 > 3:
+        n += 1
+    if n > 50:
+        break
+    if n & 1 and i > 100:
+        counts[n & 15] += i
+counts[20] = n
+return i
+"""
+
+
+def test_rounds_that_count_on_a_branch_are_not_followed_one_by_one(build, way):
+    run = build(COUNTED, way[0])
+    assert run.kernel.programs["program"].info().verified_insns < 100_000
+    for n in (0, 1, 2, 3, 100):
+        assert run(n) == lang_module.python(COUNTED, n), n
+
+
 @pytest.mark.parametrize("what", PLAIN)
 def test_all_ways_out_of_a_loop_are_those_of_python(build, way, what):
     without, function = way

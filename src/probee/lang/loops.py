@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PLAIN = 4096  # rounds, those of the loops around included, that the verifier is asked to follow
 _PLAIN_OF_DATA = 256  # the same where data decides how many there are: each may be the last
+_PLAIN_AND_COUNTED = 32  # the same where it has to know in each round what rounds before it decided
 # Where the verifier's ways part: those through a round multiply with those out of it.
 _FORKS = (ast.If, ast.IfExp, ast.BoolOp, ast.match_case, ast.While, ast.For, ast.Break, ast.Return)
 _UNROLLED = 1024  # rounds of a loop over constants, whose body is compiled for each
@@ -321,6 +322,8 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
     limit = _PLAIN
     if not numbers.constant:
         limit = _PLAIN_OF_DATA // (1 + sum(isinstance(n, _FORKS) for s in node.body for n in ast.walk(s)))
+    elif most is not None and most > _PLAIN_AND_COUNTED and _decides_later(node):
+        limit = _PLAIN_AND_COUNTED
     shifted = bool(numbers.size) and not isinstance(numbers.first, ir.Const)
     configured = numbers.configured()
     if configured is not None and configured * around <= _PLAIN_OF_DATA:
@@ -337,6 +340,28 @@ def _counted(f: Fn, node: ast.For | ast.While, numbers: Numbers) -> Rounds:
     if f.unit.ktypes.counts_rounds() and not f.locked:  # no helper is called under a lock
         return _Called(f, node, numbers)
     return _Plain(f, node, numbers, most)
+
+
+def _decides_later(node: ast.For | ast.While) -> bool:
+    """Is a number tested, or an index, that rounds change on some of their ways only?
+
+    Then the verifier has to tell its values apart, in each round as many as there were rounds before. Rounds
+    that it need not follow it sees with a number it knows nothing of.
+    """
+    branches = [
+        n
+        for s in node.body
+        for n in ast.walk(s)
+        if isinstance(n, (ast.If, ast.match_case, ast.For, ast.While))
+    ]
+    changed = assigned_in(*(s for n in branches for s in n.body + getattr(n, "orelse", [])))
+    used: set[str] = set()
+    for part in (n for s in node.body for n in ast.walk(s)):
+        test = part.slice if isinstance(part, ast.Subscript) else getattr(part, "test", None)
+        test = part if isinstance(part, ast.Compare) else test
+        if isinstance(test, ast.AST):
+            used |= {n.id for n in ast.walk(test) if isinstance(n, ast.Name)}
+    return not used.isdisjoint(changed)
 
 
 def _jumps(node: ast.For | ast.While) -> bool:

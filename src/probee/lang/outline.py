@@ -124,8 +124,9 @@ class _Outline:
         inner[region.index] = index
         low = self.op(ir.Cast(out.params[0], Int(32, False)))
         wide = self.op(ir.Cast(low, U64))
-        entry.ops += [low, wide, self.op(ir.Store(index, wide)), self.op(ir.Jump(region.body))]
         ends, ways = self._ends(base)
+        entry.ops += [low, wide, self.op(ir.Store(index, wide))]
+        last = self._begin(entry, base)
         for block in self.inside:
             for op in block.ops:
                 replace(op, inner)
@@ -141,7 +142,7 @@ class _Outline:
         struct.size = self.size
         self._variables(out, outer, inner)
         out.locals = [index, *self.own]
-        out.blocks = [entry, *self.inside, *ends.values()]
+        out.blocks = [entry, *self.inside, *ends.values(), *last]
         fn.locals = [v for v in fn.locals if v not in set(self.own)] + [frame]
         gone = {*self.within, region.next}
         fn.blocks = [block for block in fn.blocks if block not in gone]
@@ -167,15 +168,32 @@ class _Outline:
         targets = {t: None for block in self.inside for t in successors(block) if t not in self.within}
         ends: dict[ir.Block, ir.Block] = {}
         ways: list[tuple[int, ir.Block]] = []
-        self.way = self.place() if any(t not in (self.region.next, self.region.out) for t in targets) else -1
+        self.way = self.place() if any(t is not self.region.next for t in targets) else -1
         for target in targets:
             end = ends[target] = ir.Block("round's end")
-            if target is not self.region.next and target is not self.region.out:
+            if target is not self.region.next:
                 ways.append((len(ways) + 1, target))
                 slot = self.at(base, self.way, U64)
                 end.ops += [slot, self.op(ir.Store(slot, ir.Const(U64, len(ways))))]
             end.ops.append(self.op(ir.Return(ir.Const(I64, int(target is not self.region.next)))))
         return ends, ways
+
+    def _begin(self, entry: ir.Block, base: ir.Value) -> list[ir.Block]:
+        """How a round goes to its first block. Gives other blocks that it may end in.
+
+        The verifier does not take it that a round which ends the loop is the last one: it would follow what
+        the round counts on and on.
+        """
+        if self.way < 0:
+            entry.ops.append(self.op(ir.Jump(self.region.body)))
+            return []
+        over = ir.Block("over")
+        over.ops.append(self.op(ir.Return(ir.Const(I64, 1))))
+        slot = self.at(base, self.way, U64)
+        left = self.op(ir.Load(slot))
+        gone = self.op(ir.Compare("ne", left, ir.Const(U64, 0)))
+        entry.ops += [slot, left, gone, self.op(ir.Branch(gone, over, self.region.body))]
+        return [over]
 
     def _hand_back(self, frame: ir.Value, base: ir.Value) -> None:
         """Values of a round that are used behind the loop."""
