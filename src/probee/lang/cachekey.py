@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     Decl = MapDecl | Var
 
+_OF_MODULES = ("fentry", "fexit", "fmod_ret", "tp_btf", "raw_tracepoint", "struct_ops")
 FORMAT = 1  # of the key; counted up when this module hashes something else
 
 _ARENA = 33  # enum bpf_map_type
@@ -74,6 +75,7 @@ class Walk:
         "_functions",
         "_hints",
         "_keep",
+        "_modules",
         "_seen",
         "_texts",
         "_within",
@@ -82,6 +84,7 @@ class Walk:
     )
 
     def __init__(self) -> None:
+        self._modules = False  # what it names may be of a module
         self._arena = False  # pointers lead into one, which programs need not name
         self._chunks: list[bytes] = []
         self._functions: list[Any] = []
@@ -116,6 +119,8 @@ class Walk:
         while done < len(self._functions):
             self._function(self._functions[done])
             done += 1
+        if self._modules:
+            self.add(*_modules())
         if self._arena:
             for fn in self._functions:
                 for name, obj in fn.__globals__.items():
@@ -159,6 +164,7 @@ class Walk:
             self._declared(obj, hint)
         elif isinstance(obj, ProgramDecl):
             self.add("program", obj.kind, repr(obj.args), obj.name)
+            self._modules = self._modules or obj.kind.removesuffix(".s") in _OF_MODULES
             self.value(obj.fn)
             for name, target in obj.targets():
                 self.value(target, name)
@@ -181,6 +187,7 @@ class Walk:
             self.add(type(obj).__name__, *sorted(map(repr, obj)))
         elif isinstance(obj, (_Module, type)):
             self.add(type(obj).__name__, obj.__name__)
+            self._modules = self._modules or obj.__name__ == "kfunc"
         else:
             kind = type(obj)
             self.add("object", kind.__module__, kind.__qualname__, repr(obj) if hasattr(obj, "_ir_") else "")
@@ -427,6 +434,15 @@ def _kernel() -> list[bytes]:
         facts = f"{uname.machine} {uname.release} {uname.version} {size} {chosen}"
         _kernel_lines.extend((facts.encode(), _read("/sys/kernel/notes")))
     return _kernel_lines
+
+
+def _modules() -> list[str]:
+    """The modules with BTF that are loaded, and the size of it."""
+    try:
+        with os.scandir("/sys/kernel/btf") as entries:
+            return sorted(f"{e.name} {e.stat().st_size}" for e in entries)
+    except OSError:
+        return []
 
 
 def _read(path: str) -> bytes:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from ..btf import Btf, BtfType
     from ..sys.tracefs import Field as FormatField
+    from .module_types import Modules
 
 # How a field of a tracepoint's record is reached.
 PLAIN = "plain"  # a member of the struct
@@ -114,7 +115,8 @@ class KernelTypes:
     `formats(group, event)` gives the fields of a tracepoint's format file and `events()` all tracepoints as
     group:event; both raise ProbeeError or OSError where tracefs can't be read. Errors are CompileErrors
     without a place: whoever asked knows it. `without` names kernel functions, helpers as `bpf_…`, and
-    `may_goto`, that are taken to be missing: so compiles a program for a kernel that has less.
+    `may_goto`, that are taken to be missing: so compiles a program for a kernel that has less. `modules` is
+    the split BTF of modules, None for those of the running kernel.
     """
 
     def __init__(
@@ -125,8 +127,11 @@ class KernelTypes:
         formats: Callable[[str, str], list[FormatField]] | None = None,
         events: Callable[[], list[str]] | None = None,
         without: Iterable[str] = (),
+        modules: Iterable[Btf] | None = (),
     ) -> None:
         self.btf = btf
+        self._given = modules
+        self._modules: Modules | None = None
         self.without = frozenset(without)
         self.arch = arch or os.uname().machine
         self._formats = formats or _live_fields
@@ -144,21 +149,34 @@ class KernelTypes:
 
         btf, key = choose(what)
         if key == LIVE:
-            return KernelTypes(btf)
+            return KernelTypes(btf, modules=None)
         from ..sys.formats import shipped_events, shipped_fields
 
         return KernelTypes(btf, arch=arch_of(btf), formats=shipped_fields, events=shipped_events)
 
     # ---- types ----
 
+    def home(self, name: str, *kinds: int) -> tuple[KernelTypes, int] | None:
+        """Whose type this is, the kernel's own or a module's, and its id there; None if nobody has it."""
+        id = self.btf.find(name, *kinds)
+        if id is not None:
+            return self, id
+        if self._given == ():
+            return None
+        if self._modules is None:
+            from .module_types import Modules
+
+            self._modules = Modules(self, self._given)
+        return self._modules.find(name, *kinds)
+
     def find(self, name: str) -> Struct | None:
         """A struct or union by name: `task_struct`, `struct task_struct`, `union x`, or a typedef of one."""
         word, _, rest = name.partition(" ")
         kinds = {"struct": (STRUCT,), "union": (UNION,)}.get(word)
-        id = self.btf.find(rest.strip(), *kinds) if kinds else self.btf.find(name, STRUCT, UNION)
-        if id is None and not kinds and (alias := self.btf.find(name, TYPEDEF)) is not None:
-            id = self.btf.strip(alias)
-        found = self.type(id) if id is not None else None
+        own = self.home(rest.strip(), *kinds) if kinds else self.home(name, STRUCT, UNION)
+        if own is None and not kinds and (alias := self.btf.find(name, TYPEDEF)) is not None:
+            own = self, self.btf.strip(alias)
+        found = own[0].type(own[1]) if own is not None else None
         return found if isinstance(found, Struct) else None
 
     def struct(self, name: str) -> Struct:
@@ -277,13 +295,14 @@ class KernelTypes:
 
     def raw_params(self, event: str) -> list[tuple[str, Type]]:
         """(name, type) of a tracepoint's arguments as the kernel passes them; names are often ""."""
-        alias = self.btf.find(f"btf_trace_{event}", TYPEDEF)
-        if alias is None:
+        own = self.home(f"btf_trace_{event}", TYPEDEF)
+        if own is None:
             near = nearest(event, list(self._names("btf_trace_")))
             group = f"drop the group: {event.partition(':')[2]!r}" if ":" in event else ""
             raise CompileError(f"this kernel has no raw tracepoint {event}", advice=group or near)
-        proto = self.btf.type(self.btf.strip(self.btf.type(self.btf.strip(alias)).type))
-        return [(name, self.type(id)) for name, id in proto.params[1:]]  # the first is void *__data
+        types, alias = own
+        proto = types.btf.type(types.btf.strip(types.btf.type(types.btf.strip(alias)).type))
+        return [(name, types.type(id)) for name, id in proto.params[1:]]  # the first is void *__data
 
     def has_raw(self, event: str) -> bool:
         return self.btf.find(f"btf_trace_{event}", TYPEDEF) is not None
@@ -293,12 +312,13 @@ class KernelTypes:
     def kfunc(self, name: str) -> Extern | None:
         """A function of the kernel by its name, with the prototype of its BTF; None if there is none."""
         if name not in self._externs:
-            id = self.btf.find(name, FUNC) if name not in self.without else None
+            own = self.home(name, FUNC) if name not in self.without else None
             found = None
-            if id is not None:
-                proto = self.btf.type(self.btf.type(id).type)
-                params = [(n, self._parameter(t)) for n, t in proto.params]
-                found = Extern(name, params, self.type(proto.type) if proto.type else VOID)
+            if own is not None:
+                types, id = own
+                proto = types.btf.type(types.btf.type(id).type)
+                params = [(n, types._parameter(t)) for n, t in proto.params]
+                found = Extern(name, params, types.type(proto.type) if proto.type else VOID)
             self._externs[name] = found
         return self._externs[name]
 

@@ -24,8 +24,8 @@ class Prototype:
 
 def function(ktypes: KernelTypes, name: str) -> Prototype | None:
     """A function of the kernel; None if its BTF has none of that name."""
-    id = ktypes.btf.find(name, FUNC)
-    return _prototype(ktypes, ktypes.btf.type(id).type) if id is not None else None
+    own = ktypes.home(name, FUNC)
+    return _prototype(own[0], own[0].btf.type(own[1]).type) if own is not None else None
 
 
 def needed(ktypes: KernelTypes, name: str, what: str) -> Prototype:
@@ -49,8 +49,10 @@ def _names(ktypes: KernelTypes, name: str) -> list[str]:
 
 def member(ktypes: KernelTypes, struct: str, name: str) -> Prototype | None:
     """A function pointer of a struct; None if that member is something else."""
-    id = ktypes.btf.find(struct, STRUCT)
-    for m in ktypes.btf.type(id).members if id is not None else ():
+    own = ktypes.home(struct, STRUCT)
+    if own is not None:
+        ktypes = own[0]
+    for m in ktypes.btf.type(own[1]).members if own is not None else ():
         if m.name == name:
             of = ktypes.btf.type(ktypes.btf.strip(m.type))
             if of.kind == PTR:

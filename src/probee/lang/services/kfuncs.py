@@ -76,11 +76,12 @@ def is_kfunc(ktypes: KernelTypes, name: str) -> bool:
     """May programs call this function of the kernel?"""
     if ktypes.kfunc(name) is None:
         return False
-    return name in KFUNCS or name in tagged(ktypes)
+    own = ktypes.home(name, FUNC)
+    return name in KFUNCS or own is None or name in tagged(own[0])
 
 
 def tagged(ktypes: KernelTypes) -> set[str]:
-    """The functions that the kernel's BTF marks as callable (Linux 6.10)."""
+    """The functions that the BTF of the kernel or a module marks as callable (Linux 6.10)."""
     btf = ktypes.btf
     found = (btf.type(btf.type(id).type) for id in btf.find_all("bpf_kfunc", DECL_TAG))
     return {t.name for t in found if t.kind == FUNC}
