@@ -291,7 +291,8 @@ def _atomic(w: Walk, index: int, insn: Insn) -> Step:
     size_bits, op = insn.opcode & 0x18, insn.imm
     dst, src, off, following = insn.dst, insn.src, insn.off, index + 1
     size = SIZE_BYTES[size_bits]
-    if op == LOAD_ACQUIRE:
+    ordered = w.context.at_least(6, 15)
+    if op == LOAD_ACQUIRE and ordered:
 
         def acquire_step() -> int:
             reg = read(w.regs, src)
@@ -304,7 +305,7 @@ def _atomic(w: Walk, index: int, insn: Insn) -> Step:
             return following
 
         return acquire_step
-    if op == STORE_RELEASE:
+    if op == STORE_RELEASE and ordered:
 
         def release_step() -> int:
             read(w.regs, src)

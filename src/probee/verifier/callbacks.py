@@ -132,6 +132,8 @@ def leave(w: Walk) -> int:
     """The end of a function: back to the caller, or the end of the path."""
     state = w.state
     nested = len(state.frames) > 1
+    if state.locks and not w.context.at_least(6, 13) and (not nested or not w.context.at_least(6, 9)):
+        raise Reject("bpf_spin_unlock is missing")
     effects.check_resources(w, "BPF_EXIT instruction in main prog", exception=False, locks=not nested)
     if not nested:
         w.context.check_return(w)
@@ -148,13 +150,13 @@ def leave(w: Walk) -> int:
         low, high = callee.ret_range
         if not (low <= result.num.smin and result.num.smax <= high):
             raise Reject(out_of_range(result.num, "At callback return", low, high))
-        to = callee.callsite
+        to = callee.callsite if w.context.at_least(6, 8) else callee.callsite + 1
     else:
         caller.regs[0] = result
         to = callee.callsite + 1
     state.frames.pop()
     w.frame, w.regs = caller, caller.regs
-    if callee.in_callback:
+    if callee.in_callback and to == callee.callsite:
         before = previous_entry(state, to, state)
         if before is not None:
             widen(w, before, state)
@@ -186,14 +188,27 @@ def push(w: Walk, index: int, subprog: int, kind: str, args: object) -> None:
     if kind in ("timer_set_callback", "wq_set_callback", "task_work"):
         _push_async(w, index, subprog, kind)
         return
-    state = w.fork(start, index)
+    inline = not w.context.at_least(6, 8)
+    state = w.state if inline else w.fork(start, index)
     frame = enter(state, subprog, index)
     _arguments(w, kind, caller, frame, args)
     frame.in_callback = True
     frame.ret_range = (0, 1)
+    if inline:
+        return
     state.callback_unroll += 1
     state.frames[-2].callback_depth += 1
     caller.callback_depth = 0
+
+
+def after_call(w: Walk, following: int) -> int:
+    """Where a call goes on: before 6.8 in its callback, walked once, which comes back behind the call."""
+    frame = w.state.frames[-1]
+    if frame is w.frame:
+        return following
+    w.frame, w.regs = frame, frame.regs
+    w.index = w.graph.subprogs[frame.subprog].start
+    return SWITCHED
 
 
 def _push_async(w: Walk, index: int, subprog: int, kind: str) -> None:

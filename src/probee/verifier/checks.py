@@ -21,6 +21,7 @@ from probee.isa.insn import (
     X,
 )
 from probee.verifier.errors import Reject
+from probee.verifier.older_rules import unknown_opcodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def known_opcode(opcode: int) -> bool:
 _KNOWN = frozenset(opcode for opcode in range(256) if known_opcode(opcode))
 
 
-def check_instructions(program: Program) -> None:
+def check_instructions(program: Program, version: tuple[int, ...]) -> None:
     """Opcodes, wide immediates, references to maps.
 
     Raises:
@@ -70,6 +71,8 @@ def check_instructions(program: Program) -> None:
     """
     insns = program.insns
     count = len(insns)
+    later = unknown_opcodes(version)
+    modes = (_MEM, _SX) if version >= (6, 6) else (_MEM,)
     if not 0 < count <= MAX_INSNS:
         raise Reject("")
     index = 0
@@ -80,9 +83,11 @@ def check_instructions(program: Program) -> None:
             _wide(program, index, insn)
             index += 2
             continue
-        if opcode & 7 == LDX and (opcode & 0xE0 not in (_MEM, _SX) or insn.imm):
+        if opcode & 7 == LDX and (opcode & 0xE0 not in modes or insn.imm):
             raise Reject("BPF_LDX uses reserved fields", index)
-        if opcode not in _KNOWN:
+        if opcode & 7 == STX and insn.imm and version < (5, 12):
+            raise Reject("BPF_STX uses reserved fields", index)
+        if opcode not in _KNOWN or opcode in later:
             raise Reject(f"unknown opcode {opcode:02x}", index)
         index += 1
 

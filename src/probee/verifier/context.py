@@ -50,6 +50,7 @@ class Context:
         self.kernel = kernel
         self.version = version(kernel)
         self.numbers = numbers_of(self.version)
+        self.old_stack = self.version < (6, 8)
         self.kernel_btf = kernel_btf
         self.kind = _NAMES.get(program.prog_type, "")
         self.attach = _ATTACH.get(program.attach_type, "")
@@ -236,9 +237,14 @@ class Context:
     # Records of special fields
 
     def record(self, info: MapInfo) -> fields.Record:
-        record = info.record
-        if record is None:
-            record = info.record = fields.record_of(info.btf, info.value_type)
+        """The special fields of a map's values."""
+        held = info.record
+        if not isinstance(held, tuple) or held[0] != self.version:
+            held = info.record = (
+                self.version,
+                fields.record_of(info.btf, info.value_type, self.version),
+            )
+        record = held[1]
         assert isinstance(record, fields.Record)
         return record
 
@@ -249,7 +255,7 @@ class Context:
         if reg.type & BASE == BTF_ID and reg.type & ALLOC and reg.btf is not None:
             known = self._records.get(reg.btf_id)
             if known is None:
-                known = self._records[reg.btf_id] = fields.record_of(reg.btf, reg.btf_id)
+                known = self._records[reg.btf_id] = fields.record_of(reg.btf, reg.btf_id, self.version)
             return known
         return fields.NOTHING
 

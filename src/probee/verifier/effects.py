@@ -85,8 +85,9 @@ def apply(w: Walk, index: int, args: Arguments, following: int) -> int:
     elif args.number == SNPRINTF:
         dynptrs.check_format(w, regs[3], regs[5])
     elif args.number == LOOP:
-        mark_precise(w, 1)
-        if w.frame.callback_depth < regs[1].num.umax:
+        if w.context.at_least(6, 8):
+            mark_precise(w, 1)
+        if w.frame.callback_depth < regs[1].num.umax or not w.context.at_least(6, 8):
             callbacks.push(w, index, args.func, "loop", args)
         else:
             w.frame.callback_depth = 0
@@ -125,7 +126,7 @@ def apply(w: Walk, index: int, args: Arguments, following: int) -> int:
         w.context.check_get_func_ip()
     if changes:
         clear_packets(w)
-    return following
+    return callbacks.after_call(w, following)
 
 
 def clear_packets(w: Walk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from probee.btf.kinds import ARRAY, DATASEC, DECL_TAG, MODIFIERS, PTR, STRUCT, TYPE_TAG, VAR
+from probee.verifier.older_rules import has_field, kptr_kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +21,7 @@ _STRUCTS = {
     "bpf_rb_node": ("rb_node", 32),
     "bpf_refcount": ("refcount", 4),
 }
-_KPTRS = {
-    "kptr_untrusted": "kptr_unref",
-    "kptr": "kptr_ref",
-    "percpu_kptr": "kptr_percpu",
-    "uptr": "uptr",
-}
+_KPTRS = ("kptr_untrusted", "kptr", "kptr_ref", "percpu_kptr", "uptr")
 
 
 class Field:
@@ -33,7 +29,7 @@ class Field:
     roots what type
     they hold: `btf_id` of `btf` (and `node_offset` of the node in it)."""
 
-    __slots__ = ("btf", "btf_id", "kind", "node", "node_offset", "offset", "size", "type_name")
+    __slots__ = ("btf", "btf_id", "kind", "node", "node_offset", "offset", "size", "tag", "type_name")
 
     def __init__(self, kind: str, offset: int, size: int) -> None:
         self.kind = kind
@@ -42,6 +38,7 @@ class Field:
         self.btf: Btf | None = None
         self.btf_id = 0
         self.type_name = ""
+        self.tag = ""
         self.node = ""
         self.node_offset = 0
 
@@ -84,13 +81,24 @@ def skip(btf: Btf, id: int) -> int:
     return id
 
 
-def record_of(btf: Btf | None, id: int) -> Record:
-    """The special fields of type `id`, those of nested structs and short arrays included."""
+_NEWEST = (1 << 16,)
+
+
+def record_of(btf: Btf | None, id: int, version: tuple[int, ...] = _NEWEST) -> Record:
+    """The special fields that type `id` has for a version of Linux, those of nested structs and short arrays
+    included.
+    """
     if btf is None or not id:
         return NOTHING
     found: list[Field] = []
     _collect(btf, skip(btf, id), 0, found, 0)
-    return Record(found) if found else NOTHING
+    kept = []
+    for field in found:
+        if field.tag:
+            field.kind = kptr_kind(version, field.tag)
+        if field.kind and has_field(version, field.kind):
+            kept.append(field)
+    return Record(kept) if kept else NOTHING
 
 
 def _collect(btf: Btf, id: int, base: int, found: list[Field], depth: int) -> None:
@@ -134,7 +142,8 @@ def _member(btf: Btf, owner: int, number: int, id: int, offset: int, found: list
             return
         target = skip(btf, inner.type)
         for at in range(count):
-            field = Field(_KPTRS[tagged.name], offset + at * 8, 8)
+            field = Field("", offset + at * 8, 8)
+            field.tag = tagged.name
             field.btf, field.btf_id, field.type_name = btf, target, btf.type(target).name
             found.append(field)
 

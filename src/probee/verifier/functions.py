@@ -7,7 +7,7 @@ from __future__ import annotations
 from probee.btf.kinds import DECL_TAG, ENUMS, FUNC_PROTO, INT, MODIFIERS, PTR, STRUCT
 from probee.isa.helpers import BY_ID
 from probee.isa.insn import CALL, JMP, LD_IMM64, PSEUDO_CALL, PSEUDO_FUNC, PSEUDO_KFUNC_CALL
-from probee.verifier import flowgraph
+from probee.verifier import flowgraph, older_rules
 from probee.verifier.errors import Reject, Unsupported
 from probee.verifier.state import (
     ARENA,
@@ -87,7 +87,7 @@ def parameters(context: Context, subprog: int) -> list[Parameter]:
     if result is None or (result.kind != INT and result.kind not in ENUMS):
         raise Reject(f"Global function {name}() doesn't return scalar. Only those are supported.")
     tags: dict[int, set[str]] = {}
-    for tag in btf.own_types(DECL_TAG):
+    for tag in btf.own_types(DECL_TAG) if context.at_least(6, 8) else ():
         if tag.type == id and tag.name.startswith("arg:"):
             tags.setdefault(tag.component_idx, set()).add(tag.name[4:])
     found = [
@@ -161,6 +161,8 @@ def _parameter(context: Context, btf: Btf, name: str, at: int, id: int, tags: se
         kind = target.kind_name.upper() if target is not None else "UNKNOWN"
         label = target.name if target is not None else ""
         raise Reject(f"arg#{at} reference type('{kind} {label}') size cannot be determined: -22")
+    if not context.at_least(5, 12):
+        raise Reject(f"Arg#{at} type PTR in {name}() is not supported yet.")
     return Parameter("mem", flags=0 if "nonnull" in tags else MAYBE_NULL, size=size)
 
 
@@ -290,6 +292,8 @@ def walk_all(w: Walk) -> None:
         return context.is_iter_next(index)
 
     flowgraph.check_flow(graph, is_iter_next, context.callback_kfunc)
+    if not context.at_least(6, 8):
+        older_rules.check_back_edges(graph)
     flowgraph.find_live(graph, context.call_registers, context.is_fastcall)
     flowgraph.find_loops(graph)
     for number, sub in enumerate(graph.subprogs):
@@ -402,8 +406,8 @@ def check_depth(w: Walk) -> None:
             _depth_below(w, number, private and number == 0, normal)
 
 
-def _round(depth: int) -> int:
-    return (depth + 15) & ~15
+def _round(context: Context, depth: int) -> int:
+    return (depth + 15) & ~15 if context.at_least(6, 8) else (max(depth, 1) + 31) & ~31
 
 
 def _depth_below(w: Walk, top: int, private: bool, normal: set[int]) -> None:
@@ -423,7 +427,7 @@ def _depth_below(w: Walk, top: int, private: bool, normal: set[int]) -> None:
                 f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
                 sub.start,
             )
-        own = _round(w.stack_depth[number])
+        own = _round(context, w.stack_depth[number])
         if private and number not in normal and own >= 64:
             if own > MAX_STACK:
                 raise Reject(f"stack size of subprog {number} is {own}. Too large", sub.start)

@@ -117,6 +117,8 @@ def never_null(w: Walk, reg: Reg) -> bool:
     if type & MAYBE_NULL:
         return False
     base = type & BASE
+    if not w.context.at_least(6, 2):
+        return base in _SURE and base != MAP_PTR
     return (
         base in _SURE
         or (base == BTF_ID and (bool(type & TRUSTED) or bool(reg.ref)))
@@ -192,6 +194,7 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
     if insn.imm:
         return _refuse("BPF_JMP/JMP32 uses reserved fields")
     taken, sides = w.context.numbers.taken, w.context.numbers.sides
+    infers = w.context.at_least(6, 2)
 
     def step() -> int:
         w.jumps += 1
@@ -230,7 +233,7 @@ def _compare_regs(w: Walk, index: int, insn: Insn, is32: bool) -> Step:
                     sync_linked(w, w.state, regs[number], linked)
                     sync_linked(w, other, theirs[number], linked)
         pointers = a.type != SCALAR and b.type != SCALAR and BTF_ID not in (a.type & BASE, b.type & BASE)
-        if not is32 and pointers and op in (JEQ, JNE):
+        if infers and not is32 and pointers and op in (JEQ, JNE):
             equal = theirs if op == JEQ else regs
             if never_null(w, a) and b.type & MAYBE_NULL:
                 equal[src] = not_null(w, b)

@@ -200,7 +200,7 @@ def call(w: Walk, index: int, rules: Kfunc, btf: Btf, id: int) -> int:
         clear_packets(w)
     if rules.iter == "next":
         iterators.advance(w, index, given)
-    return index + 1
+    return callbacks.after_call(w, index + 1)
 
 
 def _sections(w: Walk, rules: Kfunc) -> None:

@@ -497,7 +497,7 @@ def visited(w: Walk, index: int, point: int) -> bool:
                     hit = loop = True
             elif (
                 _may_loop(old, state)
-                and states_equal(w, old, state, EXACT)
+                and states_equal(w, old, state, EXACT if w.context.at_least(6, 7) else NOT_EXACT)
                 and not _iterators_moved(old, state)
                 and old.may_goto_depth == state.may_goto_depth
                 and old.callback_unroll == state.callback_unroll

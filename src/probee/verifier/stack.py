@@ -68,7 +68,15 @@ def check_bounds(w: Walk, reg: Reg, number: int, off: int, size: int, what: str)
             f"invalid variable-offset{what} stack R{number} var_off={bits_text(num)} off={off} size={size}"
         )
     frame = frame_of(w, reg)
-    frame.allocated = max(frame.allocated, (7 - low) >> 3)
+    if not w.context.old_stack:
+        frame.allocated = max(frame.allocated, (7 - low) >> 3)
+    elif what == " read from" and -low > frame.allocated * 8:
+        # Before 6.8 only stores make the stack grow.
+        if not num.mask:
+            raise Reject(f"invalid{what} stack R{number} off={off} size={size}")
+        raise Reject(
+            f"invalid variable-offset{what} stack R{number} var_off={bits_text(num)} off={off} size={size}"
+        )
     w.grow_stack(frame, -low)
 
 
@@ -79,7 +87,7 @@ def destroy_dynptr(w: Walk, frame: Frame, spi: int) -> None:
         Reject: it holds something.
     """
     slot = frame.stack.get(spi)
-    if slot is None or slot.kinds[0] != DYN:
+    if slot is None or slot.kinds[0] != DYN or not w.context.at_least(6, 3):
         return
     detail = slot.reg.detail
     assert detail is not None
@@ -104,6 +112,9 @@ def _scrub(kinds: bytes) -> bytes:
 def write(w: Walk, reg: Reg, number: int, off: int, size: int, value: int, imm: int | None) -> None:
     """A store of register `value` (-1: none) or the constant `imm` (None: something unknown)."""
     frame = frame_of(w, reg)
+    old = w.context.old_stack
+    if old:
+        frame.allocated = max(frame.allocated, (7 - reg.num.smin - off) >> 3)
     if reg.num.mask:
         _write_somewhere(w, frame, reg, off, size, value, imm)
         return
@@ -111,12 +122,22 @@ def write(w: Walk, reg: Reg, number: int, off: int, size: int, value: int, imm: 
     spi = (-off - 1) >> 3
     destroy_dynptr(w, frame, spi)
     at = off & 7
-    whole = at + size == 8
     source = w.regs[value] if value >= 0 else None
     flags = ON_STACK | frame.number << 4 | spi << 8
     stack = frame.stack
     # A spill begins at the lowest address of its slot.
-    if at == 0 and source is not None and source.type == SCALAR:
+    if old and source is not None and source.type == SCALAR:
+        if at == 0 and source.num is not UNKNOWN_REG.num and source.num is not ZERO_REG.num:
+            if number != 10:
+                mark_precise(w, value)
+            fits = source.num.umax.bit_length() <= size * 8
+            _spill(stack, spi, source if fits else tied(source.num, 0), size)
+            w.note(flags)
+        else:
+            _plain(w, frame, spi, at, size, value, source.num is ZERO_REG.num)
+    elif old and at == 0 and source is None and imm == 0:
+        _plain(w, frame, spi, at, size, value, True)
+    elif at == 0 and source is not None and source.type == SCALAR:
         fits = source.num.umax.bit_length() <= size * 8
         if fits:
             source = with_id(w, w.regs, value, source)
@@ -133,16 +154,18 @@ def write(w: Walk, reg: Reg, number: int, off: int, size: int, value: int, imm: 
         stack[spi] = Slot(ALL_SPILL, source)
         w.note(flags)
     else:
-        kind = MISC
-        if imm == 0 or (source is not None and source.type == SCALAR and source.num is ZERO_REG.num):
-            if value >= 0:
-                mark_precise(w, value)
-            kind = ZERO
-        kinds = bytearray(_scrub(stack.get(spi, EMPTY_SLOT).kinds))
-        kinds[at : at + size] = bytes([kind]) * size
-        old = stack.get(spi, EMPTY_SLOT)
-        stack[spi] = Slot(bytes(kinds), old.reg if kinds[0] == SPILL else UNINIT)
-    del whole
+        zero = imm == 0 or (source is not None and source.type == SCALAR and source.num is ZERO_REG.num)
+        _plain(w, frame, spi, at, size, value, zero)
+
+
+def _plain(w: Walk, frame: Frame, spi: int, at: int, size: int, value: int, zero: bool) -> None:
+    """Bytes of which no more is remembered than whether they are 0."""
+    if zero and value >= 0:
+        mark_precise(w, value)
+    before = frame.stack.get(spi, EMPTY_SLOT)
+    kinds = bytearray(_scrub(before.kinds))
+    kinds[at : at + size] = bytes([ZERO if zero else MISC]) * size
+    frame.stack[spi] = Slot(bytes(kinds), before.reg if kinds[0] == SPILL else UNINIT)
 
 
 def _spill(stack: dict[int, Slot], spi: int, reg: Reg, size: int) -> None:
@@ -223,6 +246,10 @@ def load(w: Walk, reg: Reg, number: int, off: int, size: int, dst: int) -> Reg |
         if dst < 0:
             return None
         spilled = kinds.count(SPILL)
+        if w.context.old_stack and (size != spilled or at):
+            part = kinds[at : at + size]
+            _check_readable(part.replace(bytes([ZERO]), bytes([IRQ])), off, size)
+            return UNKNOWN_REG
         if size <= spilled and at == 0:
             w.note(ON_STACK | frame.number << 4 | spi << 8)
             if found.num.umax.bit_length() > size * 8:
@@ -277,7 +304,8 @@ def check_range(
     clobbers = helper and writes
     if size == 0 and not zero_allowed:
         raise Reject("invalid zero-sized read")
-    check_bounds(w, reg, number, off, size, " write to" if clobbers else " read from")
+    permissive = clobbers or (helper and w.context.old_stack)
+    check_bounds(w, reg, number, off, size, " write to" if permissive else " read from")
     num = reg.num
     frame = frame_of(w, reg)
     if not num.mask:
@@ -293,8 +321,13 @@ def check_range(
                 raise Reject(f"potential write to dynptr at off={at} disallowed")
         raw.append((number, size))
         return
+    written = frame.allocated if w.context.old_stack else SIZE
     for at in range(low, high + size):
         spi = (-at - 1) >> 3
+        if spi >= written:
+            indirect = "indirect " if helper else ""
+            where = f"var_off {bits_text(num)}" if num.mask else f"off {low}"
+            raise Reject(f"invalid {indirect}read from stack R{number} {where}+{at - low} size {size}")
         slot = stack.get(spi, EMPTY_SLOT)
         w.read_slots(frame.number, 1 << spi)
         kind = slot.kinds[at & 7]

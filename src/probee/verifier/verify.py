@@ -54,7 +54,7 @@ def _verdict(program: Program, kernel: str, kernel_btf: Btf | None, log_level: i
         context.find_exception_callback()
         flowgraph.check_subprograms(graph)
         functions.check_declared(context)
-        checks.check_instructions(program)
+        checks.check_instructions(program, context.version)
         checks.check_maps(context)
         context.find_target()
         walk = Walk(context, graph)
