@@ -167,7 +167,13 @@ class Session:
                     if isinstance(of, type) and issubclass(of, Struct):
                         classes[of.__name__] = of
         replaced = {n: p.replaces for n, p in symbols(programs).items() if p.replaces is not None}
-        collection = self._load(data, programs[0].fn.__module__, values, classes, replaced)
+
+        def named() -> bytes:
+            from .lang import compile
+
+            return compile(programs, merge_syscalls=merge_syscalls, debug="names")
+
+        collection = self._load(data, programs[0].fn.__module__, values, classes, replaced, named)
         for name, p in symbols(programs).items():
             if name in collection.programs:  # and not in one with others that are merged
                 self._declared[collection.programs[name]] = p
@@ -195,12 +201,15 @@ class Session:
         values: dict[str, bytes],
         classes: dict[str, type],
         replaced: dict[str, Program],
+        named: Callable[[], bytes] | None = None,
     ) -> Collection:
+        """Load an object. `named` makes the same with the names of variables, for explanations."""
         from .kernel.load import load
         from .obj import read_object
 
         began = time.monotonic_ns()
         spec = read_object(data, name.rpartition(".")[2])
+        spec.debug = spec.debug or named
         for program, target in replaced.items():
             spec.programs[program].target = target
         collection = load(spec, values=values, classes=classes)

@@ -31,7 +31,7 @@ CASES = {
             return 0; }""",
         4,
         "finds nothing when the key is not in the map",
-        r"r0 is a value( of map values)? \(8 bytes\), or None",
+        r"value \(r0\) is a value( of map values)? \(8 bytes\), or None",
     ),
     "unbounded index": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {
@@ -66,7 +66,7 @@ CASES = {
             return ctx[4000]; }""",
         2,
         "nothing a program may read at byte 32000",
-        "r1 is the context",
+        r"ctx \(r1\) is the context",
     ),
     "unset register": (
         """SEC("raw_tp/sys_enter") int p(void *ctx) {

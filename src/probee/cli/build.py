@@ -31,9 +31,15 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE.py|TOOL")
     parser.add_argument("-o", "--output", metavar="OBJECT.o", help="default: FILE.bpf.o, here")
+    parser.add_argument(
+        "-g",
+        "--debug",
+        action="store_true",
+        help="with DWARF: debuggers and explanations know local variables",
+    )
     opts = parser.parse_args(argv)
     output = opts.output or os.path.basename(opts.file).removesuffix(".py") + ".bpf.o"
-    data = compile_file(opts.file)
+    data = compile_file(opts.file, debug="names" if opts.debug else "")
     try:
         with open(output, "wb") as file:
             file.write(data)
@@ -43,12 +49,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def compile_file(path: str) -> bytes:
-    """The object of a Python file's programs, with plain tracepoints."""
+def compile_file(path: str, debug: str = "") -> bytes:
+    """The object of a Python file's programs, with plain tracepoints. `debug` is as in `lang.llvm.emit`."""
     programs = programs_of(path)
     from ..lang import compile
 
-    return compile(programs, merge_syscalls=False)
+    return compile(programs, merge_syscalls=False, debug=debug)
 
 
 def programs_of(path: str) -> list[ProgramDecl]:

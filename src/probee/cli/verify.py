@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..errors import ObjectError, ProbeeError, Unsupported
@@ -80,10 +82,14 @@ def main(argv: list[str]) -> int:
 
 
 def _read(path: str) -> ObjectSpec:
+    named: Callable[[], bytes] | None = None
     if path.endswith(".py") or path in TOOLS:
-        from .build import compile_file
+        from ..lang import compile
+        from .build import programs_of
 
-        data = compile_file(path)
+        programs = programs_of(path)
+        data = compile(programs, merge_syscalls=False)
+        named = partial(compile, programs, merge_syscalls=False, debug="names")
     else:
         check_file(path)
         try:
@@ -92,7 +98,10 @@ def _read(path: str) -> ObjectSpec:
         except OSError as error:
             raise ProbeeError(f"can't read {path}: {error.strerror}") from None
     try:
-        return read_object(data, os.path.basename(path))
+        spec = read_object(data, os.path.basename(path))
+        if named is not None:
+            spec.debug = named
+        return spec
     except ObjectError as error:
         raise ObjectError(f"{path}: {error}") from None
 
@@ -157,6 +166,7 @@ def as_json(result: Result) -> dict[str, Any]:
                 {"register": each.register, "name": each.name, "line": each.line, "is": each.words}
                 for each in result.refusal.known
             ],
+            variables=told.variables,
             path=[
                 {
                     "insn": step.insn,
@@ -199,6 +209,10 @@ def show(result: Result) -> None:
         print(f"  cause: {told.cause}")
     for known in result.refusal.known:
         print(f"  known: {known}")
+    named = {known.name for known in result.refusal.known}
+    for name, words in told.variables.items():
+        if name not in named:
+            print(f"  known: {name} is {words}")
     ways = [step for step in result.refusal.path if step.place]
     if ways:
         print("  the way there:")

@@ -10,13 +10,14 @@ import struct
 from probee import sys as kernel_calls
 from probee.errors import LoadError, PermissionDenied, Unsupported, VerifierError
 from probee.isa.tables import ATTACH_TYPES, MAP_TYPES, PROG_TYPES, name_of
+from probee.obj.dwarf import namer
 from probee.sys import caps
 from probee.sys.bpf import VerifierLog
 from probee.verifier.explain import LineTable, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Buffer
 
@@ -109,9 +110,10 @@ def retry(
             f"the kernel refuses program {attr.name} without a word: {os.strerror(number)}", errno=number
         ) from None
     table = LineTable(linked.line_info, spec.btf, linked.endian)
-    found = explain(text, table, poisoned, jumps)
+    names = namer(spec, linked)
+    found = explain(text, table, poisoned, jumps, names)
     if found.unknown and jumps is None and not found.report:
-        found = _with_states(attr, found, table, poisoned)
+        found = _with_states(attr, found, table, poisoned, names)
     _surroundings(found)
     message = found.message(attr.name)
     if btf_error:
@@ -131,14 +133,18 @@ def retry(
 
 
 def _with_states(
-    attr: ProgAttr, found: Explanation, table: LineTable, poisoned: dict[int, str]
+    attr: ProgAttr,
+    found: Explanation,
+    table: LineTable,
+    poisoned: dict[int, str],
+    names: Callable[[int], dict[str, str]],
 ) -> Explanation:
     """The same explanation with the states of registers, which kernels before 5.18 write at level 2 only."""
     fd, text = _log_of(attr, _EVERY_STATE)
     if fd >= 0:
         kernel_calls.kernel().close(fd)
         return found
-    again = explain(text, table, poisoned)
+    again = explain(text, table, poisoned, names=names)
     return again if (again.insn, again.id) == (found.insn, found.id) else found
 
 

@@ -179,6 +179,14 @@ def _words(btf: Btf, spec: ProgramSpec) -> int:
     return len(btf.type(btf.type(id).type).params) + 1
 
 
+def _with_names(data: bytes, spec: ObjectSpec, named: Callable[[], bytes] | None) -> bytes:
+    """The object with the names of variables, for debuggers, if it has none and its code stays what it is."""
+    if named is None:
+        return data
+    made = named()
+    return made if read_object(made, spec.name).code == spec.code else data
+
+
 def _results(btf: Btf, names: list[str]) -> dict[str, bool]:
     """Of kernel functions: whether they return something."""
     found = {}
@@ -200,8 +208,19 @@ class RecordingSession(Session):
         self.buffer = buffer
         self.objects: list[Objects] = []
 
-    def _load(self, data: bytes, name: str, values: dict[str, Any], classes: dict[str, type]) -> Collection:
+    def _load(
+        self,
+        data: bytes,
+        name: str,
+        values: dict[str, Any],
+        classes: dict[str, type],
+        replaced: dict[str, Program],
+        named: Callable[[], bytes] | None = None,
+    ) -> Collection:
         spec = read_object(data, name.rpartition(".")[2])
+        spec.debug = spec.debug or named
+        for program, target in replaced.items():
+            spec.programs[program].target = target
         first = sum(len(o.traced) for o in self.objects)
         loader = RecordingLoader(spec, classes, self.buffer, first)
         try:
@@ -214,7 +233,7 @@ class RecordingSession(Session):
         finally:
             loader.finish()
         collection = loader.collection
-        self.objects.append(Objects(spec.name, data, loader.traced))
+        self.objects.append(Objects(spec.name, _with_names(data, spec, named), loader.traced))
         self.collections.append(collection)
         self.programs.update(collection.programs)
         self.maps.update(collection.maps)

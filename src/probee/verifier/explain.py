@@ -12,11 +12,11 @@ from bisect import bisect_right
 
 from probee.verifier.explain_causes import find
 from probee.verifier.explain_reading import Event, Place, Reading, Report
-from probee.verifier.explain_states import Register, words_for
+from probee.verifier.explain_states import Register, stack_words, words_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from probee.btf.parser import Btf
 
@@ -57,8 +57,9 @@ class Explanation:
     cause (`explain_causes` has them all); `kind` is "verifier", "core", "kfunc", "map", "license" or "btf";
     `cause` and `fix` are texts. `id` and they are empty where the verdict is not a common one. `registers`
     (`r0` …) and `stack` (`fp-8` …) are all that was known there; `report` is the kernel's own, from Linux
-    7.3 on. `unknown` are registers that mattered and whose states the log does not have: kernels before 5.18
-    write those only at log level 2.
+    7.3 on. `variables` are the local variables that were in registers or on the stack, with what was known of
+    them in words, where the object has their names. `unknown` are registers that mattered and whose states
+    the log does not have: kernels before 5.18 write those only at log level 2.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Explanation:
         "report",
         "stack",
         "unknown",
+        "variables",
     )
 
     def __init__(self) -> None:
@@ -89,6 +91,7 @@ class Explanation:
         self.stack: dict[str, str] = {}
         self.report: Report | None = None
         self.unknown: list[str] = []
+        self.variables: dict[str, str] = {}
 
     def advice(self) -> str:
         """Cause, knowledge and fix as text of one line."""
@@ -110,9 +113,11 @@ def explain(
     lines: LineTable | None = None,
     poisoned: Mapping[int, str] | None = None,
     jumps: Sequence[int] | None = None,
+    names: Callable[[int], Mapping[str, str]] | None = None,
 ) -> Explanation:
     """Explain a rejection.
 
+    `names` tells of an instruction which registers and stack slots are which variables (`obj.dwarf.namer`).
     `poisoned`: for instructions that CO-RE poisoned, what is missing. `jumps`: the instructions that end the
     program's loops, if known; the first stands for a log that names no instruction.
     """
@@ -136,7 +141,13 @@ def explain(
     elif reading.report:
         result.cause, result.fix = reading.report.reason.rstrip("."), reading.report.suggestion.rstrip(".")
     matter = [f"r{number}" for number in _registers(words, reading)]
-    known = [f"{name} is {result.registers[name].words}" for name in matter if name in result.registers]
+    named_here = names(result.insn) if names is not None and result.insn >= 0 else {}
+    result.variables = _variables(result, named_here)
+    known = [
+        f"{_named(name, named_here)} is {result.registers[name].words}"
+        for name in matter
+        if name in result.registers
+    ]
     result.known = ", ".join(known)
     if not reading.stated:
         result.unknown = [name for name in matter if name not in result.registers]
@@ -150,6 +161,22 @@ def explain(
     if missing or result.id == "missing-relocation":
         _relocation(result, missing or "")
     return result
+
+
+def _named(place: str, names: Mapping[str, str]) -> str:
+    """A register with the variable that it is, if that is known."""
+    return f"{names[place]} ({place})" if place in names else place
+
+
+def _variables(result: Explanation, names: Mapping[str, str]) -> dict[str, str]:
+    """What was known of the variables that are in registers and on the stack, by their names."""
+    out = {}
+    for place, name in names.items():
+        if place in result.registers:
+            out[name] = result.registers[place].words
+        elif place in result.stack:
+            out[name] = stack_words(result.stack[place])
+    return out
 
 
 def _verdict(reading: Reading) -> str:

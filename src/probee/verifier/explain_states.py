@@ -105,6 +105,15 @@ def words_for(state: str) -> str:
     return state
 
 
+def stack_words(state: str) -> str:
+    """The state of eight bytes of stack in words: what was spilled there, or what kind of bytes they are."""
+    kinds = {"m": "numbers", "0": "zeros", "?": "bytes that were never written", "r": "a saved register"}
+    bytes_ = set(state)
+    if bytes_ and bytes_ <= {*"m0?rdif"}:
+        return " and ".join(dict.fromkeys(kinds.get(byte, "data of the kernel's") for byte in state))
+    return words_for(state)
+
+
 def _octal(text: str) -> bool:
     digits = text.lstrip("-")
     return len(digits) > 1 and digits[0] == "0" and digits.isdigit()

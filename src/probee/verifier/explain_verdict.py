@@ -62,7 +62,7 @@ def explain_verdict(prepared: Prepared, verdict: Verdict) -> Refusal:
     """Explain a refusal. With a verdict's log at level 1 or 2 the states of registers are known too."""
     program = prepared.program
     table = LineTable(prepared.line_info, program.btf)
-    found = explain(_log(program.insns, verdict), table, prepared.poisoned)
+    found = explain(_log(program.insns, verdict), table, prepared.poisoned, names=prepared.names)
     if verdict.index >= 0 and found.id != "leak":
         found.insn = verdict.index
         found.place = table.at(verdict.index) or found.place
@@ -70,12 +70,15 @@ def explain_verdict(prepared: Prepared, verdict: Verdict) -> Refusal:
         Step(insn, taken, table.at(insn), text_of(program.insns[insn]) or "") for insn, taken in verdict.path
     ]
     trail = executed(program.insns, verdict.path, verdict.index)
+    here = prepared.names(verdict.index) if verdict.index >= 0 else {}
     known = []
     for name, register in found.registers.items():
         if name not in found.known and name not in verdict.message.lower():
             continue
         place = _origin(program.insns, trail, int(name[1:]), table)
-        known.append(Known(name, register.words, _variable(place), place.line if place else 0))
+        known.append(
+            Known(name, register.words, here.get(name) or _variable(place), place.line if place else 0)
+        )
     return Refusal(found, _shortened(steps), known)
 
 

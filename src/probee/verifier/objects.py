@@ -18,10 +18,13 @@ from probee.isa.insn import (
 )
 from probee.isa.tables import ATTACH_TYPES, MAP_TYPES, PROG_TYPES, name_of
 from probee.obj import spec as kinds
+from probee.obj.dwarf import namer
 from probee.verifier.program import MapInfo, Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from probee.obj.spec import LinkedProgram, MapSpec, ObjectSpec, ProgramSpec
 
 _MISSING_FUNCTION = 0x7FFF_FFFF
@@ -30,15 +33,24 @@ _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/
 
 
 class Prepared:
-    """A program ready for `verify`. `poisoned`: instructions that CO-RE made unusable, and why."""
+    """A program ready for `verify`. `poisoned`: instructions that CO-RE made unusable, and why. `names` tells
+    of an instruction which registers and stack slots are which variables.
+    """
 
-    __slots__ = ("line_info", "linked", "poisoned", "program")
+    __slots__ = ("line_info", "linked", "names", "poisoned", "program")
 
-    def __init__(self, program: Program, linked: LinkedProgram, poisoned: dict[int, str]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        linked: LinkedProgram,
+        poisoned: dict[int, str],
+        names: Callable[[int], dict[str, str]],
+    ) -> None:
         self.program = program
         self.linked = linked
         self.line_info = linked.line_info
         self.poisoned = poisoned
+        self.names = names
 
 
 class Objects:
@@ -66,7 +78,7 @@ class Objects:
         for index, kind, name, addend in linked.relocs:
             self._relocate(made, index, kind, name, addend, poisoned)
         self._aim(made, program)
-        return Prepared(made, linked, poisoned)
+        return Prepared(made, linked, poisoned, namer(self.spec, linked))
 
     def _core(self, linked: LinkedProgram) -> dict[int, str]:
         poisoned: dict[int, str] = {}

@@ -13,10 +13,24 @@ from probee.obj.elf import Elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from probee.obj.spec import Function as Code
-    from probee.obj.spec import ObjectSpec
+    from collections.abc import Callable
 
-__all__ = ["BtfTypes", "Dwarf", "Field", "Function", "Place", "State", "Type", "Variable", "function", "of"]
+    from probee.obj.spec import Function as Code
+    from probee.obj.spec import LinkedProgram, ObjectSpec
+
+__all__ = [
+    "BtfTypes",
+    "Dwarf",
+    "Field",
+    "Function",
+    "Place",
+    "State",
+    "Type",
+    "Variable",
+    "function",
+    "namer",
+    "of",
+]
 
 
 def of(spec: ObjectSpec) -> Dwarf | None:
@@ -50,3 +64,20 @@ def function(spec: ObjectSpec, program: str, name: str) -> tuple[Function, Code]
             if known is not None:
                 return known, code
     return None
+
+
+def namer(spec: ObjectSpec, linked: LinkedProgram) -> Callable[[int], dict[str, str]]:
+    """Tells, of an instruction of a linked program, which registers (`r2`) and slots of the stack (`fp-8`)
+    are which variables before it.
+    """
+
+    def names(insn: int) -> dict[str, str]:
+        start, name = next(((s, n) for s, n in reversed(linked.functions) if s <= insn), (0, linked.name))
+        found = function(spec, linked.name, name)
+        if found is None:
+            return {}
+        known, code = found
+        offset = 8 * (code.start + insn - start)
+        return {where: name for name, where in known.holders(offset).items() if not name.endswith("?")}
+
+    return names

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOV64, _ADD64 = 0xBF, 0x07
 _FRAME = 10
+_FBREG = 0x91
 
 
 class Variable:
@@ -124,6 +125,22 @@ class Function:
                     here[variable.name] = variable
             for name, variable in here.items():
                 out.setdefault(name, variable)
+        return out
+
+    def holders(self, offset: int) -> dict[str, str]:
+        """Where variables are at an instruction: in a register, as `r2`, or on the stack, as `fp-8`."""
+        out = {}
+        for name, variable in self.variables(offset).items():
+            expression = variable.expression(self.section, offset)
+            if not expression:
+                continue
+            register = variable.register(self.section, offset)
+            if register is not None:
+                out[name] = f"r{register}"
+            elif expression[0] == _FBREG:
+                reach = _reach(expression, 0)
+                if 0 <= reach < self.size:
+                    out[name] = f"fp-{self.size - reach}"
         return out
 
     def lost(self, offset: int) -> set[str]:
@@ -238,7 +255,7 @@ def _variables(scope: Scope) -> Iterator[Variable]:
 
 def _reach(expression: bytes, size: int) -> int:
     """How much of a stack frame a variable at `DW_OP_fbreg n` takes."""
-    if not expression or expression[0] != 0x91:
+    if not expression or expression[0] != _FBREG:
         return 0
     value = shift = 0
     for byte in expression[1:]:
