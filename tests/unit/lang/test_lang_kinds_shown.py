@@ -183,12 +183,16 @@ def rows(table: str) -> list[tuple[str, Path, str]]:
 
 @cache
 def source(file: Path) -> str:
-    return file.read_text()
+    """The text of a file of tests, and of what it imports that is beside it."""
+    text = file.read_text()
+    imported = re.findall(r"^(?:import|from) (\w+)", text, re.M)
+    beside = [folder / f"{name}.py" for name in imported for folder in (file.parent, REPO / "tests")]
+    return text + "".join(path.read_text() for path in beside if path.exists())
 
 
 @cache
 def functions(file: Path) -> set[str]:
-    return {node.name for node in ast.parse(source(file)).body if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
 def section(written: str) -> str:
