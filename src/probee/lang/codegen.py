@@ -25,8 +25,21 @@ _SPEED = 2  # -O2
 # A handler of the parent's for these, faulthandler's for one, has nothing to do in the child.
 _SIGKILL = 9  # the module `signal` takes its time to import, too
 _DEADLY = (2, 4, 6, 7, 8, 11)  # SIGINT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV (asm-generic/signal.h)
-# Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product, which BPF cannot compute.
-_OPTIONS = (b"--replexitval=never",)
+_OPTIONS = (
+    # Rewriting loop results as closed forms makes a sum over range(n) a 65-bit product: BPF has none.
+    b"--replexitval=never",
+    b"--disable-auto-upgrade-debug-info",  # it verifies the module, as we do afterwards
+    # what changes no instruction of the programs in bench/codegen, but takes its time
+    b"--disable-constant-hoisting",
+    b"--disable-early-taildup",
+    b"--disable-expand-reductions",
+    b"--disable-mergeicmps",
+    b"--disable-partial-libcall-inlining",
+    b"--disable-post-ra",
+    b"--disable-postra-machine-licm",
+    b"--disable-postra-machine-sink",
+    b"--disable-tail-duplicate",
+)
 _INLINE = b"alwaysinline", len("alwaysinline")
 _IN_ORDER = (b"--pre-RA-sched=source",)  # of what is not optimised
 

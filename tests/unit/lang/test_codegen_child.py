@@ -213,7 +213,8 @@ def test_what_other_libraries_do_at_exit_is_not_done_in_the_child() -> None:
 PUBLIC = """
 import sys
 from llvmlite import binding
-binding.set_option("probee", "--replexitval=never")
+for option in OPTIONS:
+    binding.set_option("probee", option)
 binding.initialize_all_targets()
 binding.initialize_all_asmprinters()
 target = binding.Target.from_triple("bpf")
@@ -261,8 +262,9 @@ def test_same_object_as_by_llvmlites_public_interface() -> None:
         b.write(s.sink(m), b.read(key))
 
     text = llvm.to_text(s.module(body))
+    code = f"OPTIONS = {[o.decode() for o in codegen._OPTIONS]}{PUBLIC}"
     public = subprocess.run(
-        [sys.executable, "-c", PUBLIC], input=text.encode(), capture_output=True, check=True
+        [sys.executable, "-c", code], input=text.encode(), capture_output=True, check=True
     )
     with codegen.Compiler() as compiler:
         assert compiler.compile(text, plan=Plan(["small"], ["prog"])) == public.stdout
