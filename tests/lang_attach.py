@@ -13,7 +13,14 @@ import pytest
 
 import lang_module
 import probee as bp
-from probee.errors import LoadError, PermissionDenied, ProbeeError, Unsupported
+from probee.errors import (
+    CompileError,
+    LoadError,
+    PermissionDenied,
+    ProbeeError,
+    Unsupported,
+    VerifierError,
+)
 
 TEXT = """\
 import probee as bp
@@ -24,6 +31,18 @@ out = bp.Array[u64](16)
 counts = bp.Hash[u32, u64](64)
 
 """
+
+
+def _lacks(error: ProbeeError, needs: str) -> bool:
+    """Does the kernel lack what the program needs, or is there something wrong with it?"""
+    if isinstance(error, (Unsupported, PermissionDenied)):
+        return True
+    if isinstance(error, CompileError):
+        return "this kernel" in error.message
+    if isinstance(error, LoadError):
+        numbers = (1, 95, 524) if isinstance(error, VerifierError) else (1, 22, 95, 524)
+        return error.errno in numbers
+    return "kprobe" in needs and error.__cause__ is None
 
 
 @contextmanager
@@ -39,15 +58,9 @@ def attaching(path: Path) -> Iterator[Callable[..., Any]]:
             module = lang_module.make(TEXT + above + dedent(text), path)
             try:
                 session = bp.attach(module, cache=False)
-            except (Unsupported, PermissionDenied, LoadError) as error:
-                if not needs or (
-                    isinstance(error, LoadError) and getattr(error, "errno", 0) not in (1, 95, 524)
-                ):
-                    raise
-                pytest.skip(f"this kernel has no {needs}: {error.args[0].splitlines()[0]}")
             except ProbeeError as error:
-                if needs and error.__cause__ is None and "kprobe" in needs:
-                    pytest.skip(f"this kernel has no {needs}: {error}")
+                if needs and _lacks(error, needs):
+                    pytest.skip(f"this kernel has no {needs}: {error.args[0].splitlines()[0]}")
                 raise
             stack.enter_context(session)
             return session, module

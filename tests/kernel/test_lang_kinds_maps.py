@@ -304,7 +304,8 @@ def test_tables_that_forget_and_tables_of_each_cpu(attach):
                 by_key[i & 7] += 1
             out[0] = recent[args.last - 1]
             out[1] = recent[args.first]
-        """
+        """,
+        needs="syscall programs",
     )
     session.programs["fill"].test_run(ctx=struct.pack("=QQ", 1000, 2000))
     assert outs(module, 2) == [1999, 0]

@@ -533,7 +533,8 @@ def test_sk_reuseport_migrates_connections(attach):
             out[0] = moving.src_port
             group.select(1)
             return SK.PASS
-        """
+        """,
+        needs="sk_reuseport/migrate",
     )
     with netbox.namespace(), ExitStack() as stack:
         servers = []
@@ -597,6 +598,7 @@ def test_sk_skb_verdict_without_a_parser(attach):
                     key.port = ctx.local_port if ctx.op == 4 else ctx.remote_port
                     out[ctx.op] = sockets.update(key)
             """,
+            needs="sk_skb/verdict",
             GROUP=group.path,
             OTHER=4321,
         )
