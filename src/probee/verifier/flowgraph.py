@@ -344,124 +344,151 @@ def uses_and_sets(
     return dst | (src if insn.opcode & X else 0), 0
 
 
-def find_live(graph: Graph, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]) -> None:
+class Jumps:
+    """Where control goes from instructions that it doesn't just go on behind (`after`), and the stretches
+    that all of a loop lies in: from the ends of its jumps backwards to these, put together where they
+    overlap.
+    """
+
+    __slots__ = ("after", "spans")
+
+    def __init__(self, graph: Graph) -> None:
+        self.after: dict[int, tuple[int, ...]] = {
+            index: successors(graph, index)
+            for index, insn in enumerate(graph.insns)
+            if insn.opcode & 7 in (JMP, JMP32) or insn.opcode == LD_IMM64
+        }
+        self.spans: list[list[int]] = []
+        spans = self.spans
+        edges = [(to, index) for index, targets in self.after.items() for to in targets if to <= index]
+        for start, end in sorted(edges):
+            if spans and start <= spans[-1][1]:
+                spans[-1][1] = max(spans[-1][1], end)
+            else:
+                spans.append([start, end])
+
+
+# What instructions other than calls and atomic ones read and write, by opcode and registers.
+_flows: dict[int, tuple[int, int]] = {}
+
+
+def find_live(
+    graph: Graph, jumps: Jumps, call_args: Callable[[Insn], int], fastcall: Callable[[Insn], bool]
+) -> None:
     """`graph.live`: bits of the registers whose value is read later, before each instruction."""
     count = graph.count
-    insns = graph.insns
-    after = _jumps(graph)
     flows: list[tuple[int, int]] = []
-    known: dict[int, tuple[int, int]] = {}
-    for insn in insns:
+    for insn in graph.insns:
         opcode = insn.opcode
         if opcode & 7 == STX or opcode & 0xF7 == JMP | CALL:
             flows.append(uses_and_sets(insn, call_args, fastcall))
             continue
         key = opcode | insn.dst << 8 | insn.src << 16
-        flow = known.get(key)
+        flow = _flows.get(key)
         if flow is None:
-            flow = known[key] = uses_and_sets(insn, call_args, fastcall)
+            flow = _flows[key] = uses_and_sets(insn, call_args, fastcall)
         flows.append(flow)
     live = [0] * (count + 1)
-    again = True
-    while again:
-        again = False
-        for index in range(count - 1, -1, -1):
-            to = after.get(index)
-            if to is None:
-                out = live[index + 1]
-            else:
-                out = 0
-                for each in to:
-                    if each < count:
-                        out |= live[each]
-            use, define = flows[index]
-            new = out & ~define | use
-            if new != live[index]:
-                live[index] = new
-                again = True
-        again = again and bool(_back_edges(after))
+    end = count
+    for start, last in reversed(jumps.spans):
+        _flow_back(live, jumps.after, flows, last + 1, end)
+        while _flow_back(live, jumps.after, flows, start, last + 1):
+            pass
+        end = start
+    _flow_back(live, jumps.after, flows, 0, end)
     live.pop()
     graph.live = live
 
 
-def _jumps(graph: Graph) -> dict[int, tuple[int, ...]]:
-    """Where control goes from instructions that it doesn't just go on behind."""
-    return {
-        index: successors(graph, index)
-        for index, insn in enumerate(graph.insns)
-        if insn.opcode & 7 in (JMP, JMP32) or insn.opcode == LD_IMM64
-    }
+def _flow_back(
+    live: list[int],
+    after: dict[int, tuple[int, ...]],
+    flows: list[tuple[int, int]],
+    start: int,
+    end: int,
+) -> bool:
+    """What is read after instructions `start` up to `end`, from the last to the first. Whether any is new."""
+    changed = False
+    count = len(flows)
+    follow = after.get
+    out = live[end]
+    for index in range(end - 1, start - 1, -1):
+        to = follow(index)
+        if to is not None:
+            out = 0
+            for each in to:
+                if each < count:
+                    out |= live[each]
+        use, define = flows[index]
+        out = out & ~define | use
+        if out != live[index]:
+            live[index] = out
+            changed = True
+    return changed
 
 
-def _back_edges(after: dict[int, tuple[int, ...]]) -> list[tuple[int, int]]:
-    """(to, from) of jumps backwards."""
-    return [(to, index) for index, targets in after.items() for to in targets if to <= index]
-
-
-def find_loops(graph: Graph) -> None:
+def find_loops(graph: Graph, jumps: Jumps) -> None:
     """`graph.loop_of`: the number of the loop (strongly connected component) of each instruction, 0 for
     none.
     """
     graph.loop_of = [0] * graph.count
-    after = _jumps(graph)
-    # All of a loop lies between the ends of its jumps backwards.
-    spans: list[list[int]] = []
-    for start, end in sorted(_back_edges(after)):
-        if spans and start <= spans[-1][1]:
-            spans[-1][1] = max(spans[-1][1], end)
-        else:
-            spans.append([start, end])
     loops = 0
-    for start, end in spans:
-        loops = _components(graph.loop_of, after, start, end, loops)
+    for start, end in jumps.spans:
+        loops = _components(graph.loop_of, jumps.after, start, end, loops)
 
 
 def _components(
     component: list[int], after: dict[int, tuple[int, ...]], start: int, end: int, loops: int
 ) -> int:
     """Numbers the loops among instructions `start` to `end` from `loops` + 1 on. The last number."""
-    order: dict[int, int] = {}
-    low: dict[int, int] = {}
-    on_stack: set[int] = set()
+    size = end - start + 1
+    order = [0] * size
+    low = [0] * size
+    on_stack = bytearray(size)
     stack: list[int] = []
-    for root in range(start, end + 1):
-        if root in order:
+    clock = 0
+    for root in range(size):
+        if order[root]:
             continue
         work = [(root, 0)]
         while work:
-            index, edge = work.pop()
-            if edge == 0:
-                order[index] = low[index] = len(order) + 1
-                stack.append(index)
-                on_stack.add(index)
-            targets = after[index] if index in after else (index + 1,)
+            at, edge = work.pop()
+            if not edge:
+                clock += 1
+                order[at] = low[at] = clock
+                stack.append(at)
+                on_stack[at] = 1
+            targets = after.get(start + at)
+            if targets is None:
+                targets = (start + at + 1,)
             advanced = False
-            for at in range(edge, len(targets)):
-                to = targets[at]
-                if not start <= to <= end:
+            for number in range(edge, len(targets)):
+                to = targets[number] - start
+                if not 0 <= to < size:
                     continue
-                if to not in order:
-                    work.append((index, at + 1))
+                if not order[to]:
+                    work.append((at, number + 1))
                     work.append((to, 0))
                     advanced = True
                     break
-                if to in on_stack:
-                    low[index] = min(low[index], order[to])
+                if on_stack[to] and order[to] < low[at]:
+                    low[at] = order[to]
             if advanced:
                 continue
-            if low[index] == order[index]:
-                members = []
-                while True:
-                    member = stack.pop()
-                    on_stack.remove(member)
-                    members.append(member)
-                    if member == index:
-                        break
-                if len(members) > 1 or index in targets:
-                    loops += 1
-                    for member in members:
-                        component[member] = loops
+            if low[at] == order[at]:
+                first = len(stack) - 1
+                while stack[first] != at:
+                    first -= 1
+                members = stack[first:]
+                del stack[first:]
+                loop = len(members) > 1 or start + at in targets
+                loops += loop
+                for member in members:
+                    on_stack[member] = 0
+                    if loop:
+                        component[start + member] = loops
             if work:
                 caller = work[-1][0]
-                low[caller] = min(low[caller], low[index])
+                if low[at] < low[caller]:
+                    low[caller] = low[at]
     return loops

@@ -294,8 +294,9 @@ def walk_all(w: Walk) -> None:
     flowgraph.check_flow(graph, is_iter_next, context.callback_kfunc)
     if not context.at_least(6, 8):
         older_rules.check_back_edges(graph)
-    flowgraph.find_live(graph, context.call_registers, context.is_fastcall)
-    flowgraph.find_loops(graph)
+    jumps = flowgraph.Jumps(graph)
+    flowgraph.find_live(graph, jumps, context.call_registers, context.is_fastcall)
+    flowgraph.find_loops(graph, jumps)
     for number, sub in enumerate(graph.subprogs):
         if number and (sub.has_tail_call or sub.has_ld_abs) and context.functions:
             _check_abnormal(context, number)
