@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..btf import Btf, BtfType
+    from ..btf.parser import BtfMember
     from ..sys.tracefs import Field as FormatField
     from .module_types import Modules
 
@@ -109,6 +110,29 @@ class Tracepoint:
         self.fields = {f.name: f for f in fields}
 
 
+class _Lazy(Member):
+    """A member of a kernel struct: most are never asked for more than their name."""
+
+    __slots__ = ("_field", "_types")
+
+    def __init__(self, types: KernelTypes, field: BtfMember) -> None:
+        self.name = field.name
+        self._types = types
+        self._field = field
+
+    def __getattr__(self, attribute: str) -> Any:  # what is not set yet
+        if attribute not in Member.__slots__:
+            raise AttributeError(attribute)
+        field, types = self._field, self._types
+        type = self.type = types.type(field.type)
+        self.bit_offset, self.bit_size = field.bit_offset, field.bit_size
+        if not self.bit_size and isinstance(type, Int):  # bitfields of compilers before BTF's kind_flag
+            storage = types.btf.type(types.btf.strip(field.type))
+            if storage.kind == INT and storage.bits < storage.size * 8:
+                self.bit_offset, self.bit_size = self.bit_offset + storage.offset, storage.bits
+        return object.__getattribute__(self, attribute)
+
+
 class KernelTypes:
     """Kernel types by name, for one BTF and one architecture.
 
@@ -137,6 +161,7 @@ class KernelTypes:
         self._formats = formats or _live_fields
         self._events = events or _live_events
         self._by_id: dict[int, Type] = {}
+        self._enums: dict[str, dict[str, int] | None] = {}
         self._tracepoints: dict[tuple[str, str], Tracepoint] = {}
         self._known_events: list[str] | None = None
         self._externs: dict[str, Extern | None] = {}
@@ -211,10 +236,12 @@ class KernelTypes:
 
     def enum(self, name: str) -> dict[str, int] | None:
         """The enumerators of an enum; None if this kernel has no such enum."""
-        id = self.btf.find(name.removeprefix("enum "), ENUM, ENUM64)
-        if id is None and (alias := self.btf.find(name, TYPEDEF)) is not None:
-            id = self.btf.strip(alias)
-        return dict(self.btf.type(id).enumerators) if id is not None else None
+        if name not in self._enums:
+            id = self.btf.find(name.removeprefix("enum "), ENUM, ENUM64)
+            if id is None and (alias := self.btf.find(name, TYPEDEF)) is not None:
+                id = self.btf.strip(alias)
+            self._enums[name] = dict(self.btf.type(id).enumerators) if id is not None else None
+        return self._enums[name]
 
     def has_helper(self, name: str) -> bool:
         """Does this kernel have the helper? True where its BTF does not list helpers."""
@@ -280,16 +307,7 @@ class KernelTypes:
         return t.kind == INT and t.name == "char"
 
     def _members(self, t: BtfType) -> tuple[Member, ...]:
-        out = []
-        for m in t.members:
-            type = self.type(m.type)
-            bit_offset, bit_size = m.bit_offset, m.bit_size
-            if not bit_size and isinstance(type, Int):  # bitfields of compilers before BTF's kind_flag
-                storage = self.btf.type(self.btf.strip(m.type))
-                if storage.kind == INT and storage.bits < storage.size * 8:
-                    bit_offset, bit_size = bit_offset + storage.offset, storage.bits
-            out.append(Member(m.name, type, bit_offset, bit_size))
-        return tuple(out)
+        return tuple(_Lazy(self, m) for m in t.members)
 
     # ---- raw tracepoints ----
 
