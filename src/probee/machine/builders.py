@@ -147,6 +147,29 @@ class Builders(Core):
         self._try(made, "ns.inum", number)
         return made
 
+    def cgroup(self, path: str) -> Object:
+        """The `struct cgroup` at a path, which comes into being with those above it; `id` is at `kn.id`."""
+        made = self.services.tasks.cgroup(path)
+        return self.kernel.at(made.address, "cgroup")
+
+    def vma(
+        self, task: Object, start: int, size: int = 4096, *, file: Object | None = None, flags: int = 0
+    ) -> Object:
+        """A memory area of a task: a `vm_area_struct`, which bpf_find_vma and iterators find.
+
+        `start` and `size` are in bytes, `flags` VM_… (1 read, 2 write, 4 execute).
+        """
+        record = self.services.tasks.task_at(int(task))
+        if record is None:
+            raise ProbeeError("give a task of machine.task(…)")
+        made = self.kernel.new("vm_area_struct", vm_start=start, vm_end=start + size)
+        self._try(made, "vm_flags", flags)
+        self._try(made, "vm_mm", task.mm)
+        if file is not None:
+            self._try(made, "vm_file", file)
+        record.areas.append((start, start + size, int(made)))
+        return made
+
     # ---- files
 
     def inode(

@@ -368,7 +368,7 @@ class Firing(Sockets):
         kind = program.kind.partition(".")[0]
         user = kind in ("uprobe", "uretprobe", "usdt")
         cookie = fields.pop("cookie", 0)
-        facts: dict[str, Any] = fields.pop("facts", {})
+        facts: dict[str, Any] = dict(fields.pop("facts", {}))
         stack, user_stack = fields.pop("stack", []), fields.pop("user_stack", [])
         result = fields.pop("result", None)
         if result is None and kind in ("kretprobe", "uretprobe", "kretsyscall"):
@@ -439,6 +439,8 @@ class Firing(Sockets):
     def _perf_event(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
         period, address = fields.pop("period", 1), fields.pop("addr", 0)
         stack, user_stack = fields.pop("stack", []), fields.pop("user_stack", [])
+        told = {name: fields.pop(name) for name in ("counter", "branches") if name in fields}
+        facts = {**fields.pop("facts", {}), **told}
         where = {name: registers.number(value) for name, value in fields.items()}
         ip = where.pop("ip", 0) or (stack or user_stack or [0])[0]
         data = registers.fill(self.arch, [], ip=ip, **where)
@@ -447,6 +449,7 @@ class Firing(Sockets):
         region.data[:] = data
         context = Context(region)
         context.stack, context.user_stack = list(stack), list(user_stack)
+        context.facts.update(facts)
         return self._finish(program, context)
 
 

@@ -20,6 +20,7 @@ LWT_IN, LWT_OUT, LWT_XMIT, SK_SKB, LWT_SEG6LOCAL, FLOW_DISSECTOR, NETFILTER_TYPE
 _LAYER3 = (CGROUP_SKB, LWT_IN, LWT_OUT, LWT_XMIT, LWT_SEG6LOCAL)
 _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
 _ETHERNET = 14
+_FROM_DRIVERS = ("rx_hash", "rx_timestamp", "rx_vlan")
 
 Build = Callable[[Program, tuple[Any, ...], dict[str, Any]], Result]
 
@@ -66,16 +67,20 @@ class Packets(Core):
         """A packet through an XDP program: bytes from the Ethernet header on, or a packet of scapy's.
 
         Fields: `ingress_ifindex` (1), `rx_queue_index` (0), `egress_ifindex`, `meta` (metadata before the
-        packet), `linear` (how many bytes programs see directly), `headroom`. The result has `verdict`
-        ("PASS", "DROP", "TX", "REDIRECT", "ABORTED"), `packet`, `meta`, `redirect`.
+        packet), `linear` (how many bytes programs see directly), `headroom`; what a driver tells:
+        `rx_timestamp`, `rx_hash` (the hash and its type), `rx_vlan` (0x8100 and the tag). The result has
+        `verdict` ("PASS", "DROP", "TX", "REDIRECT", "ABORTED"), `packet`, `meta`, `redirect`.
         """
         chosen = self._packet_program(program, (XDP_TYPE,), "XDP")
         return self._xdp(chosen, (packet,), fields)
 
     def _xdp(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> PacketResult:
+        told = {name: fields.pop(name) for name in _FROM_DRIVERS if name in fields}
+        facts = {**fields.pop("facts", {}), **told}
         packet = self._packet(program, args, fields)
         given = {"ingress_ifindex": 1, **fields}
         context = PacketContext(self.kernel, "xdp_md", given, packet)
+        context.facts.update(facts)
         result = self._run_packet(program, context)
         result.verdict = XDP[result.retval] if 0 <= result.retval < len(XDP) else "ABORTED"
         return result
@@ -85,7 +90,8 @@ class Packets(Core):
 
         Fields are those of `__sk_buff`, as `mark`, `priority`, `ifindex`, `ingress_ifindex`, `cb`,
         `vlan_tci`, `tc_classid`; and `linear`, `headroom`, `sock` (one of `machine.sock(…)`), `checksum`
-        (what the network card said: "NONE", "UNNECESSARY", "COMPLETE", "PARTIAL"). The result has `verdict`
+        (what the network card said: "NONE", "UNNECESSARY", "COMPLETE", "PARTIAL"), `facts` (a dict of what
+        helpers tell: `tunnel`, `tunnel_options`, `realm`). The result has `verdict`
         ("OK", "SHOT", "REDIRECT", …), `packet`, `redirect`, `mark`, `cb`, `checksum`.
         """
         return self._skb(self._packet_program(program, (SCHED_CLS, SCHED_ACT), "tc"), (packet,), fields)
@@ -100,11 +106,13 @@ class Packets(Core):
 
     def _skb(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> PacketResult:
         sock, state = fields.pop("sock", None), fields.pop("checksum", "NONE")
+        facts = fields.pop("facts", {})
         packet = self._packet(program, args, fields)
         given = {"ifindex": 1, "ingress_ifindex": 1, "protocol": self._protocol(program, packet.payload)}
         given.update(fields)
         checksum = Checksum(state, packet.payload, link=program.type not in _LAYER3)
         context = PacketContext(self.kernel, "__sk_buff", given, packet, checksum)
+        context.facts.update(facts)
         if sock is not None:
             self._attach_sock(context, sock)
         result = self._run_packet(program, context)

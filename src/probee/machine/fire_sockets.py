@@ -19,6 +19,7 @@ from .results import SK, PacketResult, Result
 CGROUP_SOCK, SOCK_OPS, CGROUP_DEVICE, SK_MSG, CGROUP_SOCK_ADDR, LIRC = 9, 13, 15, 16, 18, 20
 SK_REUSEPORT, CGROUP_SYSCTL, CGROUP_SOCKOPT, SK_LOOKUP = 21, 23, 25, 30
 _EPERM = 1
+_MOST_OPTIONS, _TCP_HEADER = 40, 20
 
 Build = Callable[[Program, tuple[Any, ...], dict[str, Any]], Result]
 
@@ -36,7 +37,7 @@ class Sockets(Packets, Builders):
     def _socket_types(self) -> dict[int, Build]:
         return {
             CGROUP_SOCK: self._cgroup_sock,
-            SOCK_OPS: self._plain_struct("bpf_sock_ops"),
+            SOCK_OPS: self._sock_ops,
             CGROUP_DEVICE: self._device,
             SK_MSG: self._sk_msg,
             CGROUP_SOCK_ADDR: self._sock_addr,
@@ -114,24 +115,34 @@ class Sockets(Packets, Builders):
             context.free(self.memory)
         return result
 
-    def _plain_struct(self, name: str) -> Build:
-        def build(program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
-            sock = self._some_sock(fields)
-            defaults = {"family": sock.family, "local_ip4": sock.src_ip4, "remote_ip4": sock.dst_ip4}
-            defaults |= {"local_port": sock.src_port, "remote_port": sock.dst_port << 16, "is_fullsock": 1}
-            context = struct(self.kernel, name, {**defaults, **fields, "sk": int(sock)})
-            context.sock = sock
-            result: Result = self._finish_struct(program, context)
-            return result
+    def _sock_ops(self, program: Program, args: tuple[Any, ...], fields: dict[str, Any]) -> Result:
+        from .contexts.headers import HeaderContext, header_of
 
-        return build
+        sock = self._some_sock(fields)
+        header, syn, room = fields.pop("header", None), fields.pop("syn", None), fields.pop("room", None)
+        given = {"family": sock.family, "local_ip4": sock.src_ip4, "remote_ip4": sock.dst_ip4}
+        given |= {"local_ip6": list(sock.src_ip6), "remote_ip6": list(sock.dst_ip6)}
+        given |= {"local_port": sock.src_port, "remote_port": sock.dst_port << 16, "is_fullsock": 1}
+        given |= {"sk": int(sock), "op": args[0] if args else 0}
+        packet = header_of(self.memory, header) if header is not None else None
+        context = HeaderContext(self.kernel, {**given, **fields}, packet)
+        context.sock = sock
+        left = _MOST_OPTIONS - (len(header) - _TCP_HEADER if header is not None else 0)
+        context.facts.update(options=b"", room=left if room is None else room)
+        if syn is not None:
+            context.facts["syn"] = bytes(syn)
+        result: Result = self._finish_struct(program, context)
+        return result
 
     def sock_ops(self, op: int, program: Any = None, **fields: Any) -> Result:
         """A TCP event: `op` is BPF_SOCK_OPS_…; fields are those of `bpf_sock_ops`, and `sock`.
 
-        The result's `context` has what the program left: `reply`, `bpf_sock_ops_cb_flags`.
+        `header` is the TCP header with its options, of the packet that came or is to go; `syn` that of the
+        SYN the kernel kept; `room` how many bytes of options the program may write (what is left of 40). The
+        result's `context` has what the program left: `reply`, `bpf_sock_ops_cb_flags`. Its `facts` have
+        `options` (what it wrote) and `reserved` (how many bytes it asked for).
         """
-        return self._plain_struct("bpf_sock_ops")(self._hook("sockops", program), (), {"op": op, **fields})
+        return self._sock_ops(self._hook("sockops", program), (), {"op": op, **fields})
 
     # ---- addresses
 

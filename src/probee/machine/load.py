@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..btf.choose import LIVE
+from ..btf.kinds import FUNC, PTR, STRUCT
 from ..btf.shipped import RELEASE
 from ..btf.values import Codecs
 from ..errors import LoadError, MapError, VerifierError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _ARENA, _STRUCT_OPS, _PROG_ARRAY = 33, 26, 3
 _EXT = 28  # program type
+_CASTS = ("bpf_rdonly_cast", "bpf_cast_to_kern_ctx")
+_OWN_OBJECTS = ("bpf_list_", "bpf_rbtree_")  # kernel functions whose structs lie in a program's own objects
 _MAPS_OF_MAPS = (12, 13)
 _CODE_STRIDE = 1 << 24  # of code addresses, for each program: room for two million instructions
 _DROPS = "__dropped_"
@@ -288,6 +291,18 @@ class Loader:
             warnings.warn(f"program {spec.name} runs with every access checked: {why}", stacklevel=6)
         return why, set(verdict.probe_loads)
 
+    def _gives_kernel(self, number: int) -> bool:
+        """Whether a kernel function returns a pointer to a struct of the kernel, as BTF says."""
+        name = self.machine.services.kfunc_names.get((number, 0), "")
+        if name in _CASTS:
+            return True
+        btf = self.machine.btf
+        id = btf.find(name, FUNC) if name and not name.startswith(_OWN_OBJECTS) else None
+        if id is None:
+            return False
+        returned = btf.type(btf.strip(btf.type(btf.type(id).type).type))
+        return returned.kind == PTR and btf.type(btf.strip(returned.type)).kind == STRUCT
+
     def _replaced(self, spec: ProgramSpec) -> int:
         """The type of the program that a replacement stands in for, 0 if that isn't known."""
         if spec.name in self.like:
@@ -311,7 +326,7 @@ class Loader:
             name=spec.name,
             lines=lines(linked, self.spec.btf),
             base=self._base,
-            probe_loads=btf_loads(code, prog_type) | probes,
+            probe_loads=btf_loads(code, prog_type, self._gives_kernel) | probes,
             jump_targets=targets,
             verified=not unverified,
             unverified=unverified,

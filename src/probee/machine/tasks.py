@@ -39,7 +39,11 @@ class Cgroup:
         if not self._address:
             fields = {"level": self.level}
             self._address = self._owner.make("cgroup", self, fields)
-            self._owner.try_set(self._address, "cgroup", {"kn": {"id": self.id}})
+            above = self.parent.address if self.parent is not None else 0
+            self._owner.try_set(
+                self._address, "cgroup", {"kn": {"id": self.id}, "self.cgroup": self._address}
+            )
+            self._owner.try_set(self._address, "cgroup", {"self.parent": above})
         return self._address
 
 
@@ -62,6 +66,7 @@ class Task:
         self.namespaces: dict[tuple[int, int], tuple[int, int]] = facts.pop("namespaces", {})
         self.stack: list[int] = facts.pop("stack", [])
         self.user_stack: list[int] = facts.pop("user_stack", [])
+        self.areas: list[tuple[int, int, int]] = []  # of memory: start, end, address of the vm_area_struct
         self.object: Any = facts.pop("object", None)
         self._address = int(self.object) if self.object is not None else 0
         if facts:

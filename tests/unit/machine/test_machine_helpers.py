@@ -393,21 +393,21 @@ def test_tail_calls() -> None:
 
 def test_mocks_and_records() -> None:
     m = Asm()
-    with pytest.raises(Unsupported, match=r"machine\.helper\('ima_inode_hash'"):
-        m.run("r1 = 1\nr2 = 2\nr3 = 3\ncall ima_inode_hash\nexit\n")
+    with pytest.raises(Unsupported, match=r"machine\.helper\('lwt_seg6_action'"):
+        m.run("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\ncall lwt_seg6_action\nexit\n")
     seen: list[tuple[int, ...]] = []
 
     def stands_in(*args: int) -> None:
         seen.append(args)
 
-    m.services.mock("ima_inode_hash", stands_in)
+    m.services.mock("lwt_seg6_action", stands_in)
     calls = m.services.record()
-    assert m.run("r1 = 1\nr2 = 2\nr3 = 3\ncall ima_inode_hash\nexit\n") == 0
-    assert seen == [(1, 2, 3)]
+    assert m.run("r1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\ncall lwt_seg6_action\nexit\n") == 0
+    assert seen == [(1, 2, 3, 4)]
     m.services.mock("bpf_ktime_get_ns", lambda: 12)
     assert m.run("call ktime_get_ns\nexit\n") == 12
     assert [(call.name, call.args, call.result) for call in calls] == [
-        ("ima_inode_hash", (1, 2, 3), 0),
+        ("lwt_seg6_action", (1, 2, 3), 0),
         ("ktime_get_ns", (), 12),
     ]
     m.services.mock("ktime_get_ns", None)

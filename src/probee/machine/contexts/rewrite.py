@@ -8,6 +8,8 @@ through moves, the stack and calls of subprograms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...isa.insn import (
     ADD,
     ALU64,
@@ -24,6 +26,7 @@ from ...isa.insn import (
     MOV,
     PSEUDO_CALL,
     PSEUDO_FUNC,
+    PSEUDO_KFUNC_CALL,
     ST,
     STX,
     Insn,
@@ -48,7 +51,8 @@ _CTX, _STACK, _FUNCTION, _KERNEL = "ctx", "stack", "function", "kernel"
 # Program types whose contexts hold pointers that the kernel lets programs follow: tracing, extensions, LSM,
 # struct_ops, netfilter, and what hands on pointers to the current task.
 _TYPED = (2, 5, 7, 17, 24, 26, 27, 28, 29, 32)
-_GET_CURRENT_TASK_BTF = 158
+# Helpers that return such pointers: the current task, sockets of a kind, a file's socket, a task's registers.
+_GIVE_KERNEL = frozenset((158, 136, 137, 138, 139, 140, 162, 175, 178, 196))
 
 # Helpers that call back: the register of the function; that of what they hand on, and where it arrives.
 _CALLBACKS = {164: (2, 3, 4), 180: (3, 4, 3), 181: (2, 3, 2), 209: (2, 3, 2)}
@@ -83,10 +87,16 @@ def rewrite(code: bytes | bytearray, prog_type: int) -> bytes:
     return encode(insns)
 
 
-def btf_loads(code: bytes | bytearray, prog_type: int) -> set[int]:
-    """The loads through kernel pointers: where there is no memory they give 0, as in the kernel."""
+def btf_loads(
+    code: bytes | bytearray, prog_type: int, gives_kernel: Callable[[int], bool] = lambda number: False
+) -> set[int]:
+    """The loads through kernel pointers: where there is no memory they give 0, as in the kernel.
+
+    `gives_kernel` says by its number whether a kernel function returns such a pointer.
+    """
     insns = decode(code)
     flow = _Flow(insns, kernel=prog_type in _TYPED, words=prog_type in (26, 27, 28, 29, 32))
+    flow.gives_kernel = gives_kernel
     flow.run()
     out = set()
     for index, insn in enumerate(insns):
@@ -120,6 +130,7 @@ class _Flow:
         self.insns = insns
         self.kernel = kernel  # follow kernel pointers, too
         self.words = words  # the context holds such pointers
+        self.gives_kernel: Callable[[int], bool] = lambda number: False
         self.states: dict[int, tuple[_State, _Slots]] = {}
         self.ever: dict[
             tuple[int, int], tuple[str, int, int]
@@ -212,7 +223,9 @@ class _Flow:
             return []
         if operation == CALL:
             result = None
-            if self.kernel and insn.opcode == CALL_IMM and not insn.src and insn.imm == _GET_CURRENT_TASK_BTF:
+            if insn.opcode == CALL_IMM and not insn.src and insn.imm in _GIVE_KERNEL:
+                result = (_KERNEL, 0, 0) if self.kernel else None
+            elif insn.opcode == CALL_IMM and insn.src == PSEUDO_KFUNC_CALL and self.gives_kernel(insn.imm):
                 result = (_KERNEL, 0, 0)
             after = (result, None, None, None, None, None, *state[6:])
             out = [(pc + 1, function, after, slots)]

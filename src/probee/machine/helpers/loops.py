@@ -29,14 +29,13 @@ def loop(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, *_: int) -> int:
 
 @helper("find_vma")
 def find_vma(cpu: MachineCpu, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-    """The areas of a task are those of `machine.areas`: (start, end, address of the struct) by task."""
+    """The areas of a task are those that the test gave it with `machine.vma(task, …)`."""
     if r5:
         return -errno.EINVAL
     task = cpu.machine.tasks.task_at(r1)
-    areas = getattr(task, "areas", None)
-    if areas is None:
+    if task is None:
         return -errno.ENOENT
-    for start, end, area in areas:
+    for start, end, area in task.areas:
         if start <= r2 < end:
             cpu.call(r3, r1, area, r4)
             return 0

@@ -98,6 +98,7 @@ class Services:
         self.objects: dict[int, Any] = {}  # what kfuncs made, by address
         self.routes: list[dict[str, Any]] = []
         self.mtus: dict[int, int] = {}
+        self.hashes: dict[int, tuple[int, bytes]] = {}  # of files as IMA has them: algorithm and digest
         self.cookie_net = 1
         self._recording = False
         self._mocks: dict[str, Callable[..., Any]] = {}

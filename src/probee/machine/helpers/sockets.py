@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ...errors import ProbeeError
 from .table import helper
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 _U32 = 0xFFFFFFFF
 _SOCK = struct.Struct("<IIIIIII16sIHH I16sIi".replace(" ", ""))  # struct bpf_sock, 80 bytes
 _TCP_SOCK_SIZE = 96  # struct bpf_tcp_sock
-AF_INET, AF_INET6 = 2, 10
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 STREAM, DATAGRAM = 1, 2
 TCP, UDP = 6, 17
-ESTABLISHED, LISTEN = 1, 10
+ESTABLISHED, TIME_WAIT, LISTEN, NEW_SYN_RECV = 1, 6, 10, 12
+MPTCP = 262
 _TUPLE4, _TUPLE6 = 12, 36
 
 
@@ -337,15 +339,54 @@ def bind(cpu: MachineCpu, r1: int, r2: int, r3: int, *_: int) -> int:
     return 0
 
 
-def _cast(*names: str, wanted: int) -> None:
+def _cast(*names: str, fits: Callable[[Socket], bool]) -> None:
     @helper(*names)
     def cast(cpu: MachineCpu, r1: int, *_: int) -> int:
+        """The kernel's struct of a socket, if it is of that kind."""
         found = socket_for(cpu, r1)
-        return r1 if found is not None and found.protocol == wanted else 0
+        if found is None or not fits(found):
+            return 0
+        return found.kernel_sock or r1
 
 
-_cast("skc_to_tcp_sock", "skc_to_tcp6_sock", wanted=TCP)
-_cast("skc_to_udp6_sock", wanted=UDP)
+_HALF = (TIME_WAIT, NEW_SYN_RECV)
+_cast("skc_to_tcp_sock", fits=lambda s: s.protocol == TCP and s.state not in _HALF)
+_cast("skc_to_tcp6_sock", fits=lambda s: s.protocol == TCP and s.state not in _HALF and s.family == AF_INET6)
+_cast("skc_to_tcp_timewait_sock", fits=lambda s: s.protocol == TCP and s.state == TIME_WAIT)
+_cast("skc_to_tcp_request_sock", fits=lambda s: s.protocol == TCP and s.state == NEW_SYN_RECV)
+_cast("skc_to_udp6_sock", fits=lambda s: s.protocol == UDP and s.family == AF_INET6)
+_cast("skc_to_mptcp_sock", fits=lambda s: s.protocol == MPTCP)
+
+
+@helper("skc_to_unix_sock")
+def skc_to_unix_sock(cpu: MachineCpu, r1: int, *_: int) -> int:
+    """A Unix socket is one whose `skc_family` says so."""
+    from ..kernel_memory import Object
+
+    kernel = cpu.machine.kernel
+    if not r1 or kernel is None:
+        return 0
+    try:
+        family = Object(kernel, r1, kernel.type_id("struct sock_common")).skc_family
+    except ProbeeError:
+        return 0
+    return r1 if family == AF_UNIX else 0
+
+
+@helper("sock_from_file")
+def sock_from_file(cpu: MachineCpu, r1: int, *_: int) -> int:
+    """The `struct socket` that is a file's `private_data`."""
+    from ..kernel_memory import Object
+
+    kernel = cpu.machine.kernel
+    if not r1 or kernel is None:
+        return 0
+    try:
+        held = int(Object(kernel, r1, kernel.type_id("struct file")).private_data or 0)
+    except ProbeeError:
+        return 0
+    region = cpu.memory.find(held) if held else None
+    return held if region is not None and region.name == "socket" else 0
 
 
 # Redirects between sockets, into the fact `redirect`.

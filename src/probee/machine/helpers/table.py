@@ -33,6 +33,9 @@ _FAMILIES = (
     "noted",
     "messages",
     "btf_show",
+    "tcp_options",
+    "encapsulation",
+    "cookies",
 )
 _loaded = False
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from . import basics, dynptrs, iterators, lists, objects, text
+from . import basics, cpumasks, dynptrs, iterators, lists, network, objects, text, walks
 from .objects import drop_fields
 from .table import TABLE
 
-__all__ = ["TABLE", "basics", "drop_fields", "dynptrs", "iterators", "lists", "objects", "text"]
+__all__ = [
+    "TABLE",
+    "basics",
+    "cpumasks",
+    "drop_fields",
+    "dynptrs",
+    "iterators",
+    "lists",
+    "network",
+    "objects",
+    "text",
+    "walks",
+]

@@ -179,7 +179,7 @@ def bpf_task_from_pid(cpu: MachineCpu, r1: int, *_: int) -> int:
     return 0 if found is None else found.address
 
 
-@kfunc("bpf_task_acquire", "bpf_cgroup_acquire", "bpf_cpumask_acquire")
+@kfunc("bpf_task_acquire", "bpf_cgroup_acquire")
 def bpf_acquire(cpu: MachineCpu, r1: int, *_: int) -> int:
     return r1
 
