@@ -165,6 +165,7 @@ class Unit:
         self.jumps: list[tuple[ir.Map, int, decl.ProgramDecl]] = []  # what program arrays hold
         self.vars: dict[int, ir.GlobalVar] = {}
         self.dropped: dict[int, ir.GlobalVar] = {}
+        self.config: dict[str, ir.Ksym] = {}  # values of the kernel's configuration
         self.subprograms: dict[Any, Any] = {}
         self.compiling: list[Any] = []
         self.names: set[str] = set()
@@ -261,7 +262,7 @@ class Fn:
         self.versions: dict[str, int] = {}
         code = fn.__code__
         self.loaded = {
-            n.id for n in ast.walk(src.node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+            n.id for n in source.nodes(src.node) if type(n) is ast.Name and type(n.ctx) is ast.Load
         }
         self.local_names = {*code.co_varnames, *code.co_cellvars}
         self.outer_names: set[str] = set()  # locals of the function around this one

@@ -14,6 +14,7 @@ from .convert import describe
 from .flow import Flow, merge
 from .items import Item, Method, Py, Ref
 from .scope import Fn, Site
+from .source import nodes
 from .types import BOOL, I64
 
 TYPE_CHECKING = False
@@ -179,7 +180,7 @@ def _reserve(f: Fn, of: Item, call: ast.Call) -> Held:
     made = Site(rb.name or "record", [])
 
     unwanted: ir.Local | None = None
-    if any(isinstance(n, ast.Attribute) and n.attr == "discard" for n in ast.walk(f.source.node)):
+    if any(type(n) is ast.Attribute and n.attr == "discard" for n in nodes(f.source.node)):
         unwanted = b.local("discard", BOOL)
         b.store(unwanted, b.const(0, BOOL))
         f.records.append((rb, unwanted))
