@@ -194,6 +194,7 @@ _CTX = {
     "bpf_sock_ops": "sockops",
 }
 _PRIVATE = re.compile(r"testmod|bpf_kfunc_call_test|bpf_test_modorder|bpf_kfunc_common_test")
+_OWNING = re.compile(rb"KF_(ACQUIRE|RELEASE|ITER|RET_NULL)")
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _MARKS = re.compile(r'"(?:\\.|[^"\\\n])*"|[{};]')
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
@@ -209,10 +210,10 @@ class Tree:
             raise FileNotFoundError(f"{root} has no {PROGS}")
 
     @cached_property
-    def kfuncs(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Names of the kernel's kfuncs, and of those of the selftests' own modules."""
+    def kfuncs(self) -> tuple[frozenset[str], dict[str, bool]]:
+        """Names of the kernel's kfuncs, and of those of the selftests' own modules: do they own something?"""
         real: set[str] = set()
-        private: set[str] = set()
+        private: dict[str, bool] = {}
         rooms = [self.root / d for d in ("kernel", "net", "fs", "drivers", "mm", "security", "lib", "crypto")]
         rooms.append(self.root / PROGS.parent)
         for room in rooms:
@@ -221,10 +222,12 @@ class Tree:
                     continue
                 data = file.read_bytes()
                 if b"BTF_ID_FLAGS" in data:
-                    names = re.findall(rb"BTF_ID_FLAGS\(\s*func\s*,\s*(\w+)", data)
-                    found = (private if room == rooms[-1] else real).update
-                    found(name.decode() for name in names)
-        return frozenset(real - private), frozenset(private)
+                    found = re.findall(rb"BTF_ID_FLAGS\(\s*func\s*,\s*(\w+)([^)]*)\)", data)
+                    if room == rooms[-1]:
+                        private.update((name.decode(), bool(_OWNING.search(flags))) for name, flags in found)
+                    else:
+                        real.update(name.decode() for name, _ in found)
+        return frozenset(real - private.keys()), private
 
     def files(self) -> list[Path]:
         return sorted(self.progs.glob("*.c"))
@@ -282,7 +285,7 @@ class Program:
             elif (found := sections.match(name)) is not None:
                 self.add(f"section: {found[0]}")
                 if _PRIVATE.search(found[1]):
-                    self.add("construct: private kernel test modules")
+                    self.add("construct: hooks, structs and functions of modules")
             else:
                 kinds = [kind for struct, kind in _CTX.items() if re.search(rf"struct {struct}\b", match[2])]
                 old = name.partition("/")[0]
@@ -292,7 +295,7 @@ class Program:
             re.findall(r"\bstruct (\w+?)(?:___\w+)? \w+ = \{", text) if "struct_ops" in text else ()
         ):
             if struct.startswith("bpf_testmod"):
-                self.add("construct: private kernel test modules")
+                self.add("construct: hooks, structs and functions of modules")
 
     def _maps(self, text: str) -> None:
         for name in set(re.findall(r"\bBPF_MAP_TYPE_(\w+)", text)):
@@ -345,7 +348,9 @@ class Program:
                 continue
             kfunc = name.partition("___")[0]
             if kfunc in private or (name in externs and _PRIVATE.search(kfunc)):
-                self.add("construct: private kernel test modules")
+                owning = private.get(kfunc, True)
+                words = "owning functions of private test modules"
+                self.add(f"construct: {words if owning else 'hooks, structs and functions of modules'}")
                 continue
             feature = next((f for pattern, f in _KFUNCS if re.fullmatch(pattern, kfunc)), "")
             if feature and name in calls:

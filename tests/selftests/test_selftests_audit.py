@@ -50,7 +50,9 @@ def tree(tmp_path: Path) -> audit_features.Tree:
         (progs / name).write_text(text)
     module = progs.parent / "bpf_testmod"
     module.mkdir()
-    (module / "bpf_testmod.c").write_text("BTF_ID_FLAGS(func, secret)")
+    (module / "bpf_testmod.c").write_text(
+        "BTF_ID_FLAGS(func, secret, KF_ACQUIRE)\nBTF_ID_FLAGS(func, plain_one)"
+    )
     (tmp_path / "kernel").mkdir()
     (tmp_path / "kernel" / "helpers.c").write_text("BTF_ID_FLAGS(func, known_kfunc, KF_RCU)")
     return audit_features.Tree(tmp_path)
@@ -70,7 +72,8 @@ def test_features_of_files(tree: audit_features.Tree) -> None:
     assert {"unknown call mystery", "unknown call __int128_sum"} <= found["own_header.c"].features
     assert found["module.c"].features >= {
         "section: fentry",
-        "construct: private kernel test modules",
+        "construct: owning functions of private test modules",
+        "construct: hooks, structs and functions of modules",
         "kfunc: known_kfunc",
     }
     assert found["odd.c"].features == {"unknown section nowhere"}

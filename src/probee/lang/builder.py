@@ -196,7 +196,7 @@ class Builder:
         Without `fetch` the value has no meaning. Narrower integers have no atomic instruction: ValueError.
         """
         to = _pointer(ptr).to
-        if isinstance(to, Ptr) and op in ("xchg", "or"):
+        if isinstance(to, Ptr) and op == "xchg":
             word = self.recast(ptr, Ptr(U64, _pointer(ptr).space))
             return self.recast(self.atomic(op, word, self.recast(value, U64), fetch), to)
         if not isinstance(to, Int) or to.bits < 32:

@@ -93,7 +93,7 @@ def test_instructions(ktypes, tmp_path):
 def test_kernels_without_ordered_loads_get_full_barriers(ktypes, tmp_path):
     old = Old(ktypes, "bpf_res_spin_lock")
     body = "bp.atomic.store(wide.value, 3)\nreturn bp.atomic.load(narrow.value)"
-    assert atomics(body, old, tmp_path) == [(WIDE, 0xE0 | FETCH), (NARROW, 0x40 | FETCH)]
+    assert atomics(body, old, tmp_path) == [(WIDE, 0xE0 | FETCH), (NARROW, 0xF0 | FETCH)]
     with pytest.raises(CompileError, match="for 32 and 64 bits only"):
         atomics("return bp.atomic.load(v.value.b)", old, tmp_path)
 

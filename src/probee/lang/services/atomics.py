@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from .. import assign, ir, mapops
-from ..convert import constant, describe, integer, pointer
+from ..convert import arena, constant, describe, integer, pointer
 from ..items import Item, Num, Pointer, Py
 from ..scope import Fn
 from ..types import BOOL, Int, Kptr, Ptr, Space, Type
@@ -141,6 +141,12 @@ def _change(op: str, form: str) -> Callable[[Fn, ast.Call], Item]:
 
         def act(place: ir.Value) -> ir.Value:
             _check(f, place, node.args[0], form, narrow=False, pointers=exchange)
+            if op in ("and", "or", "xor") and arena(place) and f.unit.ktypes.arch == "x86_64":
+                f.fail(
+                    node,
+                    f"bp.{form} can't work in an arena on x86-64, where it would be a loop",
+                    "write `|=`, `&=`, `^=` if nobody needs the result; else loop with compare_exchange",
+                )
             return f.b.atomic("add" if op == "sub" else op, place, value, fetch=True)
 
         return _at(f, where, node, act)
@@ -192,7 +198,7 @@ def _load(f: Fn, node: ast.Call) -> Item:
         _check(f, place, node.args[0], form, narrow=True, pointers=True)
         if _ordered(f, place, node, form):
             return f.b.load_acquire(place)
-        return f.b.atomic("or", place, f.b.const(0), fetch=True)
+        return f.b.compare_exchange(place, f.b.const(0), f.b.const(0))  # leaves what is there
 
     return _at(f, where, node, act)
 
