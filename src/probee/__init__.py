@@ -194,7 +194,7 @@ _HOMES = {
     "lang.builtins": """
         addr arg atomic bits bounded can_loop cast cgroup comm container_of cpu css css_tasks current_task
         curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
-        kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
+        kconfig kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
         obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof
         rdonly_cast static tail_call tasks threads throw tid type_id uid
         user_str ustack vmas""",

@@ -261,6 +261,11 @@ rdonly_cast = Builtin(
     "(type, address)",
     "A pointer to a kernel struct, read directly: never written (Linux 6.2).",
 )
+kconfig = Builtin(
+    "kconfig",
+    "(name, type, default=…)",
+    'A value of the kernel\'s configuration, known when the program is loaded: `bp.kconfig("CONFIG_HZ", u32)`.',
+)
 ksym = Builtin("ksym", "(name)", 'A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10).')
 
 _helpers: dict[str, Helper] = {}

@@ -805,6 +805,7 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "kfunc_exists": _service("kfuncs", "exists"),
     "dynptr": _service("dynptrs", "make"),
     "ksym": _service("ksyms", "variable"),
+    "kconfig": _service("kconfig", "value"),
     "throw": _service("throws", "throw"),
     "type_id": _service("types", "type_id"),
     "rdonly_cast": _service("types", "rdonly_cast"),

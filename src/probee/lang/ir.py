@@ -133,23 +133,29 @@ class ExternRef(Value):
 
 
 class Ksym:
-    """A variable of the kernel, found by its name when the object is loaded."""
+    """A variable of the kernel, found by its name when the object is loaded.
 
-    __slots__ = ("name", "type")
+    With `config`, a value of the kernel's configuration instead, that the loader puts into a map; 0 if it is
+    `weak` and the kernel has none.
+    """
 
-    def __init__(self, name: str, type: Type) -> None:
+    __slots__ = ("config", "name", "type", "weak")
+
+    def __init__(self, name: str, type: Type, *, config: bool = False, weak: bool = False) -> None:
         self.name = name
         self.type = type
+        self.config = config
+        self.weak = weak
 
 
 class KsymRef(Value):
-    """Address of a kernel variable."""
+    """Address of a kernel variable, or of a value of its configuration."""
 
     __slots__ = ("ksym",)
 
     def __init__(self, ksym: Ksym) -> None:
         self.ksym = ksym
-        self.type = Ptr(ksym.type, Space.TRUSTED)
+        self.type = Ptr(ksym.type, Space.GLOBAL if ksym.config else Space.TRUSTED)
 
 
 class Op(Value):

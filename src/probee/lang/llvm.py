@@ -179,6 +179,13 @@ class _ModuleText:
                 f'@{extern.name}({params}) section ".ksyms"'
             )
         for ksym in self.ksyms.values():
+            if ksym.config:
+                weak = "extern_weak" if ksym.weak else "external"
+                self.lines.append(
+                    f"@{ksym.name} = {weak} dso_local constant {_slot(ksym.type)}, "
+                    f'section ".kconfig", align {natural(ksym.type)}, !dbg {self.debug.ksym(ksym)}'
+                )
+                continue
             self.lines.append(
                 f'@{ksym.name} = external dso_local global i8, section ".ksyms", align 8, '
                 f"!dbg {self.debug.ksym(ksym)}"

@@ -83,6 +83,9 @@ def irq_off() -> AbstractContextManager[None]:
 def jump(programs: Any, index: int) -> None:
     """Go on in a program of a ProgArray: `tail_call` by another name."""
 
+def kconfig(name: str, type: Any, *, default: int = ...) -> Any:
+    """A value of the kernel's configuration, known when the program is loaded: `bp.kconfig("CONFIG_HZ", u32)`."""
+
 def kernel_str(address: Any) -> str:
     """The NUL-ended string at an address of kernel memory."""
 

@@ -57,6 +57,7 @@ _SIGNATURES = {
     "printf": "(text: str) -> None",
     "bounded": "(n: int) -> bool",
     "can_loop": "() -> bool",
+    "kconfig": "(name: str, type: Any, *, default: int = ...) -> Any",
     "reg": "(name: str) -> int",
     "static": "(value: _T) -> _T",
     "throw": "(code: int = 0) -> NoReturn",
