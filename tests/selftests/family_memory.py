@@ -331,7 +331,7 @@ def throw_with_a_packet(packet):
 
 @bp.syscall
 def assert_equal(args: Args):
-    assert args.a == 4, 17
+    assert args.a == 4, 17  # noqa: RUF040
     return 0
 
 
@@ -339,7 +339,7 @@ def assert_equal(args: Args):
 def assert_range(args: Args):
     """What is asserted, the verifier knows."""
     at = args.a
-    assert at < 64, 33
+    assert at < 64, 33  # noqa: RUF040
     block = blocks.get(0)
     assert block is not None
     block.data[at] = 1

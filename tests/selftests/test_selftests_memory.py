@@ -1,4 +1,4 @@
-"""Ports of the selftests of arenas, atomic operations, exceptions, trees looked into and packets by dynptrs."""
+"""Ports of the selftests of arenas, atomic operations, exceptions, trees looked into, dynptrs."""
 
 from __future__ import annotations
 
