@@ -71,6 +71,10 @@ def make_call(w: Walk, index: int, insn: Insn) -> Step:
             raise Reject(
                 "global function calls are not allowed while holding a lock,\nuse static function instead"
             )
+        if state.preempt and not context.at_least(6, 13):
+            raise Reject(
+                "global function calls are not allowed with preemption disabled,\nuse static function instead"
+            )
         if w.context.might_sleep(callee) and not w.may_sleep:
             raise Reject(
                 f"sleepable global function {context.name_of(callee)}() called in {non_sleepable(w)}"

@@ -377,7 +377,7 @@ class Context:
             Reject: there are several, or none of that name.
         """
         btf, main = self.program.btf, self.functions.get(0)
-        if btf is None or main is None:
+        if btf is None or main is None or not self.at_least(6, 7):
             return
         names = [
             tag.name.partition(":")[2]

@@ -18,7 +18,7 @@ from probee.verifier.calls import (
 from probee.verifier.errors import Reject, Unsupported
 from probee.verifier.map_rules import check_map_for_helper
 from probee.verifier.precision import mark_precise
-from probee.verifier.scalars import S32_MIN, U32, U64, sync
+from probee.verifier.scalars import S32_MIN, U32, U64
 from probee.verifier.state import (
     ALLOC,
     BASE,
@@ -206,17 +206,18 @@ def _result(w: Walk, args: Arguments, percpu: bool) -> Reg:
 
 
 def _number(w: Walk, args: Arguments) -> Reg:
-    if args.name in _SIZED:
+    learn = w.context.numbers.sync
+    if args.name in _SIZED and (args.name != "get_task_stack" or w.context.at_least(5, 11)):
         most = args.size_max
         signed_most = most - (1 << 64) if most >> 63 else most
         low = (most & U32) - (1 << 32) if most >> 31 & 1 else most & U32
-        return scalar(sync(0, U64, -MAX_ERRNO, signed_most, 0, U64, -MAX_ERRNO, low, 0, U32))
+        return scalar(learn(0, U64, -MAX_ERRNO, signed_most, 0, U64, -MAX_ERRNO, low, 0, U32))
     if args.number == SMP_PROCESSOR_ID and w.context.at_least(6, 10):
         top = w.context.cpus - 1
-        return scalar(sync(0, U64, 0, top, 0, top, 0, top, 0, top))
+        return scalar(learn(0, U64, 0, top, 0, top, 0, top, 0, top))
     if args.name == "get_retval" and w.context.retval_range() is not None:
         low, high = w.context.retval_range() or (S32_MIN, -S32_MIN - 1)
-        return scalar(sync(0, U64, low, high, 0, U64, low, high, 0, U32))
+        return scalar(learn(0, U64, low, high, 0, U64, low, high, 0, U32))
     return UNKNOWN_REG
 
 

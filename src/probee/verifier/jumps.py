@@ -283,6 +283,7 @@ def collect(w: Walk, id: int, taken_already: int = 0) -> Linked:
     found: list[tuple[int, bool, int]] = []
     limit = _MOST_LINKED - taken_already
     frames = w.state.frames
+    highest = -1 if w.context.old_stack else 0  # before 6.8 only whole slots were looked at
     for number in range(len(frames) - 1, -1, -1):
         frame = frames[number]
         regs = frame.regs
@@ -296,7 +297,7 @@ def collect(w: Walk, id: int, taken_already: int = 0) -> Linked:
         for spi in sorted(frame.stack):
             slot = frame.stack[spi]
             reg = slot.reg
-            if reg.id and slot.kinds[0] == 1 and reg.type == SCALAR and reg.id & ~ADD_CONST == id:
+            if reg.id and slot.kinds[highest] == 1 and reg.type == SCALAR and reg.id & ~ADD_CONST == id:
                 if len(found) < limit:
                     found.append((number, False, spi))
                 else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from probee.isa.helpers.programs import version as version_of
 from probee.isa.insn import CALL, EXIT, JA, JMP, JMP32, LD_IMM64, PSEUDO_CALL, PSEUDO_FUNC
+from probee.isa.tables import ATTACH_TYPES, PROG_TYPES
 from probee.verifier.errors import Reject
 
 TYPE_CHECKING = False
@@ -18,6 +20,8 @@ _OPCODES = {
     0xCB: (6, 15),  # atomics of 16 and 8 bits: acquiring loads, releasing stores
     0xD3: (6, 15),
 }
+# Types of programs for which loading looks at the type of attachment.
+_CHECKED = {"cgroup_skb", "cgroup_sock", "cgroup_sock_addr", "cgroup_sockopt", "sk_lookup"}
 # Special fields and the first kernel that has them.
 _FIELDS = {
     "timer": (5, 15),
@@ -57,6 +61,17 @@ def kptr_kind(version: tuple[int, ...], tag: str) -> str:
             "uptr": "uptr",
         }.get(tag, "")
     return {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}.get(tag, "")
+
+
+def check_kind(kernel: str, kind: str, attach: str) -> None:
+    """The kernel has this type of program and of attachment.
+
+    Raises:
+        Reject: it hasn't.
+    """
+    for names, name in ((PROG_TYPES, kind), (ATTACH_TYPES, attach if kind in _CHECKED else "")):
+        if name in names and version_of(kernel) < version_of(names[name][1]):
+            raise Reject("Invalid argument", 0)
 
 
 def check_back_edges(graph: Graph) -> None:

@@ -195,7 +195,7 @@ def _packet_load(w: Walk, index: int, insn: Insn) -> Step:
             check_offset(regs[6], 6)
         w.kill_caller_saved()
         regs[0] = UNKNOWN_REG
-        if len(w.state.frames) > 1:
+        if len(w.state.frames) > 1 and w.context.at_least(6, 8):
             return _fail_or_go_on(w, index, following)
         return following
 

@@ -6,7 +6,7 @@ import gc
 import platform
 
 from probee.errors import ObjectError
-from probee.verifier import checks, flowgraph, functions
+from probee.verifier import checks, flowgraph, functions, older_rules
 from probee.verifier.context import Context
 from probee.verifier.errors import Reject, Stop
 from probee.verifier.flowgraph import Graph
@@ -49,6 +49,7 @@ def _verdict(program: Program, kernel: str, kernel_btf: Btf | None, log_level: i
     walk: Walk | None = None
     try:
         context = Context(program, graph, _version(kernel), kernel_btf)
+        older_rules.check_kind(context.kernel, context.kind, context.attach)
         flowgraph.find_subprograms(graph)
         context.learn_functions()
         context.find_exception_callback()
