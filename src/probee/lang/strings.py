@@ -276,15 +276,17 @@ def cut(f: Fn, base: Item, node: ast.Slice) -> Item:
 
 
 def part(f: Fn, base: Ref, start: Item, stop: Item | None, node: ast.AST) -> Ref:
-    """The place of a slice with constant bounds in an array."""
+    """The place of a slice in an array: with constant bounds, or `a[i:i + 4]`, of a length that is known."""
     of = base.type
     assert isinstance(of, Array)
     low, high = constant(start), of.n if stop is None else constant(stop)
+    if low is None and (length := _length(node)) is not None:
+        return _window(f, base, start, length, node)
     if low is None or high is None:
         f.fail(
             node,
-            "the bounds of an array's slice are constants: its length must be known",
-            "loop over it: `for x in a[i:j]`, or index one element",
+            "the length of an array's slice must be known",
+            "write `a[i:i + 4]`, with a constant length, or loop over it: `for x in a[i:j]`",
         )
     places = range(of.n)[low:high]
     if not len(places):
@@ -293,6 +295,45 @@ def part(f: Fn, base: Ref, start: Item, stop: Item | None, node: ast.AST) -> Ref
     elem = f.b.index(base.ptr, places[0])
     assert isinstance(elem.type, Ptr)
     return Ref(f.b.recast(elem, Ptr(Array(of.elem, len(places)), elem.type.space)), shared=base.shared)
+
+
+def _length(node: ast.AST) -> int | None:
+    """The length of `i:i + 4`, 4: what is counted from is the same, and reading it twice changes nothing."""
+    at = node.slice if isinstance(node, ast.Subscript) else node
+    if not isinstance(at, ast.Slice) or at.lower is None or not isinstance(at.upper, ast.BinOp):
+        return None
+    start, more = at.upper.left, at.upper.right
+    if not isinstance(at.upper.op, ast.Add) or any(
+        isinstance(n, (ast.Call, ast.NamedExpr)) for n in ast.walk(at)
+    ):
+        return None
+    if ast.dump(start) == ast.dump(at.lower) and isinstance(more, ast.Constant) and type(more.value) is int:
+        return more.value
+    return None
+
+
+def _window(f: Fn, base: Ref, start: Item, length: int, node: ast.AST) -> Ref:
+    """So many elements from one on that is known at run time: they have to lie in the array."""
+    b, of = f.b, base.type
+    assert isinstance(of, Array)
+    last = of.n - length
+    if length <= 0 or last < 0:
+        f.fail(node, f"a slice of {length} elements of {of!r}", f"it has 1 to {of.n}")
+    at = b.widen(number(f, start, node))
+    low, high = f.interval(Num(at))
+    if low < 0 or high > last:
+        f.fail(
+            node,
+            f"this slice may reach over the ends of {of!r}, and be shorter then",
+            f"test where it starts: `if 0 <= i <= {last}:`"
+            if low < 0
+            else f"test where it starts: `if i <= {last}:`",
+        )
+    f.escape(base)
+    inside = b.select(b.compare("<", at, b.const(last, at.type)), at, b.const(last, at.type))
+    elem = b.index(b.opaque(base.ptr), inside)
+    assert isinstance(elem.type, Ptr)
+    return Ref(b.recast(elem, Ptr(Array(of.elem, length), elem.type.space)), shared=base.shared)
 
 
 def _cut_text(f: Fn, base: Item, start: Item, stop: Item | None, node: ast.AST) -> Item:
