@@ -306,10 +306,15 @@ class DebugInfo:
         """The struct that describes a map, in libbpf's convention, and how many pointers it holds.
 
         Numbers are the lengths of arrays of `int`. A ring buffer's record type is told by the element type of
-        `type`'s array, of which libbpf reads only the length.
+        `type`'s array, of which libbpf reads only the length; so are the structs that lists and trees hold,
+        which the kernel looks up by name though no program may mention them.
         """
         int_ = self.type(Int(32, True))
         record = m.value if m.kind in (*RING_BUFFERS, PERF) and isinstance(m.value, Struct) else None
+        held = _held(m.value) if m.value is not None and record is None else []
+        if held:
+            members = tuple(Member(f"_{i}", t, 0) for i, t in enumerate(held))
+            record = held[0] if len(held) == 1 else Struct("", max(t.size for t in held), members, union=True)
         first = (
             self.array(self.type(record), record.size * 8, m.kind) if record else self.array(int_, 32, m.kind)
         )
@@ -398,6 +403,18 @@ class DebugInfo:
         ]
         head = [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}"]
         return head + [f"!{i} = {text}" for i, text in enumerate(self.nodes)]
+
+
+def _held(t: Type) -> list[Struct]:
+    """The structs of the objects that lists and trees in a value hold."""
+    if isinstance(t, Array):
+        return _held(t.elem)
+    if isinstance(t, Special) and t.contains is not None:
+        to = t.contains[0]
+        return [to] if isinstance(to, Struct) else []
+    if isinstance(t, Struct) and not t.core:
+        return list(dict.fromkeys(inner for m in t.members for inner in _held(m.type)))
+    return []
 
 
 def _tag(t: Struct) -> str:
