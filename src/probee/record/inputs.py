@@ -10,7 +10,7 @@ from ..isa.insn import MEMSX
 from ..machine.helpers.services import Services
 from ..machine.memory import BASE, Memory
 from .file import Invocation, Traced
-from .sites import CHECKED, LOAD, LOOKUPS, NAMES, STORAGES, Site, out_of, own
+from .sites import CHECKED, LOAD, LOCAL, LOOKUPS, NAMES, STORAGES, Site, out_of, own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class ReplayServices(Services):
             if not result:
                 return 0
             m = self.map_at(registers[0])
-            key = (m.address, registers[1])
+            key = (m.address, result if name == LOCAL else registers[1])
             address = self.storages.get(key)
             if address is None:
                 address = memory.alloc(m.value_size, "map_value", name=m.name).address

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..isa.helpers import PROTOTYPES
-from ..isa.insn import CALL_IMM, LD_IMM64, LDX, MEM, MEMSX, PSEUDO_KFUNC_CALL, Insn, decode
+from ..isa.insn import CALL_IMM, DW, LD_IMM64, LDX, MEM, MEMSX, PSEUDO_KFUNC_CALL, Insn, decode
 from ..isa.tables import HELPERS
 from ..machine.contexts.rewrite import _CTX, _KERNEL, _Flow, btf_loads, pointer_fields
 from ..obj import spec as kinds
@@ -40,8 +40,9 @@ CHECKED = {
     "map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem", "map_peek_elem",
     "ringbuf_output", "ringbuf_reserve", "ringbuf_reserve_dynptr", "perf_event_output",
 }  # fmt: skip
+LOCAL = "get_local_storage"  # whose object is the cgroup that the program runs for
 LOOKUPS = {"map_lookup_elem", "map_lookup_percpu_elem"}
-STORAGES = {"task_storage_get", "sk_storage_get", "inode_storage_get", "cgrp_storage_get"}
+STORAGES = {"task_storage_get", "sk_storage_get", "inode_storage_get", "cgrp_storage_get", LOCAL}
 # Kernel functions that the machine runs itself.
 _OWN_KFUNCS = (
     "bpf_iter_num_", "bpf_rcu_read_", "bpf_preempt_", "bpf_local_irq_", "bpf_obj_", "bpf_list_",
@@ -144,7 +145,7 @@ def find(
 
 
 class _Packets(_Flow):
-    """Follows the pointers to packets, too, as if they were the kernel's."""
+    """Follows the pointers to packets and to sockets, too, as if they were a traced kernel's."""
 
     def __init__(self, insns: list[Insn], prog_type: int) -> None:
         super().__init__(insns, kernel=True)
@@ -152,16 +153,26 @@ class _Packets(_Flow):
 
     def _step(self, pc: int, function: int, state: Any, slots: Any) -> Any:
         insn = self.insns[pc]
+        if insn.opcode == CALL_IMM and not insn.src and _gives_object(insn.imm):
+            (_, _, after, kept), *more = super()._step(pc, function, state, slots)
+            return [(pc + 1, function, ((_KERNEL, 0, 0), *after[1:]), kept), *more]
         held = None
-        if insn.opcode == LDX | MEM:  # of 4 bytes, as these pointers are shown
+        if insn.opcode in (LDX | MEM, LDX | MEM | DW):
             base = state[insn.src]
-            if base is not None and base[0] == _CTX and base[2] + insn.off in self.fields:
+            shown = insn.opcode & DW == DW or (base or ("", 0, 0))[2] + insn.off in self.fields
+            if base is not None and base[0] == _CTX and shown:  # packets take 4 bytes, sockets 8
                 held = (_KERNEL, 0, 0)
         elif insn.opcode == 0x0F and state[insn.dst] is None and (state[insn.src] or ("",))[0] == _KERNEL:
             held = state[insn.src]  # a number that a pointer is added to
         if held is None:
             return super()._step(pc, function, state, slots)
         return [(pc + 1, function, (*state[: insn.dst], held, *state[insn.dst + 1 :]), slots)]
+
+
+def _gives_object(number: int) -> bool:
+    """Whether a helper returns a pointer to an object of the kernel's."""
+    prototype = PROTOTYPES.get(NAMES.get(number, ""))
+    return prototype is not None and prototype.ret.rstrip("?") in ("sock", "sock_common", "tcp_sock")
 
 
 def context_loads(code: bytes, prog_type: int) -> set[int]:
