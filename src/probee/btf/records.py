@@ -276,6 +276,8 @@ class StructCodec(Codec):
                 raise ValueError(f"{self.name} takes {len(self.names)} values ({', '.join(self.names)})")
             for field, v in zip(self.fields.values(), value, strict=True):
                 field.write(memory, v)
+        elif value is None and self.name.startswith("struct bpf_"):
+            pass  # a lock, a timer…: what only the kernel uses reads as None, and None leaves it alone
         else:
             for field in self.fields.values():
                 try:

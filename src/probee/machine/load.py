@@ -182,8 +182,12 @@ class Loader:
         try:
             return machine_maps.create(machine_maps.attributes_of(spec, self.spec.btf, home, inner), home)
         except OSError as error:
+            why = error.strerror
+            if error.errno == errno.ENOMEM:
+                size = self.machine.memory.size >> 20
+                why = f"it does not fit in {size} MiB of memory: give more, as bp.Machine(…, memory=1 << 30)"
             raise MapError(
-                f"can't create map {spec.name!r} in the machine: {error.strerror}", errno=error.errno or 0
+                f"can't create map {spec.name!r} in the machine: {why}", errno=error.errno or 0
             ) from None
 
     def _initial(self) -> dict[str, bytearray]:

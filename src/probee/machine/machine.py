@@ -67,7 +67,8 @@ class Machine(Calls):
         `btf` are the kernel types to go by: a file's; by default the running kernel's, or those that come
         with probee. `cpus` is the number of CPUs, `seed` what randomness starts from. `engine` is "auto",
         "interpreter", "jit" (checks every access), "verified" (trusts the verifier) or "step". `memory` is
-        the size of the address space. `values` sets globals before programs are loaded, `kconfig` are lines
+        the size of the address space in bytes, 256 MiB by default and 2 GiB at most; pages are taken from the
+        system as they are used. `values` sets globals before programs are loaded, `kconfig` are lines
         `CONFIG_X=y`. Raises LoadError, ObjectError, MapError.
         """
         if engine not in ENGINES:
@@ -79,7 +80,10 @@ class Machine(Calls):
         self.arch = self.types.arch
         self.seed = seed
         self.engine = engine
-        self.memory = self._memory_type(memory)
+        try:
+            self.memory = self._memory_type(memory)
+        except ValueError as error:
+            raise ProbeeError(f"memory={memory}: {error}") from None
         self.kernel = Kernel(self.memory, self.btf)
         self.user = User(self.memory)
         self.services = self._services_type(
@@ -152,6 +156,8 @@ class Machine(Calls):
             if live is not None:
                 self._declared.append((decl, decl._live, live))
                 decl._live = live
+                if hasattr(live, "output") and getattr(decl, "value", None) is not None:
+                    live.of = decl.value.__name__  # records of a perf event array
 
     def next_code(self, size: int) -> int:
         """Code addresses for another program."""

@@ -154,7 +154,7 @@ class Memory:
 
     def __init__(self, size: int = DEFAULT_SIZE, *, quarantine: int = 16 << 20) -> None:
         if size % 4096 or not 65536 <= size <= 2 << 30:
-            raise ValueError("the size has to be whole pages of 4096 bytes, 64 KiB to 2 GiB")
+            raise ValueError("a machine's memory is 64 KiB to 2 GiB, in whole pages of 4096 bytes")
         self.size = size
         self._map = mmap.mmap(-1, size)
         # one granule more than there is memory: native code reads the shadow of the next granule, too
@@ -373,7 +373,10 @@ class Memory:
                 self._release(self._quarantine.popleft())
             fitting = [key for key, free in self._free.items() if free and key[0] >= span and key[1] >= align]
             if not fitting:
-                raise MemoryFull(f"no room for {span} bytes in the machine's memory of {self.size} bytes")
+                raise MemoryFull(
+                    f"no room for {span} bytes in the machine's memory of {self.size} bytes: give it more, "
+                    "as bp.Machine(…, memory=1 << 30)"
+                )
             start = self._free[min(fitting)].pop()
             self._map[start : start + span] = bytes(span)
             return start

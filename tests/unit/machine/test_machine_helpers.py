@@ -407,7 +407,7 @@ def test_mocks_and_records() -> None:
     m.services.mock("bpf_ktime_get_ns", lambda: 12)
     assert m.run("call ktime_get_ns\nexit\n") == 12
     assert [(call.name, call.args, call.result) for call in calls] == [
-        ("lwt_seg6_action", (1, 2, 3), 0),
+        ("lwt_seg6_action", (1, 2, 3, 4), 0),
         ("ktime_get_ns", (), 12),
     ]
     m.services.mock("ktime_get_ns", None)

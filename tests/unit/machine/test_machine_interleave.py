@@ -20,6 +20,44 @@ def careful(task):  # type: ignore[no-untyped-def]
     totals[1] += 1
 
 
+class Account(bp.Struct):
+    lock: bp.SpinLock
+    count: u64
+    last: u64
+
+
+accounts = bp.Array[Account](1)
+
+
+@bp.tp_btf("sched_process_fork")
+def unlocked(parent, child):  # type: ignore[no-untyped-def]
+    a = accounts.get(0)
+    if a is not None:
+        a.count = a.count + 1
+        a.last = a.count
+
+
+@bp.tp_btf("sched_process_wait")
+def locked(pid):  # type: ignore[no-untyped-def]
+    a = accounts.get(0)
+    if a is not None:
+        with a.lock:
+            a.count = a.count + 1
+            a.last = a.count
+
+
+def test_a_lost_update_is_mended_by_a_lock() -> None:
+    seen: dict[str, set[tuple[int, int]]] = {"sched_process_fork": set(), "sched_process_wait": set()}
+    with bp.Machine(unlocked, locked, cpus=3) as m:
+        for event, found in seen.items():
+            for seed in range(25):
+                accounts[0] = Account()
+                m.interleave(*[lambda event=event: m.fire(event, 0)] * 3, seed=seed)
+                found.add((accounts[0].count, accounts[0].last))
+    assert min(seen["sched_process_fork"]) < (3, 3)
+    assert seen["sched_process_wait"] == {(3, 3)}
+
+
 def test_a_lost_update_is_found_and_found_again() -> None:
     found = {}
     with bp.Machine(careless, careful, cpus=2) as m:

@@ -238,20 +238,28 @@ class MachinePerfBuffer:
 
 
 class MachinePerfEventArray(PerfEventArray):
-    """A perf event array of the machine. `output` is the machine's map; `more` as for `MachinePerfBuffer`."""
+    """A perf event array of the machine. `output` is the machine's map; `more` as for `MachinePerfBuffer`;
+    `of` the type of its records where the programs declare one."""
 
-    __slots__ = ("more", "output")
+    __slots__ = ("more", "of", "output")
     output: Any
     more: Callable[[], bool]
+    of: Any
 
     def buffer(self, of: Any = None, **facts: Any) -> MachinePerfBuffer:  # type: ignore[override]
         """A reader of what programs write. `of` says what the records are; sizes and wake-ups have no meaning
         here."""
+        of = getattr(self, "of", None) if of is None else of
         return MachinePerfBuffer(self, None if of is None else record_codec(of, self._codecs))
 
-    def consume(self, limit: int = 1 << 62) -> list[bytes]:
-        """The records that are there, as bytes."""
-        return [data for _, data in self.output.take(limit)]
+    def consume(self, limit: int = 1 << 62) -> list[Any]:
+        """The records that are there, in the order they were written: of their type where it was declared,
+        else bytes."""
+        return self.buffer().consume(limit)
+
+    def dispatch(self, callback: Callable[[Any], object], timeout: float | None = 0) -> int:
+        """Call a function with each record; returns how many there were."""
+        return self.buffer().dispatch(callback, timeout)
 
 
 class MachineArena(Arena):
