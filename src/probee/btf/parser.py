@@ -367,6 +367,7 @@ class Btf:
     """
 
     __slots__ = (
+        "__weakref__",
         "_buf",
         "_cache",
         "_first_id",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from probee.btf.kinds import ARRAY, FLOAT, FWD, INT, PTR, STRUCT, TYPE_TAG, UNION
 from probee.verifier import fields
 from probee.verifier.errors import Reject, Unsupported
@@ -79,6 +81,20 @@ def walk_struct(
     Raises:
         Reject: nothing that may be read so lies there.
     """
+    known = _walked.get(btf)
+    if known is None:
+        known = _walked[btf] = {}
+    key = (id, off, size, flexible, nested)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = _walk_struct(btf, id, off, size, flexible, nested)
+    return found
+
+
+_walked: WeakKeyDictionary[Btf, dict[tuple[int, int, int, bool, bool], Found | int]] = WeakKeyDictionary()
+
+
+def _walk_struct(btf: Btf, id: int, off: int, size: int, flexible: bool, nested: bool) -> Found | int:
     found = Found()
     id = fields.skip(btf, id)
     while True:

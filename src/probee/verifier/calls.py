@@ -328,6 +328,20 @@ def check_argument_offset(w: Walk, number: int, *, release: bool = False, dynptr
 def make(w: Walk, index: int, insn: Insn) -> Step:
     """The step of a helper call."""
     number = insn.imm
+    following = index + 1
+    known = w.helpers.get(number)
+    if known is not None:
+        proto, name = known
+
+        def known_step() -> int:
+            return call(w, index, proto, name, following)
+
+        return known_step
+    return _first_of(w, index, number)
+
+
+def _first_of(w: Walk, index: int, number: int) -> Step:
+    """… where the helper is called for the first time: whether it may be."""
     proto = BY_ID.get(number)
     name = f"{'bpf_' + proto.name if proto else 'unknown'}#{number}"
     if proto is None or not w.context.knows_helper(proto):
@@ -337,6 +351,7 @@ def make(w: Walk, index: int, insn: Insn) -> Step:
     proto = w.context.prototype(proto)
     if proto.gpl and not w.context.program.gpl:
         return _refuse("cannot call GPL-restricted function from non-GPL compatible program")
+    w.helpers[number] = (proto, name)
     following = index + 1
 
     def step() -> int:

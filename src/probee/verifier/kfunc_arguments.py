@@ -5,7 +5,7 @@ that.
 from __future__ import annotations
 
 from probee.btf.kinds import ENUMS, FLOAT, INT, PTR, STRUCT, UNION
-from probee.verifier import calls, dynptrs, fields, irq_flags, iterators, locks, special
+from probee.verifier import calls, context_rules, dynptrs, fields, irq_flags, iterators, locks, special
 from probee.verifier.btf_pointers import ids_match, is_scalar_struct, is_trusted
 from probee.verifier.errors import Reject
 from probee.verifier.functions import check_block
@@ -106,35 +106,50 @@ def check_arguments(w: Walk, given: Given, params: tuple[tuple[str, int], ...]) 
     Raises:
         Reject: a register isn't what its parameter asks for.
     """
-    btf, rules = given.btf, given.rules
+    rules = given.rules
+    plan = w.kfunc_params.get(given.name)
+    if plan is None:
+        plan = w.kfunc_params[given.name] = _plan(given.btf, params)
     skip = False
-    for at, (name, type_id) in enumerate(params):
+    for at, name, type, nullable, target, target_id in plan:
         if skip:
             skip = False
             continue
-        if name.endswith(("__ign", "__prog")):
-            continue
         number = at + 1
         reg = w.regs[number]
-        type = btf.type(fields.skip(btf, type_id))
-        if type.kind == INT or type.kind in ENUMS or type.kind == FLOAT:
+        if type.kind != PTR:
+            if type.kind != INT and type.kind not in ENUMS and type.kind != FLOAT:
+                raise Reject(f"Unrecognized arg#{at} type {type.kind_name.upper()}")
             _number(w, given, number, reg, name)
             continue
-        if type.kind != PTR:
-            raise Reject(f"Unrecognized arg#{at} type {type.kind_name.upper()}")
-        null = calls.is_null(reg) or bool(reg.type & MAYBE_NULL)
-        if (rules.trusted_args or rules.rcu) and null and not _nullable(name):
+        null = bool(reg.type & MAYBE_NULL) or calls.is_null(reg)
+        if null and (rules.trusted_args or rules.rcu) and not nullable:
             raise Reject(f"Possibly NULL pointer passed to trusted arg{at}")
         if reg.ref:
             given.ref = reg.ref
             if rules.release:
                 given.release = number
-        target_id = fields.skip(btf, type.type) if type.type else 0
-        target = btf.type(target_id) if target_id else None
         if _pointer(w, given, at, reg, name, target, target_id, params):
             skip = True
     if rules.release and not given.release:
         raise Reject(f"release kernel function {given.name} expects refcounted PTR_TO_BTF_ID")
+
+
+# Of each parameter that counts: its number, name and type, whether it may be NULL, what it points to and the
+# id of that.
+Plan = list[tuple[int, str, "BtfType", bool, "BtfType | None", int]]
+
+
+def _plan(btf: Btf, params: tuple[tuple[str, int], ...]) -> Plan:
+    found: Plan = []
+    for at, (name, type_id) in enumerate(params):
+        if name.endswith(("__ign", "__prog")):
+            continue
+        type = btf.type(fields.skip(btf, type_id))
+        target_id = fields.skip(btf, type.type) if type.kind == PTR and type.type else 0
+        target = btf.type(target_id) if target_id else None
+        found.append((at, name, type, _nullable(name), target, target_id))
+    return found
 
 
 def _nullable(name: str) -> bool:
@@ -172,8 +187,6 @@ def _pointer(
     params: tuple[tuple[str, int], ...],
 ) -> bool:
     """One pointer argument. Whether the next parameter (its size) is dealt with too."""
-    from probee.verifier import context_rules
-
     number, kfunc, rules = at + 1, given.name, given.rules
     struct = target.name if target is not None and target.kind in (STRUCT, UNION) else ""
     release = rules.release and bool(reg.ref)

@@ -213,7 +213,10 @@ def _stack_differs(old: Frame, new: Frame, ids: Ids, exact: int) -> int:
             if (precise or exact != NOT_EXACT) and not reg_safe(mine, theirs, precise, ids, exact):
                 return spi
             continue
-        if exact != NOT_EXACT and kinds != others:
+        if exact == NOT_EXACT:
+            if _loose_kinds.get(kinds):
+                continue
+        elif kinds != others:
             return spi
         if not _slot_safe(old, slot, other, spi, reach, ids, exact):
             return spi
@@ -266,11 +269,12 @@ def states_equal(w: Walk, old: State, new: State, exact: int) -> bool:
     ):
         return False
     ids = Ids(w.next_id)
-    if not ids.same(old.irq_id, new.irq_id) or not ids.same(old.lock_id, new.lock_id):
-        return False
-    for was, now in zip(old.held, new.held, strict=True):
-        if was[0] != now[0] or not ids.same(was[1], now[1]) or was[3] is not now[3]:
+    if old.irq_id or new.irq_id or old.lock_id or new.lock_id or old.held:
+        if not ids.same(old.irq_id, new.irq_id) or not ids.same(old.lock_id, new.lock_id):
             return False
+        for was, now in zip(old.held, new.held, strict=True):
+            if was[0] != now[0] or not ids.same(was[1], now[1]) or was[3] is not now[3]:
+                return False
     live_of = w.graph.live
     top = len(old.frames) - 1
     for number, frame in enumerate(old.frames):

@@ -24,8 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from probee.isa.helpers import Prototype
     from probee.verifier.context import Context
     from probee.verifier.flowgraph import Graph
+    from probee.verifier.kfunc_arguments import Plan
     from probee.verifier.log import Log
 
 MAX_PROCESSED = 1_000_000
@@ -63,6 +65,8 @@ class Walk:
         self.insns = graph.insns
         self.steps: list[Callable[[], int]] = []
         self.shapes: list[tuple[int, int, int] | None] = [None] * graph.count  # of `precision`
+        self.kfunc_params: dict[str, Plan] = {}
+        self.helpers: dict[int, tuple[Prototype, str]] = {}  # those the program may call, with their names
         self.test_state_freq = context.test_state_freq
         self.traced_from = bytearray(graph.count)  # instructions that a trace of precision began at
         self.state = State()
