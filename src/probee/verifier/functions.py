@@ -279,6 +279,19 @@ def check_block(w: Walk, number: int, size: int) -> None:
         w.regs[number] = reg
 
 
+def check_removed(w: Walk) -> None:
+    """A function that is never reached is taken out; where its address is used all the same, compiling fails.
+
+    Raises:
+        Reject: there is such a use.
+    """
+    seen = w.seen_insns
+    for index, insn in enumerate(w.insns):
+        used = insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC and seen[index]
+        if used and not seen[index + insn.imm + 1]:
+            raise Reject(f"verifier bug: No program to jit at insn {index} (subprog < 0)", index)
+
+
 def walk_all(w: Walk) -> None:
     """The main program, then each global function that is called, then the stack.
 

@@ -67,6 +67,7 @@ def _verdict(program: Program, kernel: str, kernel_btf: Btf | None, log_level: i
         functions.walk_all(walk)
         if context.uneliminated >= 0 and walk.seen_insns[context.uneliminated]:
             raise Reject("invalid kernel function call not eliminated in verifier pass", context.uneliminated)
+        functions.check_removed(walk)
         verdict = Verdict(ACCEPT)
     except Stop as stop:
         index = stop.index if stop.index >= 0 or walk is None else walk.index
