@@ -13,6 +13,7 @@ from probee.verifier.precision import Masks, trace, trace_frame
 from probee.verifier.scalars import Num
 from probee.verifier.state import (
     ADD_CONST,
+    ALL_INVALID,
     ALL_SPILL,
     ARENA,
     BASE,
@@ -220,6 +221,12 @@ def _stack_differs(old: Frame, new: Frame, ids: Ids, exact: int) -> int:
             return spi
         if not _slot_safe(old, slot, other, spi, reach, ids, exact):
             return spi
+    if exact != NOT_EXACT:
+        # What was written where the old state has nothing yet.
+        held, depth = old.stack, old.allocated
+        for spi, other in new.stack.items():
+            if spi < depth and spi not in held and other.kinds != ALL_INVALID:
+                return _NO_SLOT
     return -1
 
 
