@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import arena_programs as p
+import lang_module
+import probee as bp
 from needs import needs
 from services_module import attached
 
@@ -103,3 +105,65 @@ def test_pages_are_given_back(call):
     assert call("give_back", 0, 0, 0) == [0, 0x1234, 0, 1]
     assert call("greedy", 0, 65, 0)[1] == 1
     assert call("greedy", 0, 0, 0)[1] == 1
+
+
+WALKER = """
+import probee as bp
+from probee import u64
+
+class Node(bp.Struct):
+    next: bp.ArenaPtr[Node]
+    value: u64
+
+{arena}
+head = bp.Global[bp.ArenaPtr[Node]]()
+sum = bp.Global[u64](0)
+
+@bp.{hook}
+def walk({params}):
+    node = head.value
+    for _ in range(50):
+        if node is None:
+            break
+        sum.value += node.value
+        node = node.next
+"""
+
+
+@pytest.mark.root
+def test_python_builds_and_a_program_that_names_no_arena_walks(tmp_path, monkeypatch):
+    """Twice: the second time the object comes out of the cache."""
+    needs("arena")
+    monkeypatch.setenv("PROBEE_CACHE", str(tmp_path / "cache"))
+    text = WALKER.format(
+        arena="shared = bp.Arena(pages=4, address=0x7e00_0000_0000)",
+        hook='raw_tracepoint("sys_enter")',
+        params="regs, number",
+    )
+    text = "from __future__ import annotations\n" + text
+    module = lang_module.make(text, tmp_path)
+    for known in (0, 1):
+        with bp.attach(module.walk) as session:
+            assert session.stats["from_cache"] == known
+            arena = module.shared
+            assert arena.address == 0x7E00_0000_0000
+            place = arena.at(arena.address + 4096, module.Node)
+            place.value = 5
+            place.next = other = arena.at(arena.address + 8192, module.Node)
+            other.value = 6
+            module.head.value = place
+            session.programs["walk"].test_run(ctx=bytes(16))
+            assert module.sum.value % 11 == 0
+            assert module.sum.value
+
+
+def test_structs_made_in_functions(tmp_path):
+    """A struct that leads to itself needs no module around it."""
+
+    class Node(bp.Struct):
+        next: bp.ArenaPtr[Node]
+        many: bp.ArenaPtr[bp.u64]
+
+    assert Node._fields_[0].type.target() is Node
+    assert Node(next=7)._packed() == (7).to_bytes(8, "little") + bytes(8)
+    assert repr(Node._fields_[0].type) == "ArenaPtr[Node]"

@@ -313,8 +313,8 @@ class DebugInfo:
         record = m.value if m.kind in (*RING_BUFFERS, PERF) and isinstance(m.value, Struct) else None
         held = _held(m.value) if m.value is not None and record is None else []
         if held:
-            members = tuple(Member(f"_{i}", t, 0) for i, t in enumerate(held))
-            record = held[0] if len(held) == 1 else Struct("", max(t.size for t in held), members, union=True)
+            each = tuple(Member(f"_{i}", t, 0) for i, t in enumerate(held))
+            record = held[0] if len(held) == 1 else Struct("", max(t.size for t in held), each, union=True)
         first = (
             self.array(self.type(record), record.size * 8, m.kind) if record else self.array(int_, 32, m.kind)
         )
@@ -331,7 +331,8 @@ class DebugInfo:
             fields.append(("pinning", self.array(int_, 32, m.pinning)))
         if m.numa_node is not None:
             fields.append(("numa_node", self.array(int_, 32, m.numa_node)))
-        if m.extra >> 32:
+        large = "map_extra" if m.extra >> 32 else ""  # no length of an array: an enumerator
+        if large:
             fields.append(("map_extra", self._enum_type("", 64, False, (("value", m.extra),))))
         elif m.extra:
             fields.append(("map_extra", self.array(int_, 32, m.extra)))
@@ -339,7 +340,7 @@ class DebugInfo:
         members = [
             self.node(
                 f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", scope: {ref}, file: {self.file}, '
-                f"baseType: {self.pointer(t)}, size: 64, offset: {64 * i})"
+                f"baseType: {t if name == large else self.pointer(t)}, size: 64, offset: {64 * i})"
             )
             for i, (name, t) in enumerate(fields)
         ]
