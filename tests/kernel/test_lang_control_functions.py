@@ -210,3 +210,19 @@ def test_several_results(build):
     assert [run(0, 40), run(0, 5)] == [90, 0]
     run(0, 40)
     assert dict(run.maps["counts"].items()) == {1: 5, 2: 5, 3: 102}
+
+
+def test_numbers_of_global_functions_have_their_width(build):
+    above = """
+@bp.global_function
+def narrow(a: u32, b: i8, c: u64) -> u64:
+    if b < 0:
+        return c
+    return a
+"""
+    run = build("return narrow(number, i64(number >> 32), 5)", above=above)
+    assert run(0, 7 + (0x17F << 32)) == 7  # 0x7f as an i8
+    assert run(0, 7 + (0x80 << 32)) == 5  # -128
+    run = build("slots[1] = narrow(number, 1, 0)\nreturn 0", above=above)
+    run(0, (1 << 40) + 9)
+    assert run.maps["slots"][1] == 9

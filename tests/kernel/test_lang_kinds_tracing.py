@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import struct
 import subprocess
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import netbox
 import probee as bp
 from lang_attach import attaching, outs
 from probee import XDP, u32, u64
@@ -207,3 +209,83 @@ def test_lirc_decodes_what_a_receiver_sees(attach):
             time.sleep(0.01)
     assert module.out[0] == 2
     assert 500 < module.out[1] < 650
+
+
+def test_iterators_over_sockets_and_objects(attach, tmp_path):
+    """Each kind finds what this process has made for it."""
+    with (
+        netbox.namespace(),
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_UNIX) as unix,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as netlink,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        unix.bind(str(tmp_path / "unix"))
+        netlink.bind((0, 0))
+        session, _ = attach(
+            """
+            @bp.iter("tcp")
+            def tcp(ctx):
+                if sk := ctx.sk_common:
+                    print(sk.skc_num, end=" ")
+
+            @bp.iter("udp")
+            def udp(ctx):
+                if sk := ctx.udp_sk:
+                    print(sk.inet.sk.__sk_common.skc_num, end=" ")
+
+            @bp.iter("unix")
+            def unix(ctx):
+                if sk := ctx.unix_sk:
+                    if sk.addr is not None:
+                        print(f"{sk.addr.name[0].sun_path}")
+
+            @bp.iter("netlink")
+            def netlink(ctx):
+                if sk := ctx.sk:
+                    print(sk.portid, end=" ")
+
+            @bp.iter("task_vma")
+            def areas(ctx):
+                task = ctx.task
+                vma = ctx.vma
+                if task is None or vma is None:
+                    return
+                if task.tgid == PID:
+                    print(f"{vma.vm_start:x}", end=" ")
+
+            @bp.iter("bpf_prog")
+            def programs(ctx):
+                if prog := ctx.prog:
+                    print(prog.aux.id, end=" ")
+
+            @bp.iter("bpf_link")
+            def links(ctx):
+                if link := ctx.link:
+                    print(link.id, end=" ")
+
+            @bp.iter("ksym", sleepable=True)
+            def symbols(ctx):
+                if found := ctx.ksym:
+                    if found.value & 0xFFFF == 0:
+                        print(f"{found.value:x} {found.name}")
+            """,
+            needs="iterators of these kinds",
+            PID=os.getpid(),
+        )
+        text = {link.hook.split()[-1]: link.text() for link in session.links}
+        numbers = {word: found.split() for word, found in text.items()}
+        assert str(tcp.getsockname()[1]) in numbers["tcp"]
+        assert str(udp.getsockname()[1]) in numbers["udp"]
+        assert str(tmp_path / "unix") in numbers["unix"]
+        assert str(netlink.getsockname()[0]) in numbers["netlink"]
+        with open("/proc/self/maps") as file:
+            assert file.readline().split("-")[0] in numbers["task_vma"]
+        assert {str(program.id) for program in session.programs.values()} <= set(numbers["bpf_prog"])
+        assert {str(link.id) for link in session.links} <= set(numbers["bpf_link"])
+        with open("/proc/kallsyms") as file:
+            known = {(int(address, 16), name) for address, _, name, *_ in map(str.split, file)}
+        found = [line.split() for line in text["ksym"].splitlines()]
+        assert found
+        assert all((int(address, 16), name) in known for address, name in found)
