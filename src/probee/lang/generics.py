@@ -78,7 +78,7 @@ def _annotated(g: Fn, arg: ast.arg) -> _Parameter:
     if isinstance(want, Int):
         if nullable:
             g.fail(note, "a number can't be None here", "pass a number that stands for it")
-        return _Parameter(arg.arg, I64 if want.signed or want == BOOL else U64, False)
+        return _Parameter(arg.arg, I64 if want == BOOL else want, False)
     if isinstance(want, (decl.StructType, decl.CharType)):
         return _Parameter(arg.arg, Ptr(decl.ir_type(want), Space.MAP, nullable), nullable)
     name = kernel_name(want) if want is not None else ""
@@ -104,7 +104,7 @@ def _compile(
         param = ir.Param(i, p.name, p.type)
         out.params.append(param)
         if isinstance(p.type, Int):
-            g.bind(p.name, Num(param), src.node)
+            g.bind(p.name, Num(g.b.widen(param)), src.node)
             continue
         assert isinstance(p.type, Ptr)
         core = isinstance(p.type.to, Struct) and p.type.to.core
@@ -141,7 +141,7 @@ def _compile(
 
 def _pass(f: Fn, p: _Parameter, item: Item, node: ast.AST) -> ir.Value:
     if isinstance(p.type, Int):
-        return number(f, item, node)
+        return f.b.cast(number(f, item, node), p.type)
     assert isinstance(p.type, Ptr)
     if is_none(item):
         if not p.nullable:
