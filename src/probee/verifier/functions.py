@@ -280,15 +280,17 @@ def check_block(w: Walk, number: int, size: int) -> None:
 
 
 def check_removed(w: Walk) -> None:
-    """A function that is never reached is taken out; where its address is used all the same, compiling fails.
+    """Functions that are never reached are taken out. An address of one that is used all the same becomes that
+    of the next function; behind the last there is none, and compiling fails.
 
     Raises:
         Reject: there is such a use.
     """
     seen = w.seen_insns
+    last = max((sub.start for sub in w.graph.subprogs if seen[sub.start]), default=0)
     for index, insn in enumerate(w.insns):
         used = insn.opcode == LD_IMM64 and insn.src == PSEUDO_FUNC and seen[index]
-        if used and not seen[index + insn.imm + 1]:
+        if used and index + insn.imm + 1 > last:
             raise Reject(f"verifier bug: No program to jit at insn {index} (subprog < 0)", index)
 
 
