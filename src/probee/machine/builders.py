@@ -229,9 +229,21 @@ class Builders(Core):
 
     # ---- network
 
-    def net_device(self, name: str, index: int = 2, **fields: Any) -> Object:
-        """A `net_device`."""
-        return self.kernel.new("net_device", name=name, ifindex=index, mtu=fields.pop("mtu", 1500), **fields)
+    def net_device(self, name: str, index: int = 2, *, mtu: int = 1500, **fields: Any) -> Object:
+        """A `net_device`. Its `mtu` is also what bpf_check_mtu goes by."""
+        self.services.mtus[index] = mtu
+        return self.kernel.new("net_device", name=name, ifindex=index, mtu=mtu, **fields)
+
+    def route(
+        self, to: str, ifindex: int, *, via: str = "", dmac: str = "", smac: str = "", mtu: int = 1500
+    ) -> None:
+        """A route that bpf_fib_lookup finds: `to` is a network, the longest prefix wins.
+
+        `via` is the gateway's address, `dmac` its link layer's ("02:00:00:00:00:01"): without it, the helper
+        says that there is no neighbour. `smac` is that of the interface.
+        """
+        told = {"to": to, "ifindex": ifindex, "via": via, "dmac": dmac, "mtu": mtu}
+        self.services.routes.append({**told, **({"smac": smac} if smac else {})})
 
     def sock(
         self,

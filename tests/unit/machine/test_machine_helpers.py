@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from probee.isa.tables import HELPERS
 from probee.machine.contexts.base import arguments
 from probee.machine.helpers.format import render
 from probee.machine.helpers.table import all_helpers
+from probee.machine.kfuncs import TABLE as KFUNCS
 from probee.machine.memory import Fault
 
 HASH, ARRAY, PROG_ARRAY, PERF, QUEUE, STACK_TRACE, CGROUP_ARRAY = 1, 2, 3, 4, 22, 7, 8
@@ -512,3 +515,20 @@ def test_arguments_of_functions() -> None:
     assert m.run(take.format(on_stack(-8, 2) + "call get_func_ret\n"), context=context) == 7
     assert m.run("call get_func_arg_cnt\nexit\n", context=context) == 2
     assert m.run("call get_func_ip\nexit\n", context=context) == 0x1234
+
+
+def test_the_page_tells_the_truth_about_helpers() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "testing.md").read_text()
+    section = page.partition("## What helpers know")[2].partition("\n## ")[0]
+    table, _, text = section.partition("\n\nKernel functions")
+    told = {word for row in table.splitlines() if row.startswith("| `") for word in _words(row.split("|")[1])}
+    assert told <= set(all_helpers())
+    kernel_functions, _, rest = text.partition("The machine has no ")
+    assert {word for word in _words(kernel_functions) if word.startswith("bpf_")} <= set(KFUNCS)
+    without = set(_words(rest.partition(", and no other")[0]))
+    assert without == set(HELPERS) - set(all_helpers()) - {"tail_call"}  # which the engines do
+    assert not {word for word in _words(rest.partition("`m.helper")[0]) if word in KFUNCS}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"`(\w+)`", text)

@@ -168,6 +168,23 @@ def syn_cookies(pkt):
     return XDP.PASS if bp.tcp_raw_check_syncookie_ipv4(ip, tcp) == 0 else XDP.DROP
 
 
+class Cycles(bp.Struct):
+    unused: u64
+
+
+cycles = bp.PerfEventArray[Cycles](4)
+
+
+@bp.xdp
+def counted(pkt):
+    value = Value()
+    out[0] = bp.perf_event_read_value(cycles, 0xFFFFFFFF, value)
+    out[1] = value.running
+    size = u32(0)
+    out[2] = bp.check_mtu(7, size, 0)
+    out[3] = size
+
+
 @bp.perf_event(freq=99)
 def sampled(ctx):
     value = Value()
@@ -250,7 +267,8 @@ def test_sockets_that_the_test_made(m: Machine) -> None:
 
 
 def test_routes_that_the_test_gave(m: Machine) -> None:
-    m.services.routes.append({"to": "10.0.0.0/8", "ifindex": 4, "dmac": "02:00:00:00:00:07"})
+    m.route("10.0.0.0/8", 4, dmac="02:00:00:00:00:07")
+    m.route("0.0.0.0/32", 9)
     m.xdp(FRAME, routes)
     assert outs(4) == [0, 4, 7, 4]  # the last: not forwarded
 
@@ -286,6 +304,13 @@ def test_counters_and_stacks_of_samples(m: Machine) -> None:
     m.fire("perf_event", stack=[0xFFFF1, 0xFFFF2], counter=(5, 6, 7))
     assert outs(2) == [5, 6]
     assert [list(stack) for stack in m.map(stacks).values()] == [[0xFFFF1, 0xFFFF2]]
+
+
+def test_counters_and_sizes_that_the_test_gave(m: Machine) -> None:
+    m.map(cycles).counters[0] = (5, 6, 7)
+    m.net_device("eth7", 7, mtu=20)
+    m.xdp(FRAME, counted)
+    assert outs(4) == [0, 7, 1, 20]  # BPF_MTU_CHK_RET_FRAG_NEEDED
 
 
 def test_paths_of_files(m: Machine) -> None:

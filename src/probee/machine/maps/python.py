@@ -246,6 +246,12 @@ class MachinePerfEventArray(PerfEventArray):
     more: Callable[[], bool]
     of: Any
 
+    @property
+    def counters(self) -> dict[int, tuple[int, int, int]]:
+        """What bpf_perf_event_read finds, by index: the count, the times enabled and running in ns."""
+        found: dict[int, tuple[int, int, int]] = self.output.counters
+        return found
+
     def buffer(self, of: Any = None, **facts: Any) -> MachinePerfBuffer:  # type: ignore[override]
         """A reader of what programs write. `of` says what the records are; sizes and wake-ups have no meaning
         here."""
