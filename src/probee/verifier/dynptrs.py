@@ -96,9 +96,13 @@ def check_argument(
         if reg.type & 0xFF == DYNPTR:
             raise Reject("Dynptr has to be an uninitialized dynptr")
         try:
-            slot_of(w, reg, "dynptr", 2)
+            spi = slot_of(w, reg, "dynptr", 2)
         except Reject as reject:
             raise Reject(f"{reject.message}\nDynptr has to be an uninitialized dynptr") from None
+        if not w.context.at_least(6, 3):
+            held = stack.frame_of(w, reg).stack
+            if any(DYN in held.get(slot, EMPTY_SLOT).kinds for slot in (spi, spi - 1)):
+                raise Reject("Dynptr has to be an uninitialized dynptr")
         for at in (0, 8):
             access(w, reg, number, at, 8, write=True)
         mark(w, reg, wanted, clone=clone)

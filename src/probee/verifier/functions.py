@@ -280,8 +280,8 @@ def check_block(w: Walk, number: int, size: int) -> None:
 
 
 def check_removed(w: Walk) -> None:
-    """Functions that are never reached are taken out. An address of one that is used all the same becomes that
-    of the next function; behind the last there is none, and compiling fails.
+    """Functions that are never reached are taken out. An address of one that is used all the same becomes
+    that of the next function; behind the last there is none, and compiling fails.
 
     Raises:
         Reject: there is such a use.

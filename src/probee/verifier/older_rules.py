@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Opcodes and the first kernel that has them.
 _OPCODES = {
+    0x06: (6, 1),  # gotol: 6.6, and stable versions of 6.1
     0xD7: (6, 6),  # bswap
     0xE5: (6, 9),  # may_goto
     0xCB: (6, 15),  # atomics of 16 and 8 bits: acquiring loads, releasing stores
