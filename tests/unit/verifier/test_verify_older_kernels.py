@@ -1,5 +1,5 @@
 """Our verdicts for Linux 5.10, 6.1 and 6.12 are those that these kernels gave, on the cases of the kernel's
-selftests. What they gave is in `tests/verifier_cases/older_kernels.json.xz`; what differs is listed there too,
+selftests. What they gave is in `tests/verifier_cases/older_kernels.json.xz`; what differs is listed there,
 with reasons.
 """
 
