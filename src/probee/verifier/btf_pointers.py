@@ -31,27 +31,6 @@ if TYPE_CHECKING:
     from probee.verifier.walk import Walk
 
 _UNSAFE = MAYBE_NULL | UNTRUSTED | USER | PERCPU | RCU
-# Fields whose pointer is as good as the pointer to the struct (trusted), or good inside an RCU section.
-_TRUSTED_FIELDS = {
-    "bpf_iter_meta.seq",
-    "bpf_iter__task.meta",
-    "bpf_iter__task.task",
-    "linux_binprm.file",
-    "file.f_inode",
-    "dentry.d_inode",
-    "socket.sk",
-}
-_TRUSTED_OR_NULL = {"socket.sk", "vm_area_struct.vm_mm", "vm_area_struct.vm_file"}
-_RCU_FIELDS = {
-    "task_struct.cpus_ptr",
-    "task_struct.cgroups",
-    "task_struct.real_parent",
-    "task_struct.group_leader",
-    "cgroup.kn",
-    "cgroup_subsys_state.cgroup",
-    "css_set.dfl_cgrp",
-}
-_RCU_OR_NULL = {"mm_struct.exe_file", "sk_buff.sk", "request_sock.sk"}
 
 
 class Found:
@@ -268,18 +247,19 @@ def _flags(w: Walk, reg: Reg, found: Found) -> int:
     """How far the pointer found can be trusted."""
     if reg.type & UNTRUSTED:
         return UNTRUSTED
-    place = f"{found.struct}.{found.field}"
     if is_trusted(reg) or reg.type & RCU:
-        if place in _TRUSTED_FIELDS and place not in _TRUSTED_OR_NULL:
+        assert reg.btf is not None
+        safe = w.context.safe_field(reg.btf, found.struct, found.field)
+        if safe == "trusted":
             return found.flags | TRUSTED
-        if place in _TRUSTED_OR_NULL:
+        if safe == "trusted_or_null":
             return found.flags | TRUSTED | MAYBE_NULL
         if w.in_rcu and not reg.type & MAYBE_NULL:
-            if place in _RCU_FIELDS:
+            if safe == "rcu":
                 return found.flags | RCU
-            if found.flags & RCU or place in _RCU_OR_NULL:
+            if found.flags & RCU or safe == "rcu_or_null":
                 flags = found.flags | RCU | MAYBE_NULL
-                return flags & ~UNTRUSTED if place in _RCU_OR_NULL else flags
+                return flags & ~UNTRUSTED if safe else flags
             if found.flags & (PERCPU | USER):
                 return found.flags
             return found.flags & ~(TRUSTED | ALLOC | NON_OWN_REF | RCU)

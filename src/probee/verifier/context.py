@@ -69,6 +69,7 @@ class Context:
         self.effects: dict[int, tuple[bool, bool]] = {}
         self.exception_callback = -1
         self.async_callbacks: set[int] = set()
+        self._safe: dict[tuple[str, str], str] = {}
         self._records: dict[int, fields.Record] = {}
         self.target: Target | None = None
         self.returns_pointer = False
@@ -258,6 +259,21 @@ class Context:
                 known = self._records[reg.btf_id] = fields.record_of(reg.btf, reg.btf_id, self.version)
             return known
         return fields.NOTHING
+
+    def safe_field(self, btf: Btf, struct: str, field: str) -> str:
+        """How far the pointer in a field is as good as the one to its struct: "trusted", "rcu" (inside an RCU
+        section), either with "_or_null", or "". The kernel lists such fields in structs of its BTF.
+        """
+        known = self._safe.get((struct, field))
+        if known is None:
+            known = ""
+            for kind in ("trusted", "trusted_or_null", "rcu", "rcu_or_null"):
+                id = btf.find(f"{struct}__safe_{kind}", STRUCT)
+                if id is not None and any(member.name == field for member in btf.type(id).members):
+                    known = kind
+                    break
+            self._safe[struct, field] = known
+        return known
 
     def kernel_type(self, name: str) -> tuple[Btf, int]:
         """A struct of the kernel.
