@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from .lang.decl.special import Refcount as Refcount
     from .lang.decl.special import ResSpinLock as ResSpinLock
     from .lang.decl.special import SpinLock as SpinLock
+    from .lang.decl.special import TaskWork as TaskWork
     from .lang.decl.special import Timer as Timer
     from .lang.decl.special import WorkQueue as WorkQueue
     from .lang.decl.storages import CgroupStorage as CgroupStorage
@@ -188,13 +189,14 @@ _HOMES = {
     "lang.decl.queues": "BloomFilter PerfEventArray Queue Stack UserRingBuf",
     "lang.decl.redirects": "CgroupArray CpuMap DevMap DevMapHash ReuseportArray SockHash SockMap XskMap",
     "lang.decl.special": """
-        Kptr ListHead ListNode PerCpuKptr RbNode RbRoot Refcount ResSpinLock SpinLock Timer WorkQueue""",
+        Kptr ListHead ListNode PerCpuKptr RbNode RbRoot Refcount ResSpinLock SpinLock TaskWork Timer
+        WorkQueue""",
     "lang.decl.storages": """
         CgroupStorage CgrpStorage InodeStorage PerCpuCgroupStorage SkStorage TaskStorage""",
     "lang.builtins": """
         addr arg atomic bits bounded can_loop cast cgroup comm container_of cpu css css_tasks current_task
-        curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kernel_str
-        kconfig kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
+        curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump kconfig
+        kernel_str kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches ksym kstack list_of nsecs
         obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu refcount_acquire reg retval sizeof
         rdonly_cast static tail_call tasks threads throw tid type_id uid
         user_str ustack vmas""",

@@ -35,6 +35,11 @@ class Working(bp.Struct):
     work: bp.WorkQueue
     done: u64
 
+class Asked(bp.Struct):
+    work: bp.TaskWork
+    done: u64
+    by: u64
+
 class Kept(bp.Struct):
     task: bp.Kptr["task_struct"]
 
@@ -59,6 +64,7 @@ locked = bp.Array[Locked](1)
 hard = bp.Array[Hard](1)
 ticking = bp.Array[Ticking](1)
 working = bp.Array[Working](1)
+asked = bp.Array[Asked](1)
 kept = bp.Array[Kept](1)
 heads = bp.Array[Heads](1)
 trees = bp.Array[Trees](1)
@@ -169,6 +175,27 @@ def test_work_queue(build, needs):
         if made.maps["working"][0].done:
             break
     assert made.maps["working"][0].done == 1
+
+
+@pytest.mark.parametrize("how", ["resume", "signal"])
+def test_work_for_a_task(build, needs, how):
+    needs(f"bpf_task_work_schedule_{how}_impl")
+    made = build(
+        f"""
+        def later(key, value):
+            value.done += 1
+            value.by = bp.pid()
+
+        v = asked.get(0)
+        if v is None:
+            return 1
+        args.a = v.work.schedule_{how}(bp.current_task(), asked, later) == 0
+        args.b = v.done
+        """
+    )
+    assert run(made)[:2] == (1, 0)  # when this task has left the kernel, it is done
+    entry = made.maps["asked"][0]
+    assert (entry.done, entry.by) == (1, os.getpid())
 
 
 def test_kernel_functions_and_what_they_give(build, needs):

@@ -13,7 +13,7 @@ from .codegen import Compiler
 from .debuginfo import DebugInfo, quote
 from .inlining import plan
 from .legal import MAX_STACK, check
-from .types import VOID, Array, Chars, Int, Ptr, Space, Struct, Type
+from .types import VOID, Array, Chars, Code, Int, Ptr, Space, Struct, Type
 from .walk import Body, bodies_of
 
 TYPE_CHECKING = False
@@ -219,7 +219,9 @@ class _ModuleText:
         if extern.name in self.externs:
             return
         self.externs[extern.name] = extern
-        for t in (extern.ret, *(t for _, t in extern.params)):
+        called = [t.to for _, t in extern.params if isinstance(t, Ptr) and isinstance(t.to, Code)]
+        inner = [t for code in called for t in (code.ret, *code.params)]
+        for t in (extern.ret, *(t for _, t in extern.params), *inner):
             if isinstance(t, Ptr) and isinstance(t.to, Struct) and t.to.core and t.to.name:
                 self.debug.used.setdefault(t.to, set())  # by name alone it would be no struct to compare with
 
@@ -316,6 +318,10 @@ class _FunctionText:
             self.take(fn.scratch)
         if self.owner.locals:
             self.declare()
+        if not fn.section and any(isinstance(block.ops[-1], ir.MayGoto) for block in self.blocks):
+            # Linux 6.18 looks for the count among a function's own variables, and fails if there are none
+            self.out.append("  %rounds = alloca i64, align 8")
+            self.out.append("  store volatile i64 0, ptr %rounds, align 8")
         self.out.append(f"  br label %{self.labels[self.blocks[0]]}")
         for block in self.blocks:
             self.out.append(f"{self.labels[block]}:")
@@ -605,7 +611,7 @@ class _FunctionText:
             self.define(op, f"{how} {self.arg(op.value)} to {want}")
 
     def opaque(self, op: ir.Opaque) -> None:
-        self.define(op, f'call ptr asm "", "=r,0"({self.arg(op.value)})')
+        self.define(op, f'call {_type(op.type)} asm "", "=r,0"({self.arg(op.value)})')
 
     def cast(self, op: ir.Cast) -> None:
         had, want = op.value.type, op.type

@@ -126,7 +126,13 @@ def retarget(op: Op, by: dict[Block, Block]) -> None:
         op.default = by.get(op.default, op.default)
 
 
-_LATER = ("timer_set_callback", "bpf_wq_set_callback_impl", "bpf_wq_set_callback")
+_LATER = (
+    "timer_set_callback",
+    "bpf_wq_set_callback_impl",
+    "bpf_wq_set_callback",
+    "bpf_task_work_schedule_resume_impl",
+    "bpf_task_work_schedule_signal_impl",
+)
 
 
 def _later(op: Op) -> bool:

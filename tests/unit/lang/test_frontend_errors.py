@@ -66,7 +66,7 @@ CASES = [
     ("with rb.reserve(3) as e:\n    pass", "rb.reserve(3)", "no arguments", "type"),
     ("e = rb.reserve()", "rb.reserve()", "`with`", "with rb.reserve() as e"),
     ("del number", "number", "entries of maps only", "del m[key]"),
-    ("assert number > 1", "number > 1", "compile time", "return"),
+    ("assert number > 1, 'small'", "'small'", "what the program returns", "0"),
     ("assert N == 9, 'size'", "assert N == 9, 'size'", "does not hold: size", ""),
     ("number == 3", "number == 3", "not used", "`=`"),
     ("number", "number", "not used", "drop"),

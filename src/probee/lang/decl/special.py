@@ -76,6 +76,12 @@ class WorkQueue(metaclass=OpaqueType):
     kernel, size, align = "bpf_wq", 16, 8
 
 
+class TaskWork(metaclass=OpaqueType):
+    """Work to be done by a task on its way back to user space, in a map's value (Linux 6.18)."""
+
+    kernel, size, align = "bpf_task_work", 8, 8
+
+
 class SpinLock(metaclass=OpaqueType):
     """A lock in a map's value or of a global (Linux 5.1): `with value.lock:`."""
 

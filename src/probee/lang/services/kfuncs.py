@@ -1,7 +1,8 @@
 """Calls of kernel functions (kfuncs), typed by the kernel's BTF.
 
 The names of parameters say more than their types: `__sz` is the size of the memory before, `__k` a constant,
-`__nullable` may be None, `__ign` is not for programs. What BTF does not tell, the flags, is in a table.
+`__nullable` may be None, `meta__ign` and `__prog` are not for programs. What BTF does not tell, the flags, is in
+a table.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ INSTEAD = {
     "bpf_wq_init": "write value.work.init(map)",
     "bpf_wq_set_callback_impl": "write value.work.set_callback(function)",
     "bpf_wq_start": "write value.work.start()",
+    "bpf_task_work_schedule_resume_impl": "write value.work.schedule_resume(task, map, function)",
+    "bpf_task_work_schedule_signal_impl": "write value.work.schedule_signal(task, map, function)",
 }
 
 
@@ -177,7 +180,7 @@ def lower(f: Fn, extern: ir.Extern, rules: Kfunc, node: ast.Call) -> list[ir.Val
     for arg in node.args:
         if isinstance(arg, ast.Starred):
             f.fail(arg, "`*` can't unpack here", "write the arguments one by one")
-    own = [i for i, (word, _) in enumerate(params) if not word.endswith(("__ign", "__prog"))]
+    own = [i for i, (word, _) in enumerate(params) if not implicit(word)]
     short = [i for i in own if not _is_size(params[i][0])]
     items = [f.expr(arg) for arg in node.args]
     if len(items) == len(short):
@@ -204,13 +207,18 @@ def lower(f: Fn, extern: ir.Extern, rules: Kfunc, node: ast.Call) -> list[ir.Val
     return values
 
 
+def implicit(word: str) -> bool:
+    """Whether the verifier fills a parameter in. Others with `__ign` it only does not look at."""
+    return word == "meta__ign" or word.endswith("__prog")
+
+
 def _is_size(word: str) -> bool:
     return word.endswith(("__sz", "__szk"))
 
 
 def form(extern: ir.Extern) -> str:
     """How a kernel function is called."""
-    words = [w for w, _ in extern.params if not w.endswith(("__ign", "__prog"))]
+    words = [w for w, _ in extern.params if not implicit(w)]
     parts = [f"[{w.partition('__')[0]}]" if _is_size(w) else w.partition("__")[0] or w for w in words]
     return f"write bp.kfunc.{extern.name}({', '.join(parts)})"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CALLS: dict[str, dict[str, Call]] = {
     "bpf_timer": timers.METHODS,
     "bpf_wq": timers.WORK,
+    "bpf_task_work": timers.TASK,
     "bpf_list_head": objects.LIST,
     "bpf_rb_root": objects.TREE,
     "bpf_dynptr": dynptrs.METHODS,
@@ -35,6 +36,7 @@ _HELD: dict[str, dict[str, Hold]] = {
 _WHAT = {
     "bpf_timer": "a timer",
     "bpf_wq": "a work queue",
+    "bpf_task_work": "work for a task",
     "bpf_list_head": "a list",
     "bpf_rb_root": "a tree",
     "bpf_dynptr": "a dynptr",

@@ -117,6 +117,25 @@ def _work_start(f: Fn, of: Ref, node: ast.Call) -> Item:
     return Num(f.b.widen(f.kfunc(node, "6.10", "bpf_wq_start", of.ptr, f.b.const(0))))
 
 
+def _schedule(how: str) -> Callable[[Fn, Ref, ast.Call], Item]:
+    """`v.work.schedule_resume(task, map, function)`: when the task goes back to user space; `schedule_signal`
+    interrupts what it waits for."""
+
+    def handler(f: Fn, of: Ref, node: ast.Call) -> Item:
+        from ..calls import arguments
+        from . import helpers
+
+        items = arguments(f, node, f"schedule_{how}(task, map, function)", 3, 3)
+        task = helpers.trusted(f, items[0], "task_struct", node.args[0], "the task")
+        m = ir.MapRef(f.unit.map(_map(f, items[1], node.args[1])))
+        ref = function(f, of, items[2], node.args[2])
+        none = ir.Const(Ptr(VOID, Space.KERNEL), 0)
+        name = f"bpf_task_work_schedule_{how}_impl"
+        return Num(f.b.widen(f.kfunc(node, "6.18", name, task, of.ptr, m, ref, none)))
+
+    return handler
+
+
 METHODS: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
     "init": _init,
     "set_callback": _set_callback,
@@ -127,4 +146,8 @@ WORK: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
     "init": _work_init,
     "set_callback": _work_callback,
     "start": _work_start,
+}
+TASK: dict[str, Callable[[Fn, Ref, ast.Call], Item]] = {
+    "schedule_resume": _schedule("resume"),
+    "schedule_signal": _schedule("signal"),
 }
