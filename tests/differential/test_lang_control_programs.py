@@ -20,18 +20,51 @@ from probee import lang
 from probee.errors import CompileError, VerifierError
 from probee.kernel.load import load
 from probee.lang import decl
+from probee.lang.ktypes import KernelTypes
 from probee.obj import read_object
 
 pytestmark = pytest.mark.root
 
-HEAD = """\
+SHARED = """\
 import probee as bp
-from probee import i64
+from probee import i64, u32
 
-out = bp.Global[i64]()
 WORDS = (3, 1, 4, 1, 5)
 
+
+class Wide(bp.Struct):
+    a: u32[12]
+
+
+def few(x):
+    return x & 7
+
+
+def maybe(x):
+    if x % 3 == 0:
+        return None
+    return x // 2
+
+
+def pair(x, y):
+    if x > y:
+        return y, x, True
+    return x, y, False
+
+
 """
+HEAD = SHARED + "out = bp.Global[i64]()\n\n"
+MODEL = (
+    SHARED
+    + """
+def LOOP(n, f):
+    for i in range(n):
+        if f(i):
+            return i + 1
+    return n
+
+"""
+)
 
 
 class Writer:
@@ -45,7 +78,8 @@ class Writer:
         self.fixed: set[str] = set()  # loop variables: not assigned
         self.serial = 0
         self.loops = 0
-        self.inner = False
+        self.level = 0  # functions around this one
+        self.params: list[str] = []  # of those
         self.budget = 40
 
     def both(self, depth: int, line: str, model: str = "") -> None:
@@ -115,7 +149,14 @@ class Writer:
                 "rcu",
                 "inner",
                 "enumerate",
+                "for few",
+                "can loop",
+                "optional",
+                "optional",
+                "pair",
             ]
+            if not self.level:
+                choices += ["slice", "slice"]
         if self.loops:
             choices += ["break", "continue"]
         if depth > 1:
@@ -157,9 +198,57 @@ class Writer:
             self.block(depth + 1)
         elif kind == "inner":
             self.inner_function(depth)
+        elif kind == "optional":
+            self.optional(depth)
+        elif kind == "pair":
+            x, y, flag = self.target(), self.target(), self.fresh("t")
+            self.both(depth, f"{x}, {y}, {flag} = pair({self.value(1)}, {self.value(1)})")
+            self.both(depth, f"if {flag}:")
+            self.block(depth + 1)
+        elif kind == "slice":
+            self.slice(depth)
         else:
             self.loop(depth, kind)
         return False
+
+    def optional(self, depth: int) -> None:
+        """A result that may be None, tested in one of the ways there are."""
+        name = self.fresh("v")
+        given, other = self.value(1), self.value(1)
+        way = self.rng.randrange(4)
+        if way == 0:
+            self.both(depth, f"if ({name} := maybe({given})) is not None:")
+        else:
+            self.both(depth, f"{name} = maybe({given})")
+            if way == 1:
+                self.both(depth, f"if {name} is None:")
+                self.block(depth + 1)
+                self.both(depth, "else:")
+            elif way == 2:
+                self.both(depth, f"if {name}:")
+            else:
+                self.both(depth, f"if {name} is not None and {name} > {other}:")
+        before = list(self.names)
+        self.names.append(name)
+        self.fixed.add(name)
+        self.block(depth + 1)
+        self.names = before
+
+    def slice(self, depth: int) -> None:
+        """Parts of an array, that begin anywhere."""
+        rng = self.rng
+        x, y = (rng.choice(self.names) for _ in range(2))
+        kind = rng.randrange(4)
+        if kind == 0:
+            self.both(depth, f"w.a[{x} & 7:({x} & 7) + 4] = w.a[{y} & 3:({y} & 3) + 4]")
+        elif kind == 1:
+            self.both(depth, f"w.a[{x} & 7] = {self.value(1)}")
+        elif kind == 2:
+            self.both(depth, f"w.a[{x} & 3:({x} & 3) + 2] = ({self.value(1)}, {self.value(1)})")
+        else:
+            name = self.fresh("part")
+            self.both(depth, f"{name} = w.a[{x} & 7:({x} & 7) + 3]")
+            self.both(depth, f"{self.target()} = {name}[0] ^ {name}[2]")
 
     def match(self, depth: int) -> None:
         rng = self.rng
@@ -192,6 +281,13 @@ class Writer:
                 f"while ({test}) and ({count} := {count} + 1) <= {n}:",
             )
             self.model.insert(len(self.model) - 1, "    " * depth + f"{count} = 0")
+        elif kind == "can loop":
+            count = self.fresh("k")
+            n, test = rng.randint(1, 6), self.test()
+            self.both(depth, f"{count} = 0")
+            test = rng.choice([f"{count} < {n}", f"{count} < {n} and {test}"])
+            self.both(depth, f"while {test} and bp.can_loop():", f"while {test}:")
+            self.both(depth + 1, f"{count} += 1")
         else:
             if kind == "for":
                 low, step = rng.randint(-3, 3), rng.choice([1, 1, 2, -1])
@@ -204,6 +300,10 @@ class Writer:
                         f"for {name} in range(min({bound}, 4), -1, -1):",
                         f"for {name} in reversed(range({bound} & 3)):",
                     ]
+                )
+            elif kind == "for few":
+                head = rng.choice(
+                    [f"for {name} in range(few({bound})):", f"for {name} in range(few({bound}), 7, 2):"]
                 )
             elif kind == "constants":
                 head = rng.choice([f"for {name} in WORDS:", f"for {name} in (1, {bound}, 2):"])
@@ -223,26 +323,36 @@ class Writer:
             self.block(depth + 1)
 
     def inner_function(self, depth: int) -> None:
-        if self.inner:  # one level of them
+        if self.level == 2:
             self.both(depth, f"{self.target()} = {self.value()}")
             return
-        name, changed = self.fresh("f"), self.target()
-        names, fixed, loops = list(self.names), set(self.fixed), self.loops
-        self.both(depth, f"def {name}(p):")
-        if changed in ("a", "b"):
-            self.both(depth + 1, f"nonlocal {changed}")
-        self.inner, self.loops = True, 0
-        self.names = ["a", "b", "p"]
-        self.fixed = {n for n in ("a", "b") if n != changed}
+        rng, name, param = self.rng, self.fresh("f"), self.fresh("p")
+        around = ["a", "b", *self.params]
+        changed = rng.choice(around)
+        held = list(self.names), set(self.fixed), self.loops
+        self.both(depth, f"def {name}({param}):")
+        self.both(depth + 1, f"nonlocal {changed}")
+        self.level, self.loops = self.level + 1, 0
+        self.params.append(param)
+        self.names = [*around, param]
+        self.fixed = {n for n in around if n != changed}
         self.block(depth + 1)
         self.both(depth + 1, f"return {self.value(1)}")
-        self.inner, self.loops, self.names, self.fixed = False, loops, names, fixed
-        self.both(depth, f"{self.target()} = {name}({self.value(1)})")
+        self.level -= 1
+        self.params.pop()
+        self.names, self.fixed, self.loops = held
+        if rng.random() < 0.4:
+            n = rng.randint(1, 4)
+            self.both(depth, f"{self.target()} = bp.loop({n}, {name})", "")
+            self.model[-1] = self.text[-1].replace("bp.loop", "LOOP")
+        else:
+            self.both(depth, f"{self.target()} = {name}({self.value(1)})")
 
 
 def write(rng: Random) -> tuple[str, str]:
     w = Writer(rng)
     w.both(0, "def body(a: i64, b: i64):", "def body(a, b):")
+    w.both(1, "w = Wide()")
     w.block(1)
     w.block(1)
     w.both(1, f"return {w.value()}")
@@ -263,6 +373,12 @@ def ktypes():
     return lang_module.kernel_types()
 
 
+@pytest.fixture(scope="module")
+def older(ktypes):
+    """A kernel that counts rounds by bpf_loop."""
+    return KernelTypes(ktypes.btf, without=("bpf_iter_num_new",))
+
+
 def compiled(module: ModuleType, ktypes: Any) -> bytes | None:
     """The object; None if the program is refused, at a place in its text."""
     try:
@@ -280,14 +396,14 @@ def compiled(module: ModuleType, ktypes: Any) -> bytes | None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.integers(0, 1 << 32))
-def test_a_program_agrees_with_python_or_is_refused(ktypes, tmp_path, seed):
+def test_a_program_agrees_with_python_or_is_refused(ktypes, older, tmp_path, seed):
     text, model = write(Random(seed))
     module = lang_module.make(HEAD + text + PROGRAM, tmp_path)
-    data = compiled(module, ktypes)
+    data = compiled(module, older if seed % 2 else ktypes)
     if data is None:
         return
-    space: dict[str, Any] = {"WORDS": (3, 1, 4, 1, 5)}
-    exec(model, space)
+    space: dict[str, Any] = {}
+    exec(MODEL + model, space)
     try:
         loaded = load(read_object(data))
     except VerifierError as e:

@@ -141,3 +141,20 @@ def narrowed(mine: Interval, op: str, other: Interval, holds: bool) -> Interval:
 
 def mirrored(op: str) -> str:
     return _MIRRORED[op]
+
+
+def visible(value: ir.Value) -> bool:
+    """Does the verifier see how large the number is, where the front end does?
+
+    Not where there is a division in it: LLVM multiplies and shifts instead, and leaves out a mask that it then
+    knows to be of no use.
+    """
+    if isinstance(value, ir.Cast):
+        return visible(value.value)
+    if isinstance(value, ir.Select):
+        return visible(value.a) and visible(value.b)
+    if isinstance(value, ir.Binary):
+        if value.op in ("udiv", "sdiv", "urem", "srem", "mul"):
+            return False
+        return visible(value.a) and visible(value.b)
+    return isinstance(value, (ir.Const, ir.Load, ir.Param))

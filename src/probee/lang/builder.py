@@ -142,6 +142,16 @@ class Builder:
         """The same address for run-time offsets into the stack: the verifier takes no `or` with a pointer."""
         return self.emit(ir.Opaque(ptr, ptr.type)) if _pointer(ptr).space is Space.STACK else ptr
 
+    def limited(self, value: Value, *, low: int | None = None, high: int | None = None) -> Value:
+        """A number that is within these bounds anyway: the verifier is shown that it is."""
+        hidden: Value = self.emit(ir.Opaque(self.widen(value), self.widen(value).type))
+        kind = _int(hidden)
+        for op, limit in ((">", high), ("<", low)):
+            if limit is not None:
+                edge = self.const(limit, kind)
+                hidden = self.select(self.compare(op, hidden, edge), edge, hidden)
+        return hidden
+
     def cast(self, value: Value, type: Int) -> Value:
         """An integer (or pointer) truncated to `type`, or widened by its own sign. To `BOOL`: is it not 0?"""
         if value.type == type:

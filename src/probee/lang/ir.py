@@ -261,7 +261,11 @@ class Recast(Op):
 
 
 class Opaque(Recast):
-    """The same address, of which LLVM knows nothing: else it may add a small number to it by an `or`."""
+    """The same value, of which LLVM knows nothing.
+
+    It might add a small number to an address by an `or`, or leave out a test of a number that the verifier
+    needs, since LLVM may know more than that.
+    """
 
     __slots__ = ()
 

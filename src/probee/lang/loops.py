@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 
-from . import builtins, cond, ir, sequences
+from . import bounds, builtins, cond, ir, sequences
 from .assign import assign
 from .convert import constant, number
 from .flow import Flow
@@ -393,8 +393,16 @@ class _Plain(Rounds):
         self.counter = b.local("counter", n.kind)
         if not isinstance(n.last, ir.Const):
             self.held = b.local("stop", n.last.type)
-            b.store(self.held, n.last)
-        b.store(self.counter, b.cast(n.first, n.kind))
+            b.store(self.held, self.shown(n.last, high=n.step > 0))
+        b.store(self.counter, b.cast(self.shown(n.first, high=n.step < 0), n.kind))
+
+    def shown(self, value: ir.Value, *, high: bool) -> ir.Value:
+        """An end of the range, as the verifier can see it too."""
+        if not self.count or bounds.visible(value):
+            return value
+        between = bounds.interval(value, self.f.intervals)
+        b = self.f.b
+        return b.limited(value, high=between[1]) if high else b.limited(value, low=between[0])
 
     def test(self, body: ir.Block, out: ir.Block) -> None:
         b = self.f.b

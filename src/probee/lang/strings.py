@@ -330,8 +330,7 @@ def _window(f: Fn, base: Ref, start: Item, length: int, node: ast.AST) -> Ref:
             else f"test where it starts: `if i <= {last}:`",
         )
     f.escape(base)
-    inside = b.select(b.compare("<", at, b.const(last, at.type)), at, b.const(last, at.type))
-    elem = b.index(b.opaque(base.ptr), inside)
+    elem = b.index(b.opaque(base.ptr), b.limited(b.cast(at, U64), high=last))
     assert isinstance(elem.type, Ptr)
     return Ref(b.recast(elem, Ptr(Array(of.elem, length), elem.type.space)), shared=base.shared)
 
