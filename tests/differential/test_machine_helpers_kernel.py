@@ -114,6 +114,10 @@ def same(text: str, data: bytes = FRAME) -> tuple[int, bytes]:
         ("skb_ecn_set_ce", ()),
         ("skb_vlan_pop", ()),
         ("csum_update", (5,)),
+        ("csum_level", (0,)),
+        ("csum_level", (1,)),
+        ("csum_level", (3,)),
+        ("csum_level", (4,)),
         ("skb_set_tstamp", (5, 0)),
     ],
 )

@@ -9,6 +9,7 @@ from ...btf.kinds import DECL_TAG, FUNC, STRUCT, UNION
 from ...verifier.kfunc_rules import KFUNCS
 from ..ktypes import KernelTypes
 from ..types import BOOL, Array, Chars, Int, Ptr, Struct, Type
+from .kfuncs import implicit
 
 HEAD = '''\
 """Types of this kernel. Made by `probee stubs`; what the file is for is in `probee.vmlinux`."""
@@ -126,7 +127,7 @@ class Stubs:
             params = [
                 f"{word.partition('__')[0] or word}: {self._argument(word, kind)}"
                 for word, kind in extern.params
-                if not word.endswith(("__ign", "__prog", "__sz", "__szk"))
+                if not (implicit(word) or word.endswith(("__sz", "__szk")))
             ]
             names = [p.partition(":")[0] for p in params]
             if len(set(names)) < len(names) or any(not _plain(n) for n in names):
