@@ -284,15 +284,23 @@ class _Llvm:
 
     def compile(self, text: bytes, level: int, inline: list[bytes], loops: list[bytes]) -> bytes:
         """Parse, optimise (BPF's own passes included), and make an object."""
-        pointer, number = ctypes.c_void_p, ctypes.c_int
+        module = self._parse(text)
+        self._optimise(module, level, inline, loops)
+        return self._emit(module)
+
+    def _parse(self, text: bytes) -> int:
+        pointer = ctypes.c_void_p
         said = ctypes.byref(self._said)
         parse = self._function("ParseAssembly", pointer, pointer, ctypes.c_char_p, pointer)
         module = self._need(parse(self._context, text, said))
         if self._function("VerifyModule", ctypes.c_bool, pointer, pointer)(module, said):
             self._need(None)
-        self._optimise(module, level, inline, loops)
+        return module
+
+    def _emit(self, module: int) -> bytes:
+        pointer, number = ctypes.c_void_p, ctypes.c_int
         emit = self._function("TargetMachineEmitToMemory", pointer, pointer, pointer, number, pointer)
-        buffer = self._need(emit(self._machine, module, 1, said))
+        buffer = self._need(emit(self._machine, module, 1, ctypes.byref(self._said)))
         start = self._function("GetBufferStart", pointer, pointer)(buffer)
         size = self._function("GetBufferSize", ctypes.c_size_t, pointer)(buffer)
         return ctypes.string_at(start, size)
