@@ -318,18 +318,28 @@ def _walk_back(
             if skip:
                 skip = False
             else:
-                code, dst, _ = shapes[index] or _shape(w, index)
-                if code <= _JOIN:
-                    touched = bool(code and regs[masks.frame] & dst)
+                code, dst, src = shapes[index] or _shape(w, index)
+                bits = regs[masks.frame]
+                if code <= _JOIN or code == _LOAD:
+                    touched = bool(code and bits & dst)
+                elif code == _COMPARE:
+                    touched = here and bool(history[left - 1][4])
+                elif code == _COMPARE_REGS:
+                    touched = bool(bits & (dst | src)) or (here and bool(history[left - 1][4]))
+                elif code == _STORE:
+                    touched = bool(bits & dst) or (here and bool(history[left - 1][2] & ON_STACK))
+                elif code == _CALL:
+                    touched = bool(bits & (1 | src))
                 else:
-                    touched = code != _COMPARE or (here and bool(history[left - 1][4]))
+                    touched = True
                 if touched:
                     try:
                         _back(w, index, following, history[left - 1] if here else None, masks)
                     except _GiveUp:
                         _mark_all(state)
                         return True
-                    if masks.empty:
+                    at = masks.frame
+                    if not regs[at] and not slots[at] and masks.empty:
                         return changed
             if following >= 0 and current is state and (here or traced_from[index]):
                 at = masks.frame

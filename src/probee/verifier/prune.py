@@ -476,9 +476,15 @@ def visited(w: Walk, index: int, point: int) -> bool:
     if remembered is None:
         remembered = w.explored[key] = []
     regs = frame.regs
+    rounds = point & (ITER_NEXT | CALLS_BACK)
     for old in reversed(remembered):
         hit = loop = False
         if old.branches:
+            if rounds and _still_differs(old, state):
+                old.misses += 1
+                if old.misses > old.hits * 64 + 64:
+                    remembered[:] = [item for item in remembered if item is not old]
+                continue
             old_frame = old.frames[-1]
             if not checkpoint:
                 a, b = old_frame.regs[old.hint].num, regs[old.hint].num
@@ -490,9 +496,7 @@ def visited(w: Walk, index: int, point: int) -> bool:
                         if old.misses > old.hits * 3 + 3:
                             remembered[:] = [item for item in remembered if item is not old]
                     continue
-            if (old_frame.in_async and old_frame.async_count != frame.async_count) or (
-                point & (ITER_NEXT | CALLS_BACK) and _still_differs(old, state)
-            ):
+            if old_frame.in_async and old_frame.async_count != frame.async_count:
                 pass
             elif point & ITER_NEXT:
                 if states_equal(w, old, state, RANGE) and _iterator_active(state):
