@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..isa.tables import HELPERS
 from . import ir
 from .ir import Block, Const, FieldAddr, Function, GlobalRef, Loc, Local, Value
 from .types import BOOL, I64, U64, VOID, Array, Chars, Int, NetInt, Ptr, Space, Struct, Type
@@ -181,8 +182,6 @@ class Builder:
 
     def helper(self, name: str, *args: Value, type: Type = I64) -> Value:
         """A call of the kernel helper `name` (without `bpf_`); integers are widened. KeyError: unknown."""
-        from ..isa.tables import HELPERS
-
         passed = [self.widen(a) if isinstance(a.type, Int) else a for a in args]
         return self.emit(ir.Helper(HELPERS[name][0], name, passed, type))
 

@@ -170,6 +170,7 @@ class Unit:
         self.compiling: list[Any] = []
         self.names: set[str] = set()
         self.keep: list[Any] = []  # keeps ids valid
+        self.ksyms: dict[str, ir.Ksym] = {}  # of which programs want the address
         self.thrown: list[tuple[ir.Function, ir.Block]] = []  # what ends there, but has to go on somewhere
         self.throwing: set[ir.Function] = set()
         self.into_arena: tuple[Any, ir.Loc] | None = None  # where a pointer into the arena is first used
@@ -239,6 +240,9 @@ class Unit:
             known = self.dropped[id(m)] = ir.GlobalVar(name, U64, bytes(8), const=False)
             self.module.globals.append(known)
         return known
+
+
+_evaluate: Callable[[Fn, ast.expr], Item] | None = None
 
 
 class Fn:
@@ -338,12 +342,17 @@ class Fn:
         self.enter(end, merge([flow for _, flow in ends]))
 
     def loc(self, node: ast.AST) -> ir.Loc:
+        if isinstance(node, (ast.expr, ast.stmt)):
+            return ir.Loc(node.lineno, node.col_offset)
         return ir.Loc(getattr(node, "lineno", self.source.node.lineno), getattr(node, "col_offset", 0))
 
     def expr(self, node: ast.expr) -> Item:
-        from .expr import evaluate
+        global _evaluate
+        if _evaluate is None:  # expr imports this module
+            from .expr import evaluate
 
-        return evaluate(self, node)
+            _evaluate = evaluate
+        return _evaluate(self, node)
 
     def block(self, body: list[ast.stmt]) -> None:
         from .stmt import block
@@ -678,12 +687,12 @@ class Fn:
         self.fail(node, f"{describe(item)} can't be kept in a local")
 
     def store_var(self, var: Var, item: Item, node: ast.AST) -> None:
-        from .convert import describe
-
         b, name = self.b, var.name
         if isinstance(var, IntVar) and isinstance(item, Num):
             b.write(var.slot, item.v)
             return
+        from .convert import describe
+
         if isinstance(var, PtrVar):
             if is_none(item) or (
                 isinstance(item, Num) and isinstance(item.v, ir.Const) and item.v.value == 0
