@@ -197,9 +197,9 @@ _HOMES = {
         addr arg atomic bits bounded can_loop cast cgroup comm container_of cpu css css_tasks
         current_task curtask deref dmabufs dynptr enum_exists enum_value field_size gid irq_off jump
         kconfig kernel_str kernel_type_exists kernel_type_matches kfunc kfunc_exists kmem_caches kstack
-        ksym list_of nsecs obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu rdonly_cast
-        refcount_acquire reg retval sizeof static tail_call tasks threads throw tid type_id uid user_str
-        ustack vmas""",
+        ksym ksym_address list_of nsecs obj_new offsetof percpu_obj_new pid preempt_off printf rand rcu
+        rdonly_cast refcount_acquire reg retval sizeof static tail_call tasks threads throw tid type_id
+        uid user_str ustack vmas""",
     "lang.kinds.decorators": """
         action cgroup_device cgroup_skb cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl
         flow_dissector lirc_mode2 lwt netfilter netkit sk_lookup sk_msg sk_reuseport sk_skb socket_filter

@@ -149,6 +149,21 @@ def test_variables_of_the_kernel(build, ktypes):
     assert run(made, a=100000)[1] == 77
 
 
+def test_addresses_of_symbols(build):
+    with open("/proc/kallsyms") as lines:
+        known = {name: int(at, 16) for at, _, name, *_ in map(str.split, lines)}
+    if not known.get("schedule"):
+        pytest.skip("this kernel's kallsyms tells no addresses")
+    made = build(
+        """
+        args.a = bp.ksym_address("schedule")
+        args.b = bp.ksym_address("bpf_prog_load")
+        args.c = bp.ksym_address("schedule") == args.a
+        """
+    )
+    assert run(made) == (known["schedule"], known["bpf_prog_load"], 1)
+
+
 def test_objects_of_each_cpu(build, needs):
     needs("bpf_percpu_obj_new_impl")
     made = build(

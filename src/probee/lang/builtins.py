@@ -264,9 +264,13 @@ rdonly_cast = Builtin(
 kconfig = Builtin(
     "kconfig",
     "(name, type, default=…)",
-    'A value of the kernel\'s configuration, known when the program is loaded: `bp.kconfig("CONFIG_HZ", u32)`.',
+    'A value of the kernel\'s configuration, known when it is loaded: `bp.kconfig("CONFIG_HZ", u32)`.',
 )
 ksym = Builtin("ksym", "(name)", 'A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10).')
+
+ksym_address = Builtin(
+    "ksym_address", "(name) -> u64", "Where the kernel's symbol of that name is (/proc/kallsyms)."
+)
 
 _helpers: dict[str, Helper] = {}
 

@@ -806,6 +806,7 @@ _BUILTINS: dict[str, Callable[[Fn, ast.Call], Item]] = {
     "dynptr": _service("dynptrs", "make"),
     "ksym": _service("ksyms", "variable"),
     "kconfig": _service("kconfig", "value"),
+    "ksym_address": _service("ksyms", "address"),
     "throw": _service("throws", "throw"),
     "type_id": _service("types", "type_id"),
     "rdonly_cast": _service("types", "rdonly_cast"),

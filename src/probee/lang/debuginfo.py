@@ -9,7 +9,22 @@ from __future__ import annotations
 import os
 
 from . import ir
-from .types import U32, VOID, Array, Chars, Code, EnumInt, Int, Kptr, Member, Ptr, Special, Struct, Type
+from .types import (
+    U32,
+    VOID,
+    Array,
+    Chars,
+    Code,
+    EnumInt,
+    Int,
+    Kptr,
+    Member,
+    NetInt,
+    Ptr,
+    Special,
+    Struct,
+    Type,
+)
 
 _BASIC = {
     (1, False): ("_Bool", "DW_ATE_boolean"),
@@ -199,6 +214,8 @@ class DebugInfo:
     def _member(self, m: Member, scope: str) -> str:
         name = f"name: {_text(m.name)}, " if m.name else ""
         bits, rest = m.type.size * 8, ""
+        if self.dwarf and isinstance(m.type, NetInt):
+            return self._net(m, m.type, name, scope)
         if m.bit_size:
             storage = m.bit_offset // bits * bits
             bits, rest = m.bit_size, f", flags: DIFlagBitField, extraData: i64 {storage}"
@@ -210,6 +227,21 @@ class DebugInfo:
         return self.node(
             f"!DIDerivedType(tag: DW_TAG_member, {name}scope: {scope}, file: {self.file}, "
             f"baseType: {self.type(m.type)}, size: {bits}, offset: {m.bit_offset}{rest})"
+        )
+
+    def _net(self, m: Member, t: NetInt, name: str, scope: str) -> str:
+        """A member as protocols have it: where its bits are, as debuggers find numbers in network order."""
+        base, rest, bits, at = self.type(t.plain), "", t.unit, m.bit_offset
+        if t.swap == t.unit:
+            encoding = f"name: {_text(f'u{t.unit}')}, size: {t.unit}, encoding: DW_ATE_unsigned"
+            base = self.node(f"!DIBasicType({encoding}, flags: DIFlagBigEndian)")
+        if t.bits != t.unit:
+            rest = f", flags: DIFlagBitField, extraData: i64 {at}"
+            at += t.unit - t.shift - t.bits if t.swap else t.shift
+            bits = t.bits
+        return self.node(
+            f"!DIDerivedType(tag: DW_TAG_member, {name}scope: {scope}, file: {self.file}, "
+            f"baseType: {base}, size: {bits}, offset: {at}{rest})"
         )
 
     def member_index(self, t: Struct, index: int) -> int:
@@ -296,9 +328,12 @@ class DebugInfo:
         """A variable of the kernel; gives what its `!dbg` refers to."""
         if isinstance(ksym.type, Struct) and ksym.type.core:
             self.used.setdefault(ksym.type, set())
+        kind = self.type(ksym.type)
+        if ksym.type is VOID:  # its address alone
+            kind = self.node("!DIDerivedType(tag: DW_TAG_const_type, baseType: null)")
         var = self._distinct(
             f"!DIGlobalVariable(name: {_text(ksym.name)}, scope: {self.unit}, file: {self.file}, line: 0, "
-            f"type: {self.type(ksym.type)}, isLocal: false, isDefinition: false)"
+            f"type: {kind}, isLocal: false, isDefinition: false)"
         )
         return self.node(f"!DIGlobalVariableExpression(var: {var}, expr: !DIExpression())")
 

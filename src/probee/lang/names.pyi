@@ -84,7 +84,7 @@ def jump(programs: Any, index: int) -> None:
     """Go on in a program of a ProgArray: `tail_call` by another name."""
 
 def kconfig(name: str, type: Any, *, default: int = ...) -> Any:
-    """A value of the kernel's configuration, known when the program is loaded: `bp.kconfig("CONFIG_HZ", u32)`."""
+    """A value of the kernel's configuration, known when it is loaded: `bp.kconfig("CONFIG_HZ", u32)`."""
 
 def kernel_str(address: Any) -> str:
     """The NUL-ended string at an address of kernel memory."""
@@ -106,6 +106,9 @@ def kstack(stacks: Any, flags: int = 0) -> int:
 
 def ksym(*args: Any) -> Any:
     """A variable of the kernel by its name: `bp.ksym("runqueues")` (Linux 5.10)."""
+
+def ksym_address(name: str) -> int:
+    """Where the kernel's symbol of that name is (/proc/kallsyms)."""
 
 def list_of(*args: Any) -> Iterator[Any]:
     """`for t in bp.list_of("task_struct", task.children, "sibling", 100):` goes along a kernel list."""

@@ -7,9 +7,9 @@ import ast
 from ...btf.kinds import VAR
 from .. import ir
 from ..diag import nearest
-from ..items import Item, Pointer, Py, Ref
+from ..items import Item, Num, Pointer, Py, Ref
 from ..scope import Fn
-from ..types import Array, Int, Ptr, Space, Struct
+from ..types import U64, VOID, Array, Int, Ptr, Space, Struct
 
 
 def variable(f: Fn, node: ast.Call) -> Item:
@@ -29,3 +29,14 @@ def variable(f: Fn, node: ast.Call) -> Item:
     if isinstance(kind, (Struct, Array, Int)):
         return Ref(ref)
     return Pointer(f.b.recast(ref, Ptr(kind, Space.TRUSTED)))
+
+
+def address(f: Fn, node: ast.Call) -> Item:
+    """`bp.ksym_address("name")`: where the kernel's symbol of that name is (/proc/kallsyms)."""
+    from ..calls import arguments
+
+    (item,) = arguments(f, node, 'ksym_address("name")', 1, 1)
+    if not isinstance(item, Py) or not isinstance(item.obj, str) or not item.obj.isidentifier():
+        f.fail(node, "the symbol's name is a literal", 'write bp.ksym_address("bpf_link_fops")')
+    known = f.unit.ksyms.setdefault(item.obj, ir.Ksym(item.obj, VOID))
+    return Num(f.b.recast(ir.KsymRef(known), U64))

@@ -60,6 +60,7 @@ _SIGNATURES = {
     "kconfig": "(name: str, type: Any, *, default: int = ...) -> Any",
     "reg": "(name: str) -> int",
     "static": "(value: _T) -> _T",
+    "ksym_address": "(name: str) -> int",
     "throw": "(code: int = 0) -> NoReturn",
     "type_id": "(type: Any) -> int",
     "rdonly_cast": "(type: Any, address: Any) -> Any",
