@@ -33,7 +33,7 @@ class Debugger:
         self.variables = Variables(machine, self.places, self.timeline)
         self.stops = Stops(self.timeline, self.places, self.names)
         self._plan: Step | None = None
-        self._told = 0  # events whose end was told
+        self._paused = ""  # why the plan is to stop at once
         for cpu in machine.cpus:
             add(cpu, self.timeline)
 
@@ -180,9 +180,10 @@ class Debugger:
 
     # ---- stopping
 
-    def pause(self) -> None:
-        """Stop at the next instruction of any program."""
+    def pause(self, why: str = "") -> None:
+        """Stop at the next instruction of any program, and say why."""
         self._plan = Step(self.stops, None, "instruction")
+        self._paused = why
 
     def _why(self, plan: Step | None, index: int) -> str | None:
         moment = self.timeline.moments[index]
@@ -198,6 +199,9 @@ class Debugger:
                 watch, before, now = changed
                 return f"{watch.expression} changed from {before!r} to {now!r}"
         if plan is not None and plan.ends(index):
+            if plan.start is None and self._paused:
+                why, self._paused = self._paused, ""
+                return why
             if plan.start is not None and plan.start.event != moment.event:
                 ended = self._ended(plan.start.event)
                 return f"{ended}; the next event" if ended else "the next event"
@@ -209,6 +213,9 @@ class Debugger:
         return "" if result is None else f"the program returned {_signed(result)}"
 
     def _reached(self, moment: Moment) -> None:
+        stops = self.stops
+        if self._plan is None and not stops.watches and moment.pc not in stops.spots(moment.code):
+            return
         why = self._why(self._plan, self.timeline.at)
         if why is None or self.talk is None:
             return

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from ..errors import ProbeeError
 from ..isa.disasm import disassemble_insns
-from . import values
+from . import interrupts, values
 from .debugger import Debugger, Quit
 from .names import Names
 from .places import NOWHERE
@@ -48,6 +48,18 @@ _ALIASES = {
     "exit": "quit",
     "EOF": "quit",
 }
+_MOVES = {"step", "next", "out", "stepi", "nexti", "continue", "back", "backstep", "backi", "backcontinue"}
+_MOVES |= {word for word, command in _ALIASES.items() if command in _MOVES}
+_CHAPTERS = {
+    "to go on": "step next out continue stepi nexti",
+    "to go back": "backstep back backout backcontinue backi",
+    "to stop": "break tbreak watch condition info disable enable delete",
+    "to look": "print vars ctx packet maps where up down list registers stack disasm x",
+    "to change and to leave": "set help quit",
+}
+_HINTS = """\
+Anything else is an expression to print: `task.comm`, `runs[7]`, `total * 2`, in C `event->pid` and `*event`.
+Commands may stand in a row with `;`. An empty line repeats the last step. Ctrl-C stops programs that run."""
 
 
 class Face(cmd.Cmd):
@@ -75,6 +87,12 @@ class Face(cmd.Cmd):
 
     def talk(self, debugger: Debugger, why: str) -> None:
         """A stop: show where, and take commands until one lets the programs run on. Raises Quit."""
+        with interrupts.default():
+            self._talk(debugger, why)
+        if self.use_rawinput:
+            interrupts.pause(debugger)
+
+    def _talk(self, debugger: Debugger, why: str) -> None:
         self._debugger = debugger
         self._up = 0
         self.stdin, self.stdout = self._given[0] or sys.stdin, self._given[1] or sys.stdout
@@ -83,8 +101,11 @@ class Face(cmd.Cmd):
         self._arrived(why)
         while True:
             line = self._next()
-            if self.onecmd(self.precmd(line)):
-                return
+            try:
+                if self.onecmd(self.precmd(line)):
+                    return
+            except KeyboardInterrupt:
+                self.say("interrupted")
 
     def _next(self) -> str:
         if self.waiting:
@@ -97,10 +118,12 @@ class Face(cmd.Cmd):
             line = self.stdin.readline()
             return line.rstrip("\n") if line else "EOF"
         except EOFError:
-            return "EOF"
-        except KeyboardInterrupt:
             self.say("")
-            return "quit"
+            return "EOF"
+        except KeyboardInterrupt:  # the line is dropped
+            self.say("\n(`quit` or Ctrl-D leaves)")
+            self.lastcmd = ""
+            return ""
 
     def _ask(self) -> str:
         try:
@@ -148,21 +171,41 @@ class Face(cmd.Cmd):
             return False
 
     def emptyline(self) -> bool:
-        return bool(self.onecmd(self.lastcmd)) if self.lastcmd else False
+        """The last command again, if it went somewhere."""
+        again = self.lastcmd.partition(" ")[0] in _MOVES
+        return bool(self.onecmd(self.lastcmd)) if again else False
 
     def default(self, line: str) -> None:
         """What is no command is an expression."""
         self.do_print(line)
 
     def completenames(self, text: str, *ignored: Any) -> list[str]:
-        return sorted(super().completenames(text, *ignored))
+        words = [word for word in _ALIASES if len(word) > 2 and word.startswith(text) and word != "EOF"]
+        commands = [*super().completenames(text, *ignored), *words]
+        return sorted(commands) or self.completedefault(text)
 
     def completedefault(self, text: str, *ignored: Any) -> list[str]:
-        return [name for name in dict.fromkeys(self.names) if name.startswith(text)]
+        before, dot, word = text.rpartition(".")
+        if not dot:
+            return [name for name in dict.fromkeys(self.names) if name.startswith(text)]
+        try:
+            found = dir(self.names.evaluate(before))
+        except ProbeeError:
+            return []
+        return [f"{before}.{name}" for name in found if name.startswith(word) and name[:1] != "_"]
 
     def complete_break(self, text: str, *ignored: Any) -> list[str]:
-        """Functions."""
-        return [f[0] for f in self.debugger.places.functions() if f[0].startswith(text)]
+        """Functions, and names for a condition."""
+        functions = [f[0] for f in self.debugger.places.functions() if f[0].startswith(text)]
+        return functions or self.completedefault(text)
+
+    def complete_maps(self, text: str, *ignored: Any) -> list[str]:
+        """Maps."""
+        return [name for name in self.debugger.machine.maps if name.startswith(text)]
+
+    def complete_help(self, text: str, *ignored: Any) -> list[str]:
+        """Commands."""
+        return self.completenames(text)
 
     complete_tbreak = complete_break
 
@@ -316,7 +359,8 @@ class Face(cmd.Cmd):
         """d[elete] [NUMBER …]: take breakpoints and watches away; all without a number."""
         stops = self.debugger.stops
         for number in self._numbers(arg) or [*stops.breakpoints, *stops.watches]:
-            stops.breakpoints.pop(number, None)
+            if number in stops.breakpoints:
+                del stops.breakpoints[number]
             stops.watches.pop(number, None)
 
     def do_disable(self, arg: str) -> None:
@@ -455,7 +499,7 @@ class Face(cmd.Cmd):
             self.say(f"{len(entries)} entries")
             return
         for name, live in machine.maps.items():
-            kind = type(live).__name__
+            kind = type(live).__name__.removeprefix("Machine")
             self.say(f"{name}: {kind}, {live.max_entries} entries at most")
 
     def do_packet(self, arg: str) -> None:
@@ -464,7 +508,7 @@ class Face(cmd.Cmd):
         self.say(f"{len(data)} bytes")
         program = self.names.program
         link_layer = program is None or program.type in (3, 4, 6)  # sched_cls, sched_act, xdp
-        for line in (*values.headers(data, link_layer), *values.hexdump(data)):
+        for line in values.dissected(data, link_layer):
             self.say(line)
 
     def do_ctx(self, arg: str) -> None:
@@ -510,8 +554,9 @@ class Face(cmd.Cmd):
                 raise ProbeeError(f"there is no command {arg}")
             self.say((method.__doc__ or "").replace("\n        ", "\n").rstrip())
             return
-        for name in dir(self):
-            if name.startswith("do_"):
-                first = (getattr(self, name).__doc__ or "").splitlines()[0]
+        for title, names in _CHAPTERS.items():
+            self.say(title)
+            for name in names.split():
+                first = (getattr(self, f"do_{name}").__doc__ or "").splitlines()[0]
                 self.say(f"  {first}")
-        self.say("anything else is an expression to print; commands may stand in a row with `;`")
+        self.say(_HINTS)

@@ -73,6 +73,22 @@ class Watch:
         return f"{self.number}: watch {self.expression}"
 
 
+class _Breakpoints(dict[int, Breakpoint]):
+    """Breakpoints by number; `stops` forgets what it knows of them when there are others."""
+
+    def __init__(self, stops: Stops) -> None:
+        super().__init__()
+        self.stops = stops
+
+    def __setitem__(self, number: int, point: Breakpoint) -> None:
+        super().__setitem__(number, point)
+        self.stops._spots.clear()
+
+    def __delitem__(self, number: int) -> None:
+        super().__delitem__(number)
+        self.stops._spots.clear()
+
+
 class Stops:
     """All breakpoints and watches of a debugger, and what ends a step."""
 
@@ -80,13 +96,28 @@ class Stops:
         self.timeline = timeline
         self.places = places
         self.names = names
-        self.breakpoints: dict[int, Breakpoint] = {}
+        self.breakpoints: dict[int, Breakpoint] = _Breakpoints(self)
+        self._spots: dict[Code, set[int]] = {}
         self.watches: dict[int, Watch] = {}
         self.complaint = ""  # of a condition that can't be evaluated
 
     def number(self) -> int:
         """The next number for a breakpoint or a watch."""
         return max([0, *self.breakpoints, *self.watches]) + 1
+
+    def spots(self, code: Code) -> set[int]:
+        """The instructions of some code that a breakpoint may be about."""
+        found = self._spots.get(code)
+        if found is None:
+            found = self._spots[code] = set()
+            for point in self.breakpoints.values():
+                if point.line is not None:
+                    found |= {pc for pc in code.ops if self.places.line(code, pc) == point.line}
+                elif point.inlined:
+                    found |= {pc for where, pc in point.inlined if where is code}
+                else:
+                    found.add(point.pc)
+        return found
 
     def place(self, moment: Moment) -> Line:
         """The source line of a moment."""
@@ -118,9 +149,9 @@ class Stops:
 
     def hit(self, index: int) -> Breakpoint | None:
         """The breakpoint that stops at a moment."""
-        if not self.breakpoints:
-            return None
         moment = self.timeline.moments[index]
+        if moment.pc not in self.spots(moment.code):
+            return None
         for point in list(self.breakpoints.values()):
             if not point.enabled or not self._at(point, moment, index):
                 continue

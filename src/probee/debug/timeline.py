@@ -93,18 +93,20 @@ class Timeline(Hooks):
         self._copy = bytearray()
         self._stale = True  # memory may have changed otherwise than by stores
         self._entered = False
+        self._moved = False  # whether another moment was looked at
         self._last: dict[Frame, Moment] = {}  # in each function that runs
         self._first: dict[Frame, Moment] = {}  # the first in each function that ran
-        self._stores: dict[
-            Frame, dict[int, int]
-        ] = {}  # to its own stack: address -> number of the moment after
+        # stores of a function to its own stack: address -> number of the moment after
+        self._stores: dict[Frame, dict[int, int]] = {}
 
     # ---- looking on
 
     def before(self, execution: Execution) -> None:
-        frame = execution.frame
-        self._catch_up()
-        caller = self._caller(execution)
+        frame = execution.frames[-1]
+        if self._stale:
+            self._catch_up()
+        outermost = len(execution.frames) == 1 and execution.outer is None
+        caller = None if outermost else self._caller(execution)
         moment = Moment(
             frame.code,
             frame.pc,
@@ -123,15 +125,17 @@ class Timeline(Hooks):
         self._last[frame] = moment
         if len(self.moments) >= LIMIT:
             gone = LIMIT // 4
-            for old in self.moments[:gone]:
-                self._first.pop(old.frame, None)
-                self._stores.pop(old.frame, None)
+            for ended in {old.frame for old in self.moments[:gone]} - self._last.keys():
+                self._first.pop(ended, None)
+                self._stores.pop(ended, None)
             del self.moments[:gone]
             self.dropped += gone
         self.moments.append(moment)
         self.at = len(self.moments) - 1
+        self._moved = False
         self.reached(moment)
-        self.to_end()
+        if self._moved:
+            self.to_end()
 
     def storing(self, execution: Execution, address: int, size: int, value: int) -> None:
         self._note_store(execution.frame, address)
@@ -240,6 +244,7 @@ class Timeline(Hooks):
 
     def go(self, index: int) -> None:
         """Look at another moment: memory becomes what it was then."""
+        self._moved = True
         if self.live and index != self.at:
             self._catch_up()
             self._undo(self.at)  # what happened after the last moment

@@ -88,48 +88,92 @@ def memory(machine: Machine, address: int, size: int) -> Iterator[str]:
     return hexdump(machine.memory.read(address, size), address)
 
 
-_ETHERTYPES = {0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP", 0x8100: "VLAN"}
+_ETHERTYPES = {0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP", 0x8100: "VLAN", 0x88A8: "VLAN"}
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+_TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
+_TAGS = 4  # VLAN tags that are looked behind
 
 
-def headers(data: bytes, link_layer: bool = True) -> Iterator[str]:
-    """The headers of a packet, as far as they are Ethernet, IP, TCP and UDP."""
-    from ..lang.packets import protocols as p
-
+def layers(data: bytes, link_layer: bool = True) -> Iterator[tuple[str, int, int]]:
+    """The headers of a packet as far as they are Ethernet, VLAN, ARP, IP, TCP, UDP and ICMP: in words, with
+    where each begins and ends.
+    """
     at, kind = 0, 0
     if link_layer:
         if len(data) < 14:
             return
-        kind = int.from_bytes(data[12:14], "big")
+        kind = _number(data, 12)
         mac = "{} > {}".format(data[6:12].hex(":"), data[0:6].hex(":"))
-        yield f"Ethernet  {mac}  {_ETHERTYPES.get(kind, hex(kind))}"
+        yield f"Ethernet  {mac}  {_ETHERTYPES.get(kind, hex(kind))}", 0, 14
         at = 14
+        for _ in range(_TAGS):
+            if _ETHERTYPES.get(kind) != "VLAN" or len(data) < at + 4:
+                break
+            tag, kind = _number(data, at), _number(data, at + 2)
+            yield f"VLAN      {tag & 0xFFF}  {_ETHERTYPES.get(kind, hex(kind))}", at, at + 4
+            at += 4
     elif data:
         kind = {4: 0x0800, 6: 0x86DD}.get(data[0] >> 4, 0)
     if kind == 0x0800 and len(data) >= at + 20:
-        ip: Any = p.IPv4.parse(data[at:])
         source, to = ".".join(map(str, data[at + 12 : at + 16])), ".".join(map(str, data[at + 16 : at + 20]))
-        yield f"IPv4      {source} > {to}  {_PROTOCOLS.get(ip.protocol, ip.protocol)}  ttl {ip.ttl}"
-        at, protocol = at + (data[at] & 15) * 4, ip.protocol
+        protocol, size = data[at + 9], max(20, (data[at] & 15) * 4)
+        name = _PROTOCOLS.get(protocol, protocol)
+        yield f"IPv4      {source} > {to}  {name}  ttl {data[at + 8]}", at, min(at + size, len(data))
+        if _number(data, at + 6) & 0x1FFF:
+            return  # a later fragment
+        at += size
     elif kind == 0x86DD and len(data) >= at + 40:
         from ipaddress import IPv6Address
 
         ends = [str(IPv6Address(data[at + n : at + n + 16])) for n in (8, 24)]
         protocol = data[at + 6]
-        yield f"IPv6      {ends[0]} > {ends[1]}  {_PROTOCOLS.get(protocol, protocol)}  hops {data[at + 7]}"
+        name = _PROTOCOLS.get(protocol, protocol)
+        yield f"IPv6      {ends[0]} > {ends[1]}  {name}  hops {data[at + 7]}", at, at + 40
         at += 40
+    elif kind == 0x0806 and len(data) >= at + 28:
+        sender, target = data[at + 14 : at + 18], data[at + 24 : at + 28]
+        what = {1: "asks for", 2: "answers"}.get(_number(data, at + 6), "to")
+        yield f"ARP       {'.'.join(map(str, sender))} {what} {'.'.join(map(str, target))}", at, at + 28
+        return
     else:
         return
-    if protocol in (6, 17) and len(data) >= at + 8:
-        ports = [int.from_bytes(data[at + n : at + n + 2], "big") for n in (0, 2)]
-        if protocol == 6 and len(data) >= at + 14:
-            bits = data[at + 13]
-            flags = " ".join(
-                n for i, n in enumerate(("FIN", "SYN", "RST", "PSH", "ACK", "URG")) if bits >> i & 1
-            )
-            yield f"TCP       {ports[0]} > {ports[1]}  {flags}"
-        elif protocol == 17:
-            yield f"UDP       {ports[0]} > {ports[1]}"
+    yield from _transport(data, at, protocol)
+
+
+def _transport(data: bytes, at: int, protocol: int) -> Iterator[tuple[str, int, int]]:
+    left = len(data) - at
+    if protocol == 17 and left >= 8:
+        yield f"UDP       {_number(data, at)} > {_number(data, at + 2)}", at, at + 8
+    elif protocol == 6 and left >= 14:
+        bits, size = data[at + 13], max(20, (data[at + 12] >> 4) * 4)
+        flags = " ".join(name for i, name in enumerate(_TCP_FLAGS) if bits >> i & 1)
+        ports = f"{_number(data, at)} > {_number(data, at + 2)}"
+        yield f"TCP       {ports}  {flags}", at, min(at + size, len(data))
+    elif protocol in (1, 58) and left >= 4:
+        name = _PROTOCOLS[protocol]
+        yield f"{name:<9} type {data[at]}, code {data[at + 1]}", at, min(at + 8, len(data))
+
+
+def _number(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "big")
+
+
+def headers(data: bytes, link_layer: bool = True) -> Iterator[str]:
+    """The headers of a packet in words."""
+    return (line for line, _, _ in layers(data, link_layer))
+
+
+def dissected(data: bytes, link_layer: bool = True) -> Iterator[str]:
+    """The headers of a packet, each with its bytes, and what they carry."""
+    done = 0
+    for line, start, end in layers(data, link_layer):
+        yield line
+        yield from hexdump(data[start:end], start)
+        done = end
+    if done < len(data):
+        if done:
+            yield f"payload   {len(data) - done} bytes"
+        yield from hexdump(data[done:], done)
 
 
 def show(value: Any) -> str:

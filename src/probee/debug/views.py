@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from ..errors import ProbeeError
@@ -10,6 +11,7 @@ from ..obj.dwarf import Field, Place, Type
 
 _MOST = 64  # elements of an array that are shown
 _LONGEST = 4096  # characters of text behind a pointer
+_FEW = 16  # members of a struct that is shown with all of them
 
 
 class Gone(ProbeeError):
@@ -78,8 +80,12 @@ class Struct(View):
             return super().__getattribute__(name)
         found = self._v_type.field(name)
         if found is None:
-            known = ", ".join(_names(self._v_type)) or "none that is known"
-            raise ProbeeError(f"{self._v_type} has no member {name!r}; it has {known}")
+            known = list(_names(self._v_type))
+            if len(known) > _FEW:
+                known = get_close_matches(name, known, 8, 0.3) or [n for n in known if name in n][:8]
+            raise ProbeeError(
+                f"{self._v_type} has no member {name!r}; it has {', '.join(known) or 'none like it'}"
+            )
         return self._v_member(found)
 
     def _v_member(self, field: Field) -> Any:
@@ -88,7 +94,10 @@ class Struct(View):
             return load(self._v_reader, self._v_address + field.offset // 8, field.type)
         first, last = field.offset // 8, (field.offset + field.bits + 7) // 8
         data = self._v_reader.read(self._v_address + first, last - first)
-        value = int.from_bytes(data, "little") >> field.offset % 8 & ((1 << field.bits) - 1)
+        shift, order = field.offset % 8, "little"
+        if field.type.big:  # bits count from the highest
+            shift, order = 8 * last - field.offset - field.bits, "big"
+        value = int.from_bytes(data, order) >> shift & ((1 << field.bits) - 1)  # type: ignore[arg-type]
         if field.type.signed and value >> (field.bits - 1):
             value -= 1 << field.bits
         return bool(value) if field.type.kind == "bool" else value
@@ -162,6 +171,9 @@ class Pointer(int):
             raise ProbeeError(f"this {self._v_type} is NULL")
         return getattr(self[0], name)
 
+    def __dir__(self) -> list[str]:
+        return list(_names(self._v_type.to))
+
     def __repr__(self) -> str:
         if not self:
             return f"({self._v_type}) NULL"
@@ -207,7 +219,7 @@ def decode(reader: Reader, data: bytes, type: Type) -> Any:
     """What bytes mean."""
     if type.kind == "array" and type.to.kind == "char":
         return data.split(b"\0")[0].decode("utf-8", "replace")
-    value = int.from_bytes(data[: type.size], "little")
+    value = int.from_bytes(data[: type.size], "big" if type.big else "little")
     if type.kind == "pointer":
         return _pointer(reader, value, type)
     if type.kind == "bool":
@@ -286,7 +298,6 @@ def _braces(view: Struct | Array, depth: int) -> str:
     return f"{name}({', '.join(parts)})"
 
 
-_FEW = 16  # members of a struct that is shown with all of them
 _MARKS = ("pid", "comm", "name", "i_ino", "portid")
 
 

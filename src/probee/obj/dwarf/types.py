@@ -34,7 +34,7 @@ class Type:
     enum's names by value. `declared` is a struct of which only the name is known.
     """
 
-    __slots__ = ("_fields", "_to", "count", "declared", "kind", "name", "names", "signed", "size")
+    __slots__ = ("_fields", "_to", "big", "count", "declared", "kind", "name", "names", "signed", "size")
 
     def __init__(self, kind: str, name: str = "", size: int = 0, *, signed: bool = False) -> None:
         self.kind = kind
@@ -42,6 +42,7 @@ class Type:
         self.size = size
         self.signed = signed
         self.count = 0
+        self.big = False  # a number in network byte order
         self.declared = False
         self.names: dict[int, str] = {}
         self._to: Type | Callable[[], Type] | None = None
@@ -132,7 +133,9 @@ class Types:
             kind = {n.BOOLEAN: "bool"}.get(encoding, "int")
             if encoding in (n.SIGNED_CHAR, n.UNSIGNED_CHAR, n.UTF) and size == 1 and die.name == "char":
                 kind = "char"
-            return Type(kind, die.name, min(size, 16), signed=encoding in (n.SIGNED, n.SIGNED_CHAR))
+            made = Type(kind, die.name, min(size, 16), signed=encoding in (n.SIGNED, n.SIGNED_CHAR))
+            made.big = die.number(n.ENDIANITY) == 1
+            return made
         if die.tag == n.POINTER_TYPE:
             made = Type("pointer", "", size or 8)
             made._to = lambda: self.of(die)
