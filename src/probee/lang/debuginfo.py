@@ -21,6 +21,7 @@ from .types import (
     Member,
     NetInt,
     Ptr,
+    Space,
     Special,
     Struct,
     Type,
@@ -269,6 +270,8 @@ class DebugInfo:
         """A function, its parameters named: the kernel refuses BTF of a global function without names."""
         file = self._file(fn.file) if fn.file else self.file
         shown = [p.type if i in fn.tags else _plain(p.type) for i, p in enumerate(fn.params)]
+        if fn.section and shown:
+            shown[0] = _context(fn.params[0].type)
         types = [self.type(fn.ret)] + [self.type(t) for t in shown]
         kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
         ref = self._reserve()
@@ -460,6 +463,13 @@ def _tag(t: Struct) -> str:
 def _plain(t: Type) -> Type:
     """A parameter's type in the debug info: where a pointer leads is of no interest there."""
     return Ptr(VOID, t.space) if isinstance(t, Ptr) else t
+
+
+def _context(t: Type) -> Type:
+    """A program's parameter: by its name the kernel knows it, and lets the program be replaced as a whole."""
+    if isinstance(t, Ptr) and t.space is Space.CONTEXT and isinstance(t.to, Struct) and not t.to.core:
+        return Ptr(Struct(t.to.name, t.to.size, ()), t.space)
+    return _plain(t)
 
 
 def _identifier(name: str) -> str:
