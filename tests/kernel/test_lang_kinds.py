@@ -94,26 +94,26 @@ def test_netkit(attach):
     """What either end sends is dropped or goes to the other."""
     with netbox.namespace() as here:
         try:
-            netbox.ip("link add nk0 type netkit")
+            netbox.ip("link add nkp type netkit")
         except OSError as error:
             pytest.skip(f"this kernel has no netkit: {error}")
         other = netbox.Namespace()
-        peer = next(name for _, name in socket.if_nameindex() if name not in ("lo", "nk0"))
+        peer = next(name for _, name in socket.if_nameindex() if name not in ("lo", "nkp"))
         netbox.ip(f"link set {peer} netns {other.path}")
         with other:
             netbox.ip(f"addr add 10.8.0.2/24 dev {peer}")
             netbox.ip(f"link set {peer} up")
-        netbox.ip("addr add 10.8.0.1/24 dev nk0")
-        netbox.ip("link set nk0 up")
+        netbox.ip("addr add 10.8.0.1/24 dev nkp")
+        netbox.ip("link set nkp up")
         _, module = attach(
             """
-            @bp.netkit("nk0", "primary")
+            @bp.netkit("nkp", "primary")
             def sent(pkt):
                 ip, udp = pkt.read(IPv4, UDP, short=TC.NEXT)
                 out[udp.dst_port] += 1
                 return TC.SHOT if udp.dst_port == 1 else TC.NEXT
 
-            @bp.netkit("nk0", "peer")
+            @bp.netkit("nkp", "peer")
             def answered(pkt):
                 ip, udp = pkt.read(IPv4, UDP, short=TC.NEXT)
                 out[udp.dst_port] += 1
