@@ -17,16 +17,13 @@ from ..machine.env import Cpu
 from ..machine.machine import Machine
 from ..machine.ops import Op
 from ..machine.step import Execution, Frame, Hooks
+from .graph import telling
 from .hooks import add, remove
-from .places import Places
+from .places import NOWHERE, Places
 from .suites import Suites
 
 if TYPE_CHECKING:
     from coverage import CoverageData
-
-
-_RANKS = {"helper": 2, "kfunc": 2, "local": 2, "callx": 2}
-_RANKS.update(dict.fromkeys(("store", "atomic", "release", "jump", "exit", "packet"), 1))
 
 
 class File:
@@ -67,25 +64,22 @@ class Coverage(Hooks):
             self._cpus.append(cpu)
 
     def _of(self, code: Code, places: Places) -> dict[int, tuple[File, int]]:
-        """The instructions that tell whether their line ran. The compiler may move what only computes
-        to before a branch, but no call, and hardly a store: where a line has such, they are what counts.
-        """
-        ranks: dict[tuple[File, int], dict[int, int]] = {}
-        for pc, op in code.ops.items():
-            line = places.line(code, pc)
+        """The instructions that tell whether their line ran."""
+
+        def place_of(pc: int) -> tuple[File, int] | None:
+            line = places.line(code, pc) if pc in code.ops else NOWHERE
             if not line.number or not os.path.exists(line.file):
-                continue
+                return None
             file = self.files.setdefault(line.file, File(line.file))
             file.possible.add(line.number)
-            ranks.setdefault((file, line.number), {})[pc] = _RANKS.get(op.kind, 0)
-            if op.kind == "jump":
-                file.branches.setdefault((line.number, code.name, pc), set())
-                self._jumps[code, pc] = file, line.number
-        known = {}
-        for place, pcs in ranks.items():
-            most = max(pcs.values())
-            known.update({pc: place for pc, rank in pcs.items() if rank == most})
-        return known
+            return file, line.number
+
+        for pc, op in code.ops.items():
+            place = place_of(pc) if op.kind == "jump" else None
+            if place is not None:
+                place[0].branches.setdefault((place[1], code.name, pc), set())
+                self._jumps[code, pc] = place
+        return telling(code.insns, place_of)
 
     def close(self) -> None:
         """Look on no more."""
@@ -167,15 +161,16 @@ class Coverage(Hooks):
         for name, file in self.files.items():
             if not file.run or (wanted is not None and name not in wanted):
                 continue
+            path = os.path.abspath(name)
             suites = Suites(name) if file.python else None
             run = file.run if suites is None else suites.lines(file.run, file.possible)
             if arcs:
                 pairs = file.arcs if suites is None else suites.arcs(run, file.arcs, file.possible)
-                data.add_arcs({name: pairs or {(-1, min(run))}})
+                data.add_arcs({path: pairs or {(-1, min(run))}})
             else:
-                data.add_lines({name: run})
+                data.add_lines({path: run})
             if not file.python:
-                data.add_file_tracers({name: PLUGIN})
+                data.add_file_tracers({path: PLUGIN})
             added.append(name)
         return added
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from probee import u64
 from probee.debug.coverage import Coverage
 from probee.debug.suites import Suites
 from probee.errors import ProbeeError
+from variables_c import LINES as C_LINES
+from variables_c import TEXT, compile_variables
 
 counts = bp.Array[u64](8)
 
@@ -144,3 +148,42 @@ def test_the_option_writes_what_reports_read(tmp_path: Path) -> None:
     small = next(n for n, line in enumerate(lines, 1) if "LINE small" in line)
     assert f"{small}" in report.stdout, report.stdout
     assert "100%" not in report.stdout
+
+
+def test_branches_of_c_in_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coverage = pytest.importorskip("coverage", reason="coverage.py is not installed here")
+    (tmp_path / "variables.bpf.c").write_text(TEXT)
+    (tmp_path / "variables.bpf.o").write_bytes(compile_variables())
+    (tmp_path / ".coveragerc").write_text("[run]\nbranch = True\nplugins = probee.debug.coverage_plugin\n")
+    monkeypatch.chdir(tmp_path)
+    with bp.Machine("variables.bpf.o") as m:
+        seen = m.coverage
+        m.current = m.task(3, "three")
+        m.fire("sched_switch", False, m.task(1), m.task(1))
+        data = coverage.CoverageData()
+        seen.save(data)
+        data.write()
+    heavy, end = C_LINES["if (weight"], len(TEXT.splitlines()) - 1
+    reporter = coverage.Coverage()
+    reporter.load()
+    report = StringIO()
+    percent = reporter.report(file=report, show_missing=True)
+    assert f"{C_LINES['if (!event)']}->{end}, {heavy + 1}" in report.getvalue()
+    assert 80 < percent < 95
+    reporter.html_report(directory="html")
+    (page,) = [p for p in Path("html").glob("*.html") if "variables" in p.name]
+    html = page.read_text()
+    assert f"Line {heavy} didn't jump to line {heavy + 1}" in html.replace("&#8217;", "'").replace(
+        "\u2019", "'"
+    )
+    missed = re.findall(r'<p class="mis[^"]*"><span class="n"><a[^>]*>(\d+)<', html)
+    assert missed == [str(heavy + 1)]
+    with bp.Machine("variables.bpf.o") as m:  # the other way, too
+        seen = m.coverage
+        m.current = m.task(30, "thirty")
+        m.fire("sched_switch", False, m.task(1), m.task(1))
+        seen.save(data)
+        data.write()
+    reporter = coverage.Coverage()
+    reporter.load()
+    assert reporter.report(file=report) > percent
