@@ -118,6 +118,13 @@ def tc_plain(pkt):
     return TC.SHOT if pkt.protocol == bp.EtherType.IPV4 else TC.OK
 
 
+@case(lambda m: [m.tc(FRAME, acting, mark=mark).verdict for mark in (1, 2)], ["SHOT", "UNSPEC"])
+@bp.action
+def acting(pkt):
+    if pkt.mark == 1:
+        return TC.SHOT
+
+
 @case(lambda m: [m.tc(FRAME, tcx_ingress, ingress_ifindex=i).verdict for i in (1, 4)], ["UNSPEC", "OK"])
 @bp.tcx
 def tcx_ingress(pkt):

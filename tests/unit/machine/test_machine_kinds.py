@@ -18,7 +18,7 @@ from probee.machine.machine import Machine
 # Sections of C that a program in Python is not put in: other names of what it is put in, and kinds that the
 # language does not have.
 OTHER_NAMES = {
-    *("action", "classifier", "tc/ingress", "tc/egress", "tracepoint", "raw_tracepoint", "raw_tracepoint.w"),
+    *("classifier", "tc/ingress", "tc/egress", "tracepoint", "raw_tracepoint", "raw_tracepoint.w"),
     *("sk_skb", "cgroup/skb", "cgroup/sock", "xdp.frags/devmap", "xdp.frags/cpumap"),
 }
 NOT_IN_PYTHON = {"fsession", "fentry.multi", "fexit.multi", "fsession.multi"}
@@ -45,7 +45,7 @@ def test_each_kind_of_the_language_is_tried() -> None:
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__ and callable(value) and name[0] != "_"
     }
-    helpers = {"make", "one_of", "ProgramDecl", "programs_in"}
+    helpers = {"make", "one_of", "ProgramDecl", "programs_in", "symbols"}
     assert {"iter" if name == "iter_map" else name for name in made - helpers} == tried
 
 
