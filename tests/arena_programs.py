@@ -202,3 +202,20 @@ def give_back(args: Args):
 def greedy(args: Args):
     args.a = u64(arena.alloc_pages(args.b, u16) is None)
     return 0
+
+
+@bp.syscall
+def one_by_one(args: Args):
+    """Items and trees of shared pages."""
+    for i in range(args.a):
+        item = arena.new(Item)
+        tree = arena.new(Tree)
+        if item is None or tree is None:
+            return -12
+        item.key = 1000 + i
+        item.next = head.value
+        head.value = item
+        tree.key = i
+        args.c |= u64(tree) & 7 | u64(item) & 7
+    args.b = u64(head.value)
+    return 0

@@ -101,6 +101,17 @@ def test_a_tree(call):
     assert call("smallest", 0, 0, 0)[1] == keys[0] & (1 << 64) - 1
 
 
+def test_memory_by_the_piece(call):
+    p.head.value = 0
+    result, _, last, odd = call("one_by_one", 200, 0, 0)
+    assert (result, odd) == (0, 0)
+    found = list(items(p.arena.at(last, p.Item)))
+    assert [item.key for item in found] == list(range(1199, 999, -1))
+    assert all(item.value == 0 for item in found)
+    pages = {int(item) >> 12 for item in found}
+    assert len(pages) == -(-200 * (p.Item._size_ + p.Tree._size_) // 4096)
+
+
 def test_pages_are_given_back(call):
     assert call("give_back", 0, 0, 0) == [0, 0x1234, 0, 1]
     assert call("greedy", 0, 65, 0)[1] == 1

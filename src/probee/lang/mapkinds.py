@@ -281,6 +281,7 @@ _KINDS: dict[type[decl.MapDecl], dict[str, tuple[str, int, int, Handler]]] = {
     storages.CgroupStorage: {"local": ("local()", 0, 0, _local)},
     arenas.Arena: {
         "alloc_pages": ("alloc_pages(count, type[, address])", 2, 3, _arena("alloc_pages")),
+        "new": ("new(type)", 1, 1, _arena("new")),
         "free_pages": ("free_pages(pointer, count)", 2, 2, _arena("free_pages")),
     },
     queues.UserRingBuf: {},

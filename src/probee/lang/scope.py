@@ -170,6 +170,7 @@ class Unit:
         self.compiling: list[Any] = []
         self.names: set[str] = set()
         self.keep: list[Any] = []  # keeps ids valid
+        self.cursors: dict[int, decl.Global] = {}  # how far the shared pages of arenas are given out
         self.ksyms: dict[str, ir.Ksym] = {}  # of which programs want the address
         self.thrown: list[tuple[ir.Function, ir.Block]] = []  # what ends there, but has to go on somewhere
         self.throwing: set[ir.Function] = set()

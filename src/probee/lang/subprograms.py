@@ -105,7 +105,19 @@ def call(f: Fn, fn: FunctionType, node: ast.Call) -> Item:
     """A call of a plain function."""
     with f.placed(node):
         src = source.of_function(fn)
-    given = arguments(f, fn, src, node)
+    return _call(f, fn, src, arguments(f, fn, src, node), node)
+
+
+def call_on(f: Fn, fn: FunctionType, items: list[Item], node: ast.Call) -> Item:
+    """A call of a function of the library on what the compiler already has."""
+    src = source.of_function(fn)
+    names = [a.arg for a in src.node.args.args]
+    return _call(f, fn, src, [(n, i, node) for n, i in zip(names, items, strict=True)], node)
+
+
+def _call(
+    f: Fn, fn: FunctionType, src: source.Source, given: list[tuple[str, Item, ast.AST]], node: ast.Call
+) -> Item:
     prepared = [(name, _prepare(f, item, name, where, i)) for i, (name, item, where) in enumerate(given)]
     key = (fn, f.under_rcu, bool(f.locked), *(a.key for _, a in prepared))
     sub = f.unit.subprograms.get(key)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from .. import decl, diag, expr, ir, mapops
+from types import FunctionType
+
+from .. import decl, diag, expr, ir, mapops, subprograms
 from ..convert import address, arena, constant, describe, number
 from ..decl.arenas import Arena, ArenaPtrType
-from ..items import Item, Pointer, Py
+from ..items import Item, Num, Pointer, Py, Ref
 from ..scope import Fn, Unit
-from ..types import U64, Ptr, Space
+from ..types import U64, Ptr, Space, Type
 from ..walk import operands, reachable
-from . import kfuncs
+from . import arena_library, kfuncs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ARENA = Arena.kind
+_TAKE: FunctionType = arena_library.take  # type: ignore[assignment]
 _ANY_NODE = 0xFFFF_FFFF  # NUMA_NO_NODE
 
 
@@ -26,13 +29,7 @@ def _alloc(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     known = constant(args[0])
     if known is not None and not 0 < known <= m.max_entries:
         f.fail(node.args[0], f"{m.name} has {m.max_entries} pages, and this asks for {known}")
-    of = args[1].obj if isinstance(args[1], Py) else None
-    if not hasattr(of, "_ir_") or isinstance(of, ArenaPtrType):
-        f.fail(
-            node.args[1],
-            f"alloc_pages takes the type of what lies in the pages, and this is {describe(args[1])}",
-            "a struct of yours, u64, u8…",
-        )
+    of = _of(f, args[1], node.args[1], "alloc_pages")
     where: ir.Value = ir.Const(U64, 0)
     if len(args) > 2:
         where = f.b.recast(_pointer(f, args[2], node.args[2]), U64)
@@ -41,7 +38,7 @@ def _alloc(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     at = extern.params[1][1]
     made = b.kfunc(extern, mapops.handle(f, m), b.recast(where, at), count, b.const(_ANY_NODE), b.const(0))
     expr.in_arena(f)
-    return Pointer(b.recast(b.recast(made, U64), Ptr(decl.ir_type(of), Space.ARENA)))  # type: ignore[arg-type]
+    return Pointer(b.recast(b.recast(made, U64), Ptr(of, Space.ARENA)))
 
 
 def _free(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
@@ -53,9 +50,39 @@ def _free(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
     return Py(None)
 
 
+def _new(f: Fn, m: decl.MapDecl, args: list[Item], node: ast.Call) -> Item:
+    """`arena.new(Node)`: zeroed memory for one, of pages that all share; None if there is none."""
+    of = _of(f, args[0], node.args[0], "new")
+    size = (of.size + 7) // 8 * 8
+    if size > arena_library.PAGE:
+        f.fail(node.args[0], f"a {of!r} has more than a page of 4096 bytes", "write alloc_pages(count, type)")
+    kfuncs.checked(f, "bpf_arena_alloc_pages", node)
+    cursor = f.unit.cursors.get(id(m))
+    if cursor is None:
+        cursor = f.unit.cursors[id(m)] = decl.Global(decl.ArrayType(decl.u64, 1))
+    place = Ref(ir.GlobalRef(f.unit.var(cursor, f"__next_in_{f.unit.map(m).name}")), shared=True)
+    found = subprograms.call_on(f, _TAKE, [Py(m), place, Py(size)], node)
+    assert isinstance(found, Num)
+    expr.in_arena(f)
+    return Pointer(f.b.recast(f.b.cast(found.v, U64), Ptr(of, Space.ARENA)))
+
+
+def _of(f: Fn, item: Item, node: ast.AST, form: str) -> Type:
+    """The type of what lies in memory that is asked for."""
+    of = item.obj if isinstance(item, Py) else None
+    if not hasattr(of, "_ir_") or isinstance(of, ArenaPtrType):
+        f.fail(
+            node,
+            f"{form} takes the type of what lies in the memory, and this is {describe(item)}",
+            "a struct of yours, u64, u8…",
+        )
+    return decl.ir_type(of)  # type: ignore[arg-type]
+
+
 METHODS: dict[str, Callable[[Fn, decl.MapDecl, list[Item], ast.Call], Item]] = {
     "alloc_pages": _alloc,
     "free_pages": _free,
+    "new": _new,
 }
 
 
