@@ -91,7 +91,7 @@ class Record(tuple):  # type: ignore[type-arg]
             return self._astuple() == tuple(other)
         if other is None or not hasattr(other, "_fields_"):
             return NotImplemented
-        names = tuple([f.name for f in other._fields_])
+        names = getattr(other, "_names_", ()) or tuple([f.name for f in other._fields_])
         return names == self._fields and all(
             _same(mine, getattr(other, name)) for name, mine in zip(names, self._astuple(), strict=True)
         )
@@ -405,7 +405,8 @@ def _record_class(codec: StructCodec, base: type | None, raw: str) -> Any:
     space: dict[str, Any] = {"__slots__": (), "_codec": codec, "_fields": codec.names}
     name = codec.name.rpartition(" ")[2]
     bases: tuple[type, ...] = (Record,)
-    if base is not None and tuple([f.name for f in getattr(base, "_fields_", ())]) == codec.names:
+    names = getattr(base, "_names_", ()) or tuple([f.name for f in getattr(base, "_fields_", ())])
+    if base is not None and names == codec.names:
         name, bases = base.__name__, (Record, base)
         space["_fields_"] = base._fields_  # type: ignore[attr-defined]
         space["__module__"], space["__qualname__"] = base.__module__, base.__qualname__

@@ -261,7 +261,7 @@ class TextCodec(Codec):
 
 
 class BytesCodec(Codec):
-    """Arrays of unsigned bytes. Packing fills up with zeros."""
+    """Arrays of unsigned bytes. Packing takes bytes or numbers, and fills up with zeros."""
 
     __slots__ = ()
 
@@ -269,6 +269,8 @@ class BytesCodec(Codec):
         super().__init__(name, size, order, f"{size}s", plain=True)
 
     def dump(self, value: Any) -> bytes:
+        if isinstance(value, (list, tuple)):
+            value = bytes([checked(v, "unsigned char", 8, False) for v in value])
         return sized(value, self.name, self.size)
 
     def _dtype(self, np: Any) -> Any:

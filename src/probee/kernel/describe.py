@@ -54,7 +54,11 @@ class Types:
         if not all(hasattr(f, "offset") and hasattr(f, "type") for f in what._fields_):
             raise TypeError(f"{what!r} is no type of a map: {_ADVICE}")
         self.classes[what.__name__] = what
-        members = [(f.name, self.add(f.type)[0], 8 * f.offset) for f in what._fields_]
+        named = getattr(what, "_names_", None)
+        members = [
+            (f.name if named is None or f.name in named else "", self.add(f.type)[0], 8 * f.offset)
+            for f in what._fields_
+        ]
         return self.builder.struct(what.__name__, what._size_, members), what._size_, what._align_
 
     def _plain(self, what: Any) -> tuple[int, int, int]:

@@ -493,10 +493,24 @@ def elem_place(f: Fn, base: Ref, index: Item, node: ast.AST) -> tuple[Ref, ir.Va
     f.escape(base)
     inside = None
     if of.n:
-        as_unsigned = b.cast(value, Int(64, False))
+        as_unsigned = b.cast(_masked(f, value), Int(64, False))
         inside = b.compare("<", as_unsigned, b.const(of.n, Int(64, False)))
         value = as_unsigned
     return Ref(b.index(base.ptr, value), shared=base.shared, origin=base.origin), inside
+
+
+def _masked(f: Fn, value: ir.Value) -> ir.Value:
+    """An index `i & 7` keeps its mask, even where LLVM knows more of `i` than the verifier will."""
+    if isinstance(value, ir.Cast) and isinstance(value.type, Int):
+        inner = _masked(f, value.value)
+        return f.b.cast(inner, value.type) if inner is not value.value else value
+    if not (isinstance(value, ir.Binary) and value.op == "and" and isinstance(value.b, ir.Const)):
+        return value
+    hidden = f.b.emit(ir.Opaque(value.a, value.a.type))
+    out = f.b.binary("and", hidden, value.b)
+    if value in f.intervals:
+        f.intervals[out] = f.intervals[value]
+    return out
 
 
 def _constant_element(f: Fn, obj: Any, index: Item, node: ast.AST) -> Item:

@@ -323,10 +323,13 @@ class _FunctionText:
             self.out.append("  %rounds = alloca i64, align 8")
             self.out.append("  store volatile i64 0, ptr %rounds, align 8")
         self.out.append(f"  br label %{self.labels[self.blocks[0]]}")
+        at: ir.Loc | None = None
         for block in self.blocks:
             self.out.append(f"{self.labels[block]}:")
             for op in block.ops:
-                self.dbg = f", !dbg {self.debug.location(self.subprogram, op.loc)}"
+                if op.loc is not at:
+                    at = op.loc
+                    self.dbg = f", !dbg {self.debug.location(self.subprogram, at)}"
                 for local in starts.get(op, ()):
                     self.add(f"call void @llvm.lifetime.start.p0(ptr {self.names[local]})")
                 _EMIT[type(op)](self, op)
@@ -409,6 +412,8 @@ class _FunctionText:
 
     def ref(self, v: ir.Value) -> str:
         """An operand without its type."""
+        if (name := self.names.get(v)) is not None:
+            return name
         if isinstance(v, ir.Const):
             if isinstance(v.type, Ptr):
                 return f"inttoptr (i64 {v.value} to {_type(v.type)})" if v.value else "null"
@@ -780,8 +785,8 @@ class _FunctionText:
         self.add(f"br {self.arg(op.cond)}, label %{self.labels[op.yes]}, label %{self.labels[op.no]}")
 
     def may_goto(self, op: ir.MayGoto) -> None:
-        for number in markers.MAY_GOTO:
-            more = self.give(f"call i64 inttoptr (i64 {number} to ptr)()")
+        args = ", ".join(f"i64 {number}" for number in markers.ARGUMENTS)
+        more = self.give(f"call i64 inttoptr (i64 {markers.MAY_GOTO} to ptr)({args})")
         self.owner.marked = True
         go_on = self.give(f"icmp ne i64 {more}, 0")
         self.add(f"br i1 {go_on}, label %{self.labels[op.yes]}, label %{self.labels[op.no]}")

@@ -10,61 +10,71 @@ import struct
 
 from ..errors import CompileError
 
-# may_goto as a number in r0, 0 once the kernel has enough: three calls in a row, of which the last gives it
-MAY_GOTO = (0x7B000001, 0x7B000002, 0x7B000003)
+# may_goto as a number in r0, 0 once the kernel has enough. It takes three instructions, and so does a call
+# with two constants: LLVM puts others between two calls, but hardly any between a call and its arguments.
+MAY_GOTO = 0x7B000001
+ARGUMENTS = (0x7B000011, 0x7B000012)
 
 LOAD_ACQUIRE, STORE_RELEASE = 0x7B000100, 0x7B000200  # and the size in bytes: of what is at r1; of r2, to r1
 
 _CALL = 0x85
-_EXCHANGED = dict(
-    zip(
-        MAY_GOTO,
-        (
-            struct.pack("<BBhi", 0xB7, 0, 0, 0),  # r0 = 0
-            struct.pack("<BBhi", 0xE5, 0, 1, 0),  # may_goto +1
-            struct.pack("<BBhi", 0xB7, 0, 0, 1),  # r0 = 1
-        ),
-        strict=True,
-    )
+_MOVES = (0xB7, 0xB4)  # of a constant, to a register of 64 or 32 bits
+_MAY_GOTO = (
+    struct.pack("<BBhi", 0xB7, 0, 0, 0)  # r0 = 0
+    + struct.pack("<BBhi", 0xE5, 0, 1, 0)  # may_goto +1
+    + struct.pack("<BBhi", 0xB7, 0, 0, 1)  # r0 = 1
 )
 _SIZES = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
 _ALONE = {  # BPF_STX | BPF_ATOMIC with BPF_LOAD_ACQ and BPF_STORE_REL, which LLVM has for cpu v4 only
     **{LOAD_ACQUIRE + n: struct.pack("<BBhi", 0xC3 | size, 0x10, 0, 0x100) for n, size in _SIZES.items()},
     **{STORE_RELEASE + n: struct.pack("<BBhi", 0xC3 | size, 0x21, 0, 0x110) for n, size in _SIZES.items()},
 }
-_JUMPS = (0x05, 0x06)  # instruction classes
-_WIDE = 0x18  # lddw: two instructions wide, and relocated
+# arithmetic with another register, or with a constant that no relocation changes: and, or, xor, mul
+_HARMLESS = frozenset(
+    [op | 8 | cls for op in range(0, 0xC1, 0x10) if op not in (0x80,) for cls in (4, 7)]
+    + [op | cls for op in (0x50, 0x40, 0xA0, 0x20) for cls in (4, 7)]
+)
+_WIDE = 0x18  # lddw: two instructions wide
 
 
 def exchange(data: bytes) -> bytes:
     """The object with the instructions that are meant."""
     out = bytearray(data)
     for start, size in _code(data):
-        held: list[int] = []  # places of the calls that belong together
         at = start
         while at < start + size:
             opcode, registers, _, number = struct.unpack_from("<BBhi", out, at)
             if opcode == _CALL and not registers and number in _ALONE:
                 out[at : at + 8] = _ALONE[number]
-            elif opcode == _CALL and not registers and number in _EXCHANGED:
-                held.append(at)
-                if number == MAY_GOTO[-1]:
-                    _together(out, held)
-                    held = []
-            elif held and (opcode == _WIDE or opcode & 7 in _JUMPS):
-                raise CompileError(
-                    "LLVM took a `bp.can_loop()` apart", advice="test it alone: `while bp.can_loop():`"
-                )
+            elif opcode == _CALL and not registers and number == MAY_GOTO:
+                _may_goto(out, start, at)
             at += 16 if opcode == _WIDE else 8
     return bytes(out)
 
 
-def _together(out: bytearray, calls: list[int]) -> None:
-    """Exchange calls in a row. What LLVM moved between them comes first: it neither knows nor needs r0."""
-    first, end = calls[0], calls[-1] + 8
-    between = b"".join(bytes(out[at : at + 8]) for at in range(first, end, 8) if at not in calls)
-    numbers = [struct.unpack_from("<i", out, at + 4)[0] for at in calls]
-    out[first:end] = between + b"".join(_EXCHANGED[n] for n in numbers)
+def _may_goto(out: bytearray, start: int, call: int) -> None:
+    """Exchange a call and its arguments. Copies of registers that LLVM put among them come first."""
+    missing = set(enumerate(ARGUMENTS, 1))
+    between = b""
+    at = call
+    while missing:
+        at -= 8
+        opcode, registers, _, number = struct.unpack_from("<BBhi", out, at) if at >= start else (0, 0, 0, 0)
+        if opcode in _MOVES and (registers, number) in missing:
+            missing.remove((registers, number))
+        elif _harmless(opcode, registers & 15, registers >> 4):
+            between = bytes(out[at : at + 8]) + between
+        else:
+            raise CompileError(
+                "LLVM took a `bp.can_loop()` apart", advice="put less into the loop that it is for"
+            )
+    out[at : call + 8] = between + _MAY_GOTO
+
+
+def _harmless(opcode: int, dst: int, src: int) -> bool:
+    """Can the instruction stand before the arguments too? It is not relocated, and leaves them be."""
+    spills = (opcode in (0x7B, 0x63) and dst == 10) or (opcode in (0x79, 0x61) and src == 10)
+    return (spills or opcode in _HARMLESS) and dst > 2 and src not in (1, 2)
 
 
 def _code(data: bytes) -> list[tuple[int, int]]:

@@ -167,7 +167,7 @@ def _class(
     if not isinstance(subject, Ref) or subject.type != decl.ir_type(cls):
         _check(f, f.b.const(0, BOOL), no, misses)
         return
-    names = [m.name for m in cls._fields_]
+    names = list(cls._names_)
     if len(pattern.patterns) > len(names):
         f.fail(pattern, f"{cls.__name__} has {len(names)} fields")
     fields = [

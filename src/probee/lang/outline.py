@@ -77,7 +77,7 @@ class _Outline:
             for op in block.ops:
                 if isinstance(op, ir.Return) or (isinstance(op, ir.Helper) and op.name == "tail_call"):
                     return False
-                if isinstance(op, ir.Store) and _stack(op.value) and op.ptr not in mine:
+                if isinstance(op, ir.Store) and _stack(op.value) and _variable(op.ptr) not in mine:
                     return False
         return True
 
@@ -245,6 +245,13 @@ class _Outline:
             left = self.op(ir.Load(way))
             ops += [left, self.op(ir.Switch(left, ways, region.out))]
         region.head.ops = ops
+
+
+def _variable(ptr: ir.Value) -> ir.Value:
+    """The variable that an address is within, or what it was made of."""
+    while isinstance(ptr, (ir.FieldAddr, ir.ElemAddr, ir.Offset, ir.Recast)):
+        ptr = ptr.value if isinstance(ptr, ir.Recast) else ptr.base
+    return ptr
 
 
 def _stack(value: ir.Value) -> bool:

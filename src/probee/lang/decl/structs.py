@@ -72,7 +72,31 @@ class Field:
         return self.type._unpack_(place)
 
 
-_RESERVED = frozenset(("_fields_", "_size_", "_align_", "_asdict"))
+class Through:
+    """A field of an anonymous member, seen from the struct that the member is in."""
+
+    __slots__ = ("field", "outer")
+
+    def __init__(self, outer: Field, field: Field) -> None:
+        self.outer = outer
+        self.field = field
+
+    def __get__(self, obj: Struct | None, owner: object = None) -> Any:
+        if obj is None:
+            f = self.field
+            return Field(f.name, f.type, self.outer.offset + f.offset, f.shift)
+        return getattr(getattr(obj, self.outer.name), self.field.name)
+
+    def __set__(self, obj: Struct, value: Any) -> None:
+        setattr(getattr(obj, self.outer.name), self.field.name, value)
+
+
+def anonymous(f: Field) -> bool:
+    """Is the member without a name, its fields those of the struct it is in? It is written `_: Address`."""
+    return isinstance(f.type, StructType) and f.name[:1] == "_" and not f.name.strip("_0123456789")
+
+
+_RESERVED = frozenset(("_fields_", "_size_", "_align_", "_asdict", "_names_", "_through_"))
 
 
 class StructType(type):
@@ -82,6 +106,8 @@ class StructType(type):
     """
 
     _fields_: tuple[Field, ...]
+    _names_: tuple[str, ...]
+    _through_: dict[str, Through]
     _size_: int
     _align_: int
     _union_: bool
@@ -118,13 +144,18 @@ class StructType(type):
                 raise refuse(f"{name}.{field}: a field's name is ASCII in the kernel", "spell it in ASCII")
             if field in space:
                 raise refuse(f"{name}.{field}: fields start as 0, with no other default", "drop the value")
+            if written is cls:
+                raise refuse(
+                    f"{name}.{field}: a struct can't be a part of itself", "keep the key of the other one"
+                )
             if any(f.name == field for f in layout.fields):
                 raise refuse(f"{name}.{field}: the base struct already has this field", "rename one of them")
             where = f"{name}.{field}"
             kind = bits_of(written) or normalise(written, where)
             type.__setattr__(cls, field, layout.add(field, kind))
         cls._fields_ = tuple(layout.fields)
-        type.__setattr__(cls, "__match_args__", tuple(f.name for f in layout.fields))
+        cls._pass_through()
+        type.__setattr__(cls, "__match_args__", cls._names_)
         for f in cls._fields_:
             into: Any = f.type  # a pointer into the arena, perhaps to the struct itself
             if hasattr(into, "scope") and isinstance(into.to, str):
@@ -144,6 +175,31 @@ class StructType(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any], **options: Any) -> None:
         super().__init__(name, bases, space)
+
+    def _pass_through(cls) -> None:
+        """Give the struct the fields of its anonymous members. `_names_` are all names, in order."""
+        names: list[str] = []
+        cls._through_ = {}
+        for f in cls._fields_:
+            if cls._core_ or not anonymous(f):
+                names.append(f.name)
+                continue
+            inner: Any = f.type
+            if cls._union_:
+                raise refuse(
+                    f"{cls.__name__}.{f.name}: an anonymous member stands in a struct",
+                    "give it a name in a union",
+                )
+            for name in inner._names_:
+                if name in cls._through_ or any(other.name == name for other in cls._fields_):
+                    raise refuse(
+                        f"{cls.__name__}.{f.name}: the struct already has a field {name}",
+                        "rename one of them",
+                    )
+                cls._through_[name] = Through(f, getattr(inner, name))
+                type.__setattr__(cls, name, cls._through_[name])
+                names.append(name)
+        cls._names_ = tuple(names)
 
     def __getitem__(cls, n: int) -> ArrayType:
         return ArrayType(cls, n)
@@ -183,7 +239,8 @@ class StructType(type):
                         at = f.offset * 8 + f.shift
                         out.append(types.Member(f.name, f.type.scalar._ir_(), at, f.bits))
                     else:
-                        out.append(types.Member(f.name, f.type._ir_(), f.offset * 8))
+                        name = "" if not cls._core_ and anonymous(f) else f.name
+                        out.append(types.Member(name, f.type._ir_(), f.offset * 8))
                 return tuple(out)
 
             known = types.Struct(
@@ -274,6 +331,7 @@ class Struct(metaclass=StructType):
     """
 
     _fields_ = ()
+    _names_ = ()
     _size_ = 0
     _align_ = 1
     _union_ = False
@@ -286,12 +344,19 @@ class Struct(metaclass=StructType):
             if values or type(of)._fields_ != type(self)._fields_:
                 raise TypeError(f"{type(self).__name__} takes its fields by name, or one struct to copy")
             values = {f.name: getattr(of, f.name) for f in type(self)._fields_}
+        through = type(self)._through_
+        inside: dict[Field, dict[str, Any]] = {}
+        for name in [name for name in values if name in through] if through else ():
+            inside.setdefault(through[name].outer, {})[name] = values.pop(name)
+        for member, given in inside.items():
+            into: Any = member.type
+            values[member.name] = into(**given)
         for f in type(self)._fields_:
             self.__dict__[f.name] = (
                 f.type._coerce_(values.pop(f.name)) if f.name in values else f.type._zero_()
             )
         if values:
-            names = ", ".join(f.name for f in type(self)._fields_)
+            names = ", ".join(type(self)._names_)
             raise TypeError(f"{type(self).__name__} has no field {next(iter(values))!r}; it has {names}")
 
     @classmethod
@@ -309,7 +374,10 @@ class Struct(metaclass=StructType):
         out = {}
         for f in type(self)._fields_:
             value = getattr(self, f.name)
-            out[f.name] = value._asdict() if isinstance(value, Struct) else value
+            if isinstance(value, Struct) and f.name not in type(self)._names_:
+                out.update(value._asdict())
+            else:
+                out[f.name] = value._asdict() if isinstance(value, Struct) else value
         return out
 
     def __eq__(self, other: object) -> bool:
@@ -321,7 +389,7 @@ class Struct(metaclass=StructType):
         return hash(tuple(_hashable(getattr(self, f.name)) for f in type(self)._fields_))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in type(self)._fields_)
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self)._names_)
         return f"{type(self).__name__}({fields})"
 
 
