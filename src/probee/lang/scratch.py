@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from . import ir
 from .types import U8, U32, U64, Array, Chars, Member, Struct
-from .walk import Body
+from .walk import Body, bodies_of
 
 LEVELS = 4
 ENOUGH = 320  # bytes of stack that are left in use: LLVM needs room of its own
@@ -46,12 +46,14 @@ def stack(fn: ir.Function, uses: Body) -> tuple[int, ir.Local | None]:
     return lasting + passing, largest
 
 
-def place(module: ir.Module, limit: int, bodies: dict[ir.Function, Body]) -> None:
+def place(module: ir.Module, limit: int, bodies: dict[ir.Function, Body] | None = None) -> None:
     """Give functions that need more than `limit` bytes of stack memory of their own, where that can be.
 
     What calls each other shares the stack: of a chain of calls that needs more together, those with the
     largest variables get such memory, one after the other.
     """
+    if bodies is None:
+        bodies = bodies_of(module)
     sleeping = any(_sleeps(fn) for fn in module.functions)
     needs = {}
     for fn, uses in bodies.items():
