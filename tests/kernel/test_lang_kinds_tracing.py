@@ -19,7 +19,7 @@ import netbox
 import probee as bp
 from lang_attach import attaching, outs
 from probee import XDP, u32, u64
-from probee.errors import AttachError, LoadError, PermissionDenied
+from probee.errors import AttachError, LoadError, PermissionDenied, Unsupported
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +34,7 @@ def attach(tmp_path) -> Iterator[Callable[..., Any]]:
 
 def test_tracepoints_of_all_kinds(attach):
     """The same event by name, raw and typed; system calls merged; samples of this process."""
-    _, module = attach(
+    session, module = attach(
         """
         @bp.tracepoint("sched:sched_process_exec")
         def named(args):
@@ -72,6 +72,8 @@ def test_tracepoints_of_all_kinds(attach):
         sum(range(10_000))
     assert module.out[4] > 0
     assert module.out[5] > 0
+    with pytest.raises(Unsupported, match="writes no text: only iterators do"):
+        session.links[0].text()
 
 
 def test_a_writable_tracepoint_changes_a_result(attach):
