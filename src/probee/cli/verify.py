@@ -171,6 +171,7 @@ def as_json(result: Result) -> dict[str, Any]:
                 {
                     "insn": step.insn,
                     "taken": step.taken,
+                    "times": step.times,
                     "file": step.place.file if step.place else "",
                     "line": step.place.line if step.place else 0,
                     "source": step.place.source if step.place else "",
@@ -220,6 +221,7 @@ def show(result: Result) -> None:
             place = step.place
             assert place is not None  # for the type checker: filtered above
             way = "jumps" if step.taken else "goes on"
+            way += f", {step.times} times" if step.times > 1 else ""
             print(f"    line {place.line}: {place.source.strip()}  {dim(f'({step.text}: {way})')}")
     if told.fix:
         print(f"  fix: {told.fix}")

@@ -59,12 +59,14 @@ class Explanation:
     (`r0` …) and `stack` (`fp-8` …) are all that was known there; `report` is the kernel's own, from Linux
     7.3 on. `variables` are the local variables that were in registers or on the stack, with what was known of
     them in words, where the object has their names. `unknown` are registers that mattered and whose states
-    the log does not have: kernels before 5.18 write those only at log level 2.
+    the log does not have: kernels before 5.18 write those only at log level 2. `gone` are registers whose
+    memory was given back.
     """
 
     __slots__ = (
         "cause",
         "fix",
+        "gone",
         "id",
         "insn",
         "kind",
@@ -91,6 +93,7 @@ class Explanation:
         self.stack: dict[str, str] = {}
         self.report: Report | None = None
         self.unknown: list[str] = []
+        self.gone: set[str] = set()
         self.variables: dict[str, str] = {}
 
     def advice(self) -> str:
@@ -135,6 +138,7 @@ def explain(
     result.place = _place(result.insn, lines, reading)
     result.registers = {f"r{number}": Register(text) for number, text in sorted(reading.states.items())}
     result.stack = dict(reading.stack)
+    result.gone = {f"r{number}" for number in reading.gone}
     cause, result.cause, result.fix = find(words, reading)
     if cause is not None:
         result.id, result.kind = cause.id, cause.kind
@@ -144,9 +148,7 @@ def explain(
     named_here = names(result.insn) if names is not None and result.insn >= 0 else {}
     result.variables = _variables(result, named_here)
     known = [
-        f"{_named(name, named_here)} is {result.registers[name].words}"
-        for name in matter
-        if name in result.registers
+        f"{_named(name, named_here)} is {_words(name, result)}" for name in matter if name in result.registers
     ]
     result.known = ", ".join(known)
     if not reading.stated:
@@ -161,6 +163,11 @@ def explain(
     if missing or result.id == "missing-relocation":
         _relocation(result, missing or "")
     return result
+
+
+def _words(name: str, result: Explanation) -> str:
+    """What a register holds; a kernel's log doesn't say it of one whose memory was given back."""
+    return "no pointer any more" if name in result.gone else result.registers[name].words
 
 
 def _named(place: str, names: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from probee.verifier.explain_rules import (
     map_value,
     maybe_null,
     misaligned,
+    no_pointer,
     outside,
     returns,
     says,
@@ -235,11 +236,8 @@ _MAPS = (
 _MEMORY = (
     Cause(
         "not-a-pointer",
-        r"invalid mem access '(?:scalar|inv|invP)'",
-        says(
-            "it is a number to the verifier, not a pointer it can vouch for",
-            "read kernel memory with probe_read_kernel, user memory with probe_read_user",
-        ),
+        r"(?:R(\d{1,2}) )?invalid mem access '(?:scalar|inv|invP)'",
+        no_pointer,
     ),
     Cause(
         "wrong-pointer",

@@ -16,6 +16,10 @@ _STATE_ONLY = re.compile(r"^(from \d+ to )?(\d{1,7}): (?=R\d|frame\d)")
 _FRAME_STATE = re.compile(r"^ (?=R\d|frame\d)")
 _FRAME = re.compile(r"\bframe(\d)\b:?")
 _STATE = re.compile(r"\b(R\d+|fp-\d+)(?:_[a-zA-Z]+)?=((?:[^\s()]|\((?:[^()]|\([^()]*\))*\))+)")
+_BEHIND = re.compile(r"\s*; (?=R\d|fp-\d|frame\d|refs=)")  # the state that follows an instruction
+_WRITES = re.compile(r"^(?:\(\w+\) )?[rw](\d+) [-+*/%&|^<>s]*= ")
+_HELD = re.compile(r"\bref_obj_id=|^(?:ringbuf_mem|alloc_mem)\b")
+_GIVES_BACK = re.compile(r"^call .*(?:submit|discard|release|_put|drop|free|del)")
 _COMMENT = re.compile(r"^; (.*?)(?: @ ([^@]*):(\d{1,9}))?$")
 _NOISE = re.compile(
     r"^(processed \d+ insns|verification time|stack depth|mark_precise:|last_idx|regs=|parent |"
@@ -90,6 +94,7 @@ class Reading:
     __slots__ = (
         "comment",
         "frame",
+        "gone",
         "insn",
         "lines",
         "report",
@@ -110,6 +115,7 @@ class Reading:
         self.comment: Place | None = None
         self.lines: dict[int, str] = {}  # the last text of each instruction
         self.verdict: list[str] = []
+        self.gone: dict[int, str] = {}  # registers whose memory was given back, and by what call
         self.stuck = False
         self.stated = False  # whether states stand behind instructions (since Linux 5.18)
         tail = "\n" + log[-_TAIL:]
@@ -146,18 +152,29 @@ class Reading:
 
     def _instruction(self, found: re.Match[str]) -> None:
         self.insn = int(found[1])
-        text, _, state = found[3].partition("; ")
+        text, state = (*_BEHIND.split(found[3], maxsplit=1), "")[:2]
         # A branch that is left prints the state of the next instruction behind its own text.
         text, _, other = re.split(r"\s(?=\d{1,7}: (?:R|frame\d))", text, maxsplit=1)[0], "", text
         self.text = text.strip()
         self.lines[self.insn] = self.text
+        self._follow()
         self.stated = self.stated or bool(state)
         self._remember(state or other)
         self.verdict = []
         self.stuck = False
 
+    def _follow(self) -> None:
+        """Which registers still hold what was given back."""
+        written = _WRITES.match(self.text)
+        if written:
+            self.gone.pop(int(written[1]), None)
+        elif _GIVES_BACK.match(self.text):
+            held = [number for number, state in self.states.items() if _HELD.search(state) and number > 5]
+            self.gone.update(dict.fromkeys(held, self.text))
+
     def _forget(self) -> None:
         self.frame = 0
+        self.gone.clear()
         self.states.clear()
         self.stack.clear()
 

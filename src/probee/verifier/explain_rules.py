@@ -32,6 +32,21 @@ def maybe_null(match: re.Match[str], reading: Reading) -> tuple[str, str]:
     return "the pointer may be None (NULL)", "test it first"
 
 
+def no_pointer(match: re.Match[str], reading: Reading) -> tuple[str, str]:
+    call = reading.gone.get(int(match[1] or -1), "")
+    if call:
+        name = re.search(r"bpf_\w+", call)
+        by = f" by {name[0]}" if name else ""
+        return (
+            f"what it pointed to was given back{by}, and isn't the program's any more",
+            "use it before it is given back",
+        )
+    return (
+        "it is a number to the verifier, not a pointer it can vouch for",
+        "read kernel memory with probe_read_kernel, user memory with probe_read_user",
+    )
+
+
 def outside(match: re.Match[str], reading: Reading) -> tuple[str, str]:
     size, offset, width = (int(group[:20]) for group in match.groups())
     if offset < 0:

@@ -82,7 +82,9 @@ def words_for(state: str) -> str:
     if register.value is not None:
         return f"the number {register.value}"
     if kind.startswith("fp"):
-        return f"the stack at {kind[2:] or '0'}"
+        span = _span(facts)
+        place = facts.get("off") or kind[2:].rpartition("]")[2] or "0"
+        return f"the stack at {place}" + (f" plus {span}" if span else "")
     if kind in ("scalar", "inv", "invP"):
         return _number(facts)
     if kind in _KINDS:

@@ -20,15 +20,16 @@ _MOST_STEPS = 200_000
 
 
 class Step:
-    """A conditional branch on the way: its source line and which way it went."""
+    """A conditional branch on the way: its source line, which way it went, how many times in a row."""
 
-    __slots__ = ("insn", "place", "taken", "text")
+    __slots__ = ("insn", "place", "taken", "text", "times")
 
     def __init__(self, insn: int, taken: bool, place: Place | None, text: str) -> None:
         self.insn = insn
         self.taken = taken
         self.place = place
         self.text = text
+        self.times = 1
 
 
 class Known:
@@ -70,15 +71,16 @@ def explain_verdict(prepared: Prepared, verdict: Verdict) -> Refusal:
         Step(insn, taken, table.at(insn), text_of(program.insns[insn]) or "") for insn, taken in verdict.path
     ]
     trail = executed(program.insns, verdict.path, verdict.index)
+    if trail and trail[-1][0] != verdict.index:
+        trail = []  # in a function that a helper calls back
     here = prepared.names(verdict.index) if verdict.index >= 0 else {}
     known = []
     for name, register in found.registers.items():
         if name not in found.known and name not in verdict.message.lower():
             continue
         place = _origin(program.insns, trail, int(name[1:]), table)
-        known.append(
-            Known(name, register.words, here.get(name) or _variable(place), place.line if place else 0)
-        )
+        words = "no pointer any more" if name in found.gone else register.words
+        known.append(Known(name, words, here.get(name) or _variable(place), place.line if place else 0))
     return Refusal(found, _shortened(steps), known)
 
 
@@ -151,7 +153,9 @@ def _shortened(steps: list[Step]) -> list[Step]:
     kept: list[Step] = []
     for step in steps:
         same = kept and kept[-1].place and step.place and kept[-1].place.line == step.place.line
-        if same and kept[-1].insn != step.insn:
+        if same and kept[-1].insn == step.insn and kept[-1].taken == step.taken:
+            kept[-1].times += 1
+        elif same and kept[-1].insn != step.insn:
             kept[-1] = step
         else:
             kept.append(step)

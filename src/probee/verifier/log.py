@@ -139,7 +139,7 @@ def _keep(frame: Frame) -> Kept:
 
 def _state_text(kept: Kept) -> str:
     frame, regs, stack = kept
-    parts = [f" frame{frame}:"] if frame else []
+    parts = [f"frame{frame}:"] if frame else []
     parts += [f"R{number}={reg_text(reg)}" for number, reg in enumerate(regs) if reg.type != NOT_INIT]
     parts += [f"fp-{(spi + 1) * 8}={slot_text(stack[spi])}" for spi in sorted(stack)]
     return " ".join(parts)

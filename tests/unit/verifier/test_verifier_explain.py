@@ -213,3 +213,44 @@ def test_register_states_in_words(state: str, words: str) -> None:
 @pytest.mark.parametrize("log", ["", "\n\n", "no such format at all", "0: (", "R1=", "; \n; @ :x"])
 def test_other_texts_do_no_harm(log: str) -> None:
     assert "refuses p" in explain(log).message("p")
+
+
+RELEASED = """\
+5: (55) if r0 != 0x0 goto pc+1       ; R0=ringbuf_mem(ref_obj_id=2,sz=32) refs=2
+7: (bf) r6 = r0         ; R0=ringbuf_mem(ref_obj_id=2,sz=32) R6=ringbuf_mem(ref_obj_id=2,sz=32) refs=2
+9: (85) call bpf_ringbuf_submit#132   ;
+10: (b4) w1 = 3                       ; R1=3
+11: (63) *(u32 *)(r6 +4) = r1
+R6 invalid mem access 'scalar'
+processed 11 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+"""
+
+
+def test_memory_that_was_given_back() -> None:
+    found = explain(RELEASED)
+    assert found.id == "not-a-pointer"
+    assert "given back by bpf_ringbuf_submit" in found.cause
+    assert found.fix == "use it before it is given back"
+    assert found.known == "r6 is no pointer any more"
+    again = explain(RELEASED.replace("11: (63)", "10: (b7) r6 = 5    ; R6=5\n11: (63)"))
+    assert "given back" not in again.cause
+
+
+CALLBACK = """\
+15: (b4) w0 = 2                       ; frame1: R0=2 cb
+16: (25) if r3 > 0x64 goto pc+1 18: frame1: R0=2 R1=scalar(smin=0,var_off=(0x0; 0xffffffff)) R2=fp[0]-8 cb
+18: (95) exit
+At callback return the register R0 has smin=2 smax=2 should have been in [0, 1]
+"""
+
+
+def test_states_with_semicolons_are_read_whole() -> None:
+    found = explain(CALLBACK)
+    assert found.known == "r0 is the number 2"
+    assert found.registers["r2"].words == "the stack at -8"
+
+
+def test_a_place_on_the_stack_that_varies() -> None:
+    words = words_for("fp(off=-16,smin=smin32=0,smax=umax=smax32=umax32=31,var_off=(0x0; 0x1f))")
+    assert words == "the stack at -16 plus 0 to 31 bytes"
+    assert words_for("fp-16(smin=0,smax=31)") == words
