@@ -89,6 +89,11 @@ def _programs(request: pytest.FixtureRequest | pytest.Item) -> tuple[tuple[Any, 
     for marker in reversed(list(node.iter_markers("bpf"))):  # the closest one last
         what = marker.args or what
         options.update(marker.kwargs)
+    if unknown := [name for name in options if name not in _options()]:
+        pytest.fail(
+            f"@pytest.mark.bpf has no option {unknown[0]!r}; a machine takes {', '.join(_options())}",
+            pytrace=False,
+        )
     if not what:
         what = tuple(find_programs(vars(node.module)))
     if not what:
@@ -98,6 +103,16 @@ def _programs(request: pytest.FixtureRequest | pytest.Item) -> tuple[tuple[Any, 
             pytrace=False,
         )
     return what, options
+
+
+def _options() -> list[str]:
+    """The options of `bp.Machine`."""
+    from inspect import Parameter, signature
+
+    from .machine_target import Machine
+
+    parameters = signature(Machine.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY and p.name[0] != "_"]
 
 
 @pytest.fixture
@@ -215,10 +230,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and call.excinfo is not None and item.config.option.tbstyle not in ("native", "no"):
+    option = item.config.option
+    if report.failed and call.excinfo is not None and option.tbstyle not in ("native", "no"):
         from .errors import ProbeeError
 
-        if isinstance(call.excinfo.value, ProbeeError):
+        told = isinstance(call.excinfo.value, (ProbeeError, AttributeError, TypeError, ValueError))
+        if told and not option.fulltrace:
             from .testing.failures import patch
 
             patch(report, call.excinfo.value, (item.path, (item.location[1] or 0) + 1))

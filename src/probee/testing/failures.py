@@ -39,7 +39,7 @@ class Refusal(TerminalRepr):
 
 def readable(problem: BaseException, test: tuple[Path, int]) -> Refusal | None:
     """The failure in words, with the test's file and line; None for errors that a traceback tells better."""
-    if not isinstance(problem, (CompileError, VerifierError, Fault)):
+    if not isinstance(problem, (CompileError, VerifierError, Fault)) and not _told(problem):
         return None
     place = _last_of_user(problem.__traceback__)
     out = []
@@ -52,7 +52,20 @@ def readable(problem: BaseException, test: tuple[Path, int]) -> Refusal | None:
     return Refusal("\n".join(out), ReprFileLocation(_relative(file), line, f"{kind}: {brief}"))
 
 
-def _words(problem: ProbeeError) -> list[str]:
+def _told(problem: BaseException) -> bool:
+    """Whether probee says what the test did wrong: then its own frames tell nothing."""
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        return False
+    if isinstance(problem, ProbeeError):
+        return True
+    line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return isinstance(problem, (AttributeError, TypeError, ValueError)) and line.lstrip().startswith("raise ")
+
+
+def _words(problem: BaseException) -> list[str]:
     lines = str(problem).splitlines()
     if isinstance(problem, Fault):
         file, colon, number = problem.line.rpartition(":")

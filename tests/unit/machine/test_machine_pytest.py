@@ -6,6 +6,7 @@ import json
 from importlib.metadata import entry_points
 
 import pytest
+from _pytest.pytester import Pytester, SysModulesSnapshot
 
 pytest_plugins = ["pytester"]
 
@@ -35,6 +36,15 @@ def filter(packet):
     return bp.XDP.PASS
 """
 HEAD = "import pytest, probee as bp\nfrom probee.testing import *\n"
+
+
+@pytest.fixture(autouse=True)
+def modules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process drop the modules that they were the first to import; not probee's, whose lazy
+    names would lead to classes that are there twice."""
+    kept = ("probee", "llvmlite", "numpy", "zope", "readline")
+    snapshot = SysModulesSnapshot(preserve=lambda name: name.partition(".")[0] in kept)
+    monkeypatch.setattr(Pytester, "_Pytester__take_sys_modules_snapshot", lambda self: snapshot)
 
 
 @pytest.fixture
@@ -269,3 +279,38 @@ def test_attached(kernel):
 """
     )
     result.assert_outcomes(passed=3)
+
+
+def test_what_a_test_did_wrong_is_shown_without_probees_frames(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+    text = """
+from progs import on_exec
+
+@pytest.mark.bpf(on_exec)
+def test_event(machine):
+    machine.fire("sched:sched_process_exce", pid=1)
+
+@pytest.mark.bpf(on_exec)
+def test_field(machine):
+    machine.task(7, "ls", parnet=3)
+
+@pytest.mark.bpf(on_exec)
+def test_own(machine):
+    machine.current.pid.missing
+
+@pytest.mark.bpf(on_exec, cpu=2)
+def test_option(machine):
+    pass
+"""
+    result = run(text)
+    result.assert_outcomes(failed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*>    8 *sched_process_exce*", "E   nothing is attached to sched:sched_process_exce; *"]
+    )
+    result.stdout.fnmatch_lines(["E   struct task_struct has no field 'parnet'; did you mean parent?"])
+    result.stdout.fnmatch_lines(
+        ["*machine.current.pid.missing*", "E *'int' object has no attribute 'missing'"]
+    )
+    result.stdout.fnmatch_lines(["*@pytest.mark.bpf has no option 'cpu'; a machine takes btf, cpus, *"])
+    shown = result.stdout.str()
+    assert not any(name in shown for name in ("kernel_memory.py", "builders.py", "fire.py"))
+    assert "builders.py" in pytester.runpytest_inprocess("--full-trace", "-k", "test_field").stdout.str()
