@@ -131,12 +131,13 @@ HELD = {
         SAVE.format(8) + "*(u64 *)(r10 - 8) = 0\n" + RESTORE.format(8) + DONE,
         "expected an initialized irq flag as arg#0",
     ),
-    "flags of a lock": (
-        LOOKUP.format(9)
-        + "r1 = r6\nr2 = r10\nr2 += -16\nkfunc bpf_res_spin_lock_irqsave\nif r0 != 0 goto +3\n"
-        + RESTORE.format(16)
+    "flags of another family": (
+        SAVE.format(24)
+        + LOOKUP.format(10)
+        + "r1 = r6\nr2 = r10\nr2 += -16\nkfunc bpf_res_spin_lock_irqsave\nif r0 != 0 goto +4\n"
+        + "r1 = r6\nr2 = r10\nr2 += -24\nkfunc bpf_res_spin_unlock_irqrestore\n"
         + DONE,
-        "irq flag acquired by lock kfuncs cannot be restored with native kfuncs",
+        "irq flag acquired by native kfuncs cannot be restored with lock kfuncs",
     ),
 }
 
