@@ -128,11 +128,18 @@ class _ArenaPtrMeta(type):
         raise refuse("ArenaPtr needs what it points to", 'write for example ArenaPtr["Node"]')
 
 
-class ArenaPtr(metaclass=_ArenaPtrMeta):
-    """A pointer into the module's arena, as a field or a Global: `next: ArenaPtr["Node"]` (Linux 6.9)."""
+if TYPE_CHECKING:  # what type checkers and editors see
+    from typing import Generic, TypeVar
 
-    if TYPE_CHECKING:  # what pyright and editors see
+    T = TypeVar("T")
 
-        def __class_getitem__(cls, to: Any) -> Any: ...
+    class ArenaPtr(Generic[T]):
+        """A pointer into the module's arena: `next: ArenaPtr["Node"]` (Linux 6.9)."""
+
         def __get__(self, obj: object, owner: object = None) -> Any: ...
         def __set__(self, obj: object, value: object) -> None: ...
+
+else:
+
+    class ArenaPtr(metaclass=_ArenaPtrMeta):
+        """A pointer into the module's arena, as a field or a Global: `next: ArenaPtr["Node"]` (Linux 6.9)."""
