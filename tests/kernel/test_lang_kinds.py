@@ -109,13 +109,13 @@ def test_netkit(attach):
             """
             @bp.netkit("nkp", "primary")
             def sent(pkt):
-                ip, udp = pkt.read(IPv4, UDP, short=TC.NEXT)
+                eth, ip, udp = pkt.read(Ethernet, IPv4, UDP, short=TC.NEXT)
                 out[udp.dst_port] += 1
                 return TC.SHOT if udp.dst_port == 1 else TC.NEXT
 
             @bp.netkit("nkp", "peer")
             def answered(pkt):
-                ip, udp = pkt.read(IPv4, UDP, short=TC.NEXT)
+                eth, ip, udp = pkt.read(Ethernet, IPv4, UDP, short=TC.NEXT)
                 out[udp.dst_port] += 1
                 return TC.SHOT if udp.dst_port == 3 else TC.NEXT
             """,
