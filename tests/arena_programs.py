@@ -99,8 +99,10 @@ def change(args: Args):
         return 1
     item.value += 5
     item.word = bp.comm()
-    copy = item[0].pair
-    item.pair[0] = copy[1] + 1
+    copy = Item(item)
+    item.pair[1] += 1
+    item.pair[0] = copy.pair[1] + 1
+    item.pair[1] = copy.pair[1]
     kept[1] = Kept(where=item, count=item.value)
     again = kept.get(1)
     if again is None:

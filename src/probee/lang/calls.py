@@ -22,6 +22,7 @@ from . import (
     text,
 )
 from .convert import (
+    arena,
     common,
     constant,
     describe,
@@ -308,6 +309,8 @@ def _copied(f: Fn, cls: decl.StructType, node: ast.Call) -> Item:
     kind = decl.ir_type(cls)
     item = resolve(f, f.expr(node.args[0]), node.args[0])
     refuse_maybe(f, item, node.args[0])
+    if isinstance(item, Pointer) and arena(item.v):
+        item = Ref(item.v)
     if not isinstance(item, Ref) or item.type != kind:
         first = cls._fields_[0].name
         f.fail(
