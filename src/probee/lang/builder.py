@@ -143,6 +143,19 @@ class Builder:
         """The same address for run-time offsets into the stack: the verifier takes no `or` with a pointer."""
         return self.emit(ir.Opaque(ptr, ptr.type)) if _pointer(ptr).space is Space.STACK else ptr
 
+    def summed(self, value: Value) -> Value:
+        """An index that was tested. LLVM would add the parts of a sum to the address one by one, and the verifier
+        knows the bounds of the sum only: what it is made of is hidden then.
+        """
+        made = value
+        while isinstance(made, ir.Cast):
+            made = made.value
+        if not isinstance(made, ir.Binary) or made.op not in ("add", "sub"):
+            return value
+        if isinstance(made.a, Const) or isinstance(made.b, Const):
+            return value
+        return self.emit(ir.Opaque(value, value.type))
+
     def limited(self, value: Value, *, low: int | None = None, high: int | None = None) -> Value:
         """A number that is within these bounds anyway: the verifier is shown that it is."""
         hidden: Value = self.emit(ir.Opaque(self.widen(value), self.widen(value).type))

@@ -9,6 +9,7 @@ import types as python_types
 
 from ..errors import CompileError
 from . import callbacks, calls, cond, decl, diag, ir, mapkinds, mapops, same, strings, text
+from .bounds import surely
 from .convert import (
     MIN,
     UMAX,
@@ -495,7 +496,8 @@ def elem_place(f: Fn, base: Ref, index: Item, node: ast.AST) -> tuple[Ref, ir.Va
     if of.n:
         as_unsigned = b.cast(_masked(f, value), Int(64, False))
         inside = b.compare("<", as_unsigned, b.const(of.n, Int(64, False)))
-        value = as_unsigned
+        known = isinstance(inside, ir.Compare) and surely(inside, f.intervals)
+        value = as_unsigned if known else b.summed(as_unsigned)
     return Ref(b.index(base.ptr, value), shared=base.shared, origin=base.origin), inside
 
 

@@ -116,14 +116,6 @@ def _type(t: Type) -> str:
     return "void"
 
 
-def _sum(v: ir.Value) -> bool:
-    """Is it made of two numbers of which neither is constant?"""
-    while isinstance(v, ir.Cast):
-        v = v.value
-    parts = (v.a, v.b) if isinstance(v, ir.Binary) and v.op in ("add", "sub") else ()
-    return bool(parts) and not any(isinstance(p, ir.Const) for p in parts)
-
-
 def _suffix(pointer: str) -> str:
     """The part of an intrinsic's name that says where a pointer leads."""
     return "p1" if pointer == _ARENA else "p0"
@@ -231,7 +223,8 @@ class _ModuleText:
         kind = "externally_initialized constant" if var.const else "global"
         if var.arena:
             kind = "addrspace(1) global"
-        section = ', section ".rodata"' if var.const else ""
+        place = var.section or (".rodata" if var.const else "")
+        section = f', section "{place}"' if place else ""
         align = max(_place(var.type), var.type.align if isinstance(var.type, Struct) else 0)
         self.lines.append(
             f"@{var.name} = dso_local {kind} [{len(var.init)} x i8] {_bytes(var.init)}{section}, "
@@ -594,12 +587,8 @@ class _FunctionText:
                 f"{self.ref(base)}, i32 1, i32 {op.index.value}){self.dbg}{access}"
             )
         else:
-            step, index = f"[{op.type.to.size} x i8]", self.arg(op.index)
-            if _sum(op.index):
-                # or LLVM might add its parts one by one, and the verifier knows the bounds of the sum only
-                kept = self.give(f'call i64 asm "", "=r,0"({index})')
-                index = f"i64 {kept}"
-            self.define(op, f"getelementptr inbounds {step}, {self.arg(base)}, {index}")
+            step = f"[{op.type.to.size} x i8]"
+            self.define(op, f"getelementptr inbounds {step}, {self.arg(base)}, {self.arg(op.index)}")
 
     def offset(self, op: ir.Offset) -> None:
         self.define(op, f"getelementptr i8, {self.arg(op.base)}, {self.arg(op.bytes)}")

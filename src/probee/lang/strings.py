@@ -67,7 +67,7 @@ def _size(ref: Ref) -> int:
 
 
 def _byte(f: Fn, ref: Ref, at: ir.Value) -> ir.Value:
-    return f.b.widen(f.b.load(f.b.index(ref.ptr, at)))
+    return f.b.widen(f.b.load(f.b.index(ref.ptr, f.b.summed(at))))
 
 
 def _direct(f: Fn, item: Item, node: ast.AST, role: str) -> Ref:
@@ -374,7 +374,7 @@ def _cut_text(f: Fn, base: Item, start: Item, stop: Item | None, node: ast.AST) 
         at = b.cast(b.arith("+", b.load(from_), loop.at()), U64)
         loop.leave_unless(b.compare("<", b.cast(at, I64), b.load(to_)))
         loop.leave_unless(b.compare("<", at, b.const(size, U64)))
-        b.store(b.index(dst, loop.at()), b.load(b.index(where.ptr, at)))
+        b.store(b.index(dst, loop.at()), b.load(b.index(where.ptr, b.summed(at))))
         loop.close()
 
     return TextCall("slice", size, moved)
