@@ -144,8 +144,8 @@ class Builder:
         return self.emit(ir.Opaque(ptr, ptr.type)) if _pointer(ptr).space is Space.STACK else ptr
 
     def summed(self, value: Value) -> Value:
-        """An index that was tested. LLVM would add the parts of a sum to the address one by one, and the verifier
-        knows the bounds of the sum only: what it is made of is hidden then.
+        """An index that was tested. LLVM would add the parts of a sum to the address one by one, and the
+        verifier knows the bounds of the sum only: what it is made of is hidden then.
         """
         made = value
         while isinstance(made, ir.Cast):
