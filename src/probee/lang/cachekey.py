@@ -217,6 +217,7 @@ class Walk:
         if isinstance(d, Var):
             self.value(d.type)
             self._default(d.default)
+            self.add(d.section)
             if isinstance(d, Global) and d.arena is not None:
                 self.value(d.arena, "arena")
         else:

@@ -656,10 +656,10 @@ class GlobalVar:
     """A variable in `.rodata` (`const`), `.data`, or `.bss` (`init` all zero). `init` is little-endian.
 
     `private` marks compiler-made constants (format strings), kept out of the BTF; `arena` variables that lie
-    in the module's arena.
+    in the module's arena; `section` is another section than those.
     """
 
-    __slots__ = ("arena", "const", "init", "name", "private", "type")
+    __slots__ = ("arena", "const", "init", "name", "private", "section", "type")
 
     def __init__(self, name: str, type: Type, init: bytes, *, const: bool, private: bool = False) -> None:
         self.name = name
@@ -668,6 +668,7 @@ class GlobalVar:
         self.const = const
         self.private = private
         self.arena = False
+        self.section = ""
 
 
 class StructOps:

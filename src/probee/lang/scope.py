@@ -225,6 +225,8 @@ class Unit:
                 v.name = name
             init = decl.pack(v.type, v.default)
             known = ir.GlobalVar(name, decl.ir_type(v.type), init, const=isinstance(v, decl.Const))
+            if v.section:
+                known.section = f".{'rodata' if known.const else 'data'}.{v.section}"
             if getattr(v, "arena", None) is not None:
                 known.arena = True
                 self.map(v.arena, "arena")  # type: ignore[attr-defined]

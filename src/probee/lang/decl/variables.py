@@ -28,15 +28,22 @@ class _VarMeta(type):
 
 
 class Var(metaclass=_VarMeta):
-    """Base of `Const` and `Global`. `type` is the declared type, `default` the value in the object.
+    """Base of `Const` and `Global`. `type` is the declared type, `default` the value in the object, `section`
+    the name of the map that it lies in, "" for that of all others.
 
     While a session holds it, `_live` is the session's `globals` and `.value` is the memory of the program.
     """
 
-    __slots__ = ("_live", "_value", "default", "name", "type")
+    __slots__ = ("_live", "_value", "default", "name", "section", "type")
 
-    def __init__(self, type: DeclType, value: Any = None) -> None:
+    def __init__(self, type: DeclType, value: Any = None, *, section: str = "") -> None:
         self.type = type
+        if not isinstance(section, str) or (section and not (section.isascii() and section.isidentifier())):
+            from .refuse import refuse
+
+            word = self.__class__.__name__
+            raise refuse(f"{word}[{type!r}]: section= is a name, not {section!r}", 'write section="counters"')
+        self.section = section
         try:
             self.default = self._value = default(type) if value is None else coerce(type, value)
         except (ValueError, TypeError) as e:
@@ -81,7 +88,7 @@ class Const(Var):
     """A value that programs read and only Python sets, before `bp.attach()`: `target = Const[u32](0)`.
 
     It lives in read-only memory, so the verifier knows it and drops the branches it rules out. Setting it
-    does not compile the program anew.
+    does not compile the program anew. `section="tables"` puts it into a map of its own, `.rodata.tables`.
     """
 
     __slots__ = ()
@@ -96,12 +103,19 @@ class Global(Var):
     """A variable that programs and Python share: `total = Global[u64](0)`, used as `total.value`.
 
     With `arena` it lies in the module's arena (Linux 6.9), where pointers of programs can lead to it.
+    `section="counters"` puts it into a map of its own, `.data.counters`, with others of that name.
     """
 
     __slots__ = ("arena",)
 
-    def __init__(self, type: DeclType, value: Any = None, *, arena: MapDecl | None = None) -> None:
-        super().__init__(type, value)
+    def __init__(
+        self, type: DeclType, value: Any = None, *, arena: MapDecl | None = None, section: str = ""
+    ) -> None:
+        super().__init__(type, value, section=section)
+        if arena is not None and section:
+            from .refuse import refuse
+
+            raise refuse(f"Global[{type!r}]: an arena has no sections", "drop section=")
         if arena is not None and getattr(arena, "kind", 0) != _ARENA:
             from .refuse import refuse
 
