@@ -62,7 +62,7 @@ def _may_goto(out: bytearray, start: int, call: int) -> None:
         opcode, registers, _, number = struct.unpack_from("<BBhi", out, at) if at >= start else (0, 0, 0, 0)
         if opcode in _MOVES and (registers, number) in missing:
             missing.remove((registers, number))
-        elif _harmless(opcode, registers & 15, registers >> 4):
+        elif _harmless(opcode, registers & 15, registers >> 4, {to for to, _ in missing}):
             between = bytes(out[at : at + 8]) + between
         else:
             raise CompileError(
@@ -71,10 +71,13 @@ def _may_goto(out: bytearray, start: int, call: int) -> None:
     out[at : call + 8] = between + _MAY_GOTO
 
 
-def _harmless(opcode: int, dst: int, src: int) -> bool:
-    """Can the instruction stand before the arguments too? It is not relocated, and leaves them be."""
+def _harmless(opcode: int, dst: int, src: int, passed: set[int]) -> bool:
+    """Can the instruction stand before the arguments too? It is not relocated, and leaves them be.
+
+    `passed` are the registers that have their arguments here already.
+    """
     spills = (opcode in (0x7B, 0x63) and dst == 10) or (opcode in (0x79, 0x61) and src == 10)
-    return (spills or opcode in _HARMLESS) and dst > 2 and src not in (1, 2)
+    return (spills or opcode in _HARMLESS) and dst > 2 and src not in passed
 
 
 def _code(data: bytes) -> list[tuple[int, int]]:

@@ -52,6 +52,10 @@ def test_copies_among_the_arguments_come_first():
     ]
 
 
+def test_a_copy_of_what_an_argument_replaces_comes_first():
+    assert exchanged(FIRST + insn(0xBF, 8, 2) + SECOND + CALL + EXIT) == ["r8 = r2", *MEANT, "exit"]
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -59,6 +63,7 @@ def test_copies_among_the_arguments_come_first():
         FIRST + CALL + EXIT,
         FIRST + insn(0x05, off=1) + SECOND + CALL + EXIT,  # a jump
         FIRST + SECOND + insn(0xBF, 1, 3) + CALL + EXIT,  # over an argument
+        FIRST + SECOND + insn(0xBF, 6, 1) + CALL + EXIT,  # of an argument
         FIRST + SECOND + insn(0x07, 6, imm=8) + CALL + EXIT,  # may be relocated
     ],
 )
