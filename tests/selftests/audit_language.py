@@ -60,6 +60,7 @@ PROOFS: dict[str, str] = {
     "resilient spin locks": OBJECTS + "test_resilient_spin_lock",
     "timers": OBJECTS + "test_timer",
     "work queues": OBJECTS + "test_work_queue",
+    "task work": OBJECTS + "test_work_for_a_task",
     "kernel functions": OBJECTS + "test_kernel_functions_and_what_they_give",
     "kernel functions that may be missing": OBJECTS + "test_whether_a_kernel_function_is_there",
     "tags: kptr": OBJECTS + "test_a_task_kept_in_a_map",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 
 from selftest_ports import Live, Port
 
@@ -54,6 +55,12 @@ class Jobs(bp.Struct):
     jobs: bp.ListHead[Job, "link"]  # noqa: F821, UP037
 
 
+class Asked(bp.Struct):
+    work: bp.TaskWork
+    done: u64
+    by: u64
+
+
 class Block(bp.Struct):
     data: u8[64]
 
@@ -76,6 +83,7 @@ message = bp.Global[u64](0)
 flag = bp.Global[u32](0)
 keys = bp.Array[Keys](1)
 jobs = bp.Array[Jobs](1)
+asked = bp.Hash[u64, Asked](4)
 blocks = bp.Array[Block](2)
 
 
@@ -371,6 +379,31 @@ def type_numbers(args: Args):
     return 0
 
 
+@bp.syscall
+def symbols(args: Args):
+    """Where functions of the kernel are."""
+    args.a = bp.ksym_address("schedule")
+    args.b = bp.ksym_address("bpf_prog_load")
+    return 0
+
+
+# -- work for a task
+
+
+@bp.syscall
+def work_for_task(args: Args):
+    asked[7] = Asked()
+    entry = asked.get(7)
+    if entry is None:
+        return 1
+
+    def later(key, value):
+        value.done = key + 1
+        value.by = bp.tid()
+
+    return i64(entry.work.schedule_resume(bp.current_task(), asked, later))
+
+
 # -- trees and lists
 
 
@@ -593,6 +626,18 @@ def _types(live: Live, program: str) -> None:
     assert own == live.collection.spec.btf.find("Block", STRUCT)
 
 
+def _symbols(live: Live, program: str) -> None:
+    with open("/proc/kallsyms") as lines:
+        known = {name: int(at, 16) for at, _, name, *_ in map(str.split, lines)}
+    assert live.call(program, 0, 0, 0)[1][:2] == [known["schedule"], known["bpf_prog_load"]]
+
+
+def _worked(live: Live, program: str) -> None:
+    assert live.call(program, 0, 0, 0)[0] == 0
+    entry = live.maps["asked"][7]
+    assert (entry.done, entry.by) == (8, threading.get_native_id())
+
+
 HEADERS = struct.pack("!6s6sH", b"\1" * 6, b"\2" * 6, 0x0800) + bytes(20)
 UDP = HEADERS + struct.pack("!HHHH", 1111, 53, 8, 0) + bytes(30)
 SWAPPED = HEADERS + struct.pack("!HHHH", 53, 1111, 8, 0) + bytes(30)
@@ -639,6 +684,8 @@ PORTS = [
     Port("type_cast.c", kernel_buffer, _packet(UDP, 0)),
     Port("type_cast.c/rdonly", read_only_cast, _is((0, 0, 0), 0, (1, 1, 0))),
     Port("test_core_reloc_type_id.c", type_numbers, _types),
+    Port("test_ksyms.c", symbols, _symbols),
+    Port("task_work.c", work_for_task, _worked),
     Port(
         "rbtree_search.c",
         tree_search,
