@@ -147,6 +147,14 @@ FAMILIES: dict[str, tuple[str, str, MapInfo | None, str, bool]] = {
         "leak",
         True,
     ),
+    "a record that was submitted": (
+        "socket_filter",
+        "r1 = map[0]\nr2 = 8\nr3 = 0\ncall 131\nif r0 == 0 goto out\nr6 = r0\nr1 = r0\nr2 = 0\ncall 132\n"
+        + f"*(u64 *)(r6 + 0) = 1\nout:\n{DONE}",
+        RING,
+        "not-a-pointer",
+        True,
+    ),
     "a lock in the wrong place": ("socket_filter", f"r1 = r10\nr1 += -8\ncall 93\n{DONE}", None, "", True),
 }
 
@@ -160,7 +168,7 @@ def made(family: str) -> Prepared:
             insn.src = 1
             program.map_refs[at] = info
             program.insns[at] = insn
-    return Prepared(program, LinkedProgram("program", "little"), {})
+    return Prepared(program, LinkedProgram("program", "little"), {}, lambda insn: {})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

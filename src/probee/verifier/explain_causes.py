@@ -376,7 +376,23 @@ _TOO_LONG = says(
 )
 _FORM = (
     Cause("endless-loop", r"back-edge|infinite loop", _TOO_LONG),
-    Cause("too-complex", r"jumps is too complex|program is too large", _TOO_LONG),
+    Cause(
+        "too-many-ways",
+        r"jumps is too complex",
+        says(
+            "each branch in a loop doubles the ways that are still to be walked, and more than 8,192 wait",
+            "let fewer branches in the loop depend on what is read there, or give it fewer turns",
+        ),
+    ),
+    Cause("too-complex", r"program is too large", _TOO_LONG),
+    Cause(
+        "unused-function",
+        r"No program to jit",
+        says(
+            "a function is given to a helper that never calls it, and is taken out all the same",
+            "call it at least once (a loop of 0 turns doesn't), or take the reference out",
+        ),
+    ),
     Cause(
         "unknown-instruction",
         r"unknown opcode|invalid BPF_\w+ opcode|uses reserved fields|unrecognized bpf_ld_imm64|"
