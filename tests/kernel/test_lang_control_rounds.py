@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lang_module
+from probee.cli import verify
 from probee.lang.ktypes import KernelTypes
 
 pytestmark = pytest.mark.root
@@ -97,6 +98,17 @@ def test_rounds_that_count_on_a_branch_are_not_followed_one_by_one(build, way):
     assert run.kernel.programs["program"].info().verified_insns < 100_000
     for n in (0, 1, 2, 3, 100):
         assert run(n) == lang_module.python(COUNTED, n), n
+
+
+def test_the_kernels_that_have_only_bpf_loop_take_it(build):
+    """By the rules of those kernels, which follow a round once."""
+    without = WAYS["bpf_loop"][0]
+    for body in (COUNTED, *PLAIN.values()):
+        run = build(body, without)
+        for kernel in ("5.17", "6.1"):
+            (result,) = verify.check(run.spec, kernel)
+            assert result.verdict.accepted, result.verdict.message
+            assert result.verdict.insns_processed < 2000
 
 
 @pytest.mark.parametrize("what", PLAIN)
