@@ -221,3 +221,18 @@ def one_by_one(args: Args):
         args.c |= u64(tree) & 7 | u64(item) & 7
     args.b = u64(head.value)
     return 0
+
+
+@bp.global_function
+def next_key(item: bp.ArenaPtr[Item], more: u64) -> u64:
+    if item is None:
+        return 0
+    item.value += 1
+    return item.next.key + more
+
+
+@bp.syscall
+def global_call(args: Args):
+    args.a = next_key(head.value, 5)
+    args.b = next_key(None, 5)
+    return 0

@@ -112,6 +112,13 @@ def test_memory_by_the_piece(call):
     assert len(pages) == -(-200 * (p.Item._size_ + p.Tree._size_) // 4096)
 
 
+def test_pointers_given_to_global_functions(call):
+    first = p.arena.at(p.head.value, p.Item)
+    before = first.value
+    assert call("global_call", 0, 0, 0) == [0, first.next.key + 5, 0, 0]
+    assert first.value == before + 1
+
+
 def test_pages_are_given_back(call):
     assert call("give_back", 0, 0, 0) == [0, 0x1234, 0, 1]
     assert call("greedy", 0, 65, 0)[1] == 1

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from probee.isa import sections, tables
+from probee.verifier.kfunc_rules import KFUNCS
 
 PROGS = Path("tools/testing/selftests/bpf/progs")
 
@@ -142,7 +143,8 @@ _names("tags: per-CPU kptr", "__percpu_kptr")
 _names("tags: uptr", "__uptr")
 _names("lists and trees", "__contains __contains_rbtree")
 _names("tags: arguments of global functions", "__arg_ctx __arg_nonnull __arg_trusted __arg_nullable")
-_names("tags: other arguments of global functions", "__arg_untrusted __arg_arena __arg_quiet")
+_names("tags: other arguments of global functions", "__arg_untrusted __arg_quiet")
+_names("tags: arena arguments of global functions", "__arg_arena")
 _names("configuration of the kernel (kconfig)", "__kconfig")
 _names("weak symbols", "__weak")
 # Inline functions and macros of bpf_tracing_net.h and the like: plain code.
@@ -356,8 +358,12 @@ class Program:
             if feature and name in calls:
                 self.add(f"construct: {feature}")
                 continue
-            if kfunc in real or name in externs:
-                self.add(f"kfunc: {kfunc}" if kfunc in real else f"unknown kernel function {kfunc}")
+            if kfunc in real or kfunc in KFUNCS or name in externs:
+                self.add(
+                    f"kfunc: {kfunc}"
+                    if kfunc in real or kfunc in KFUNCS
+                    else f"unknown kernel function {kfunc}"
+                )
                 continue
             if name in own or name not in calls or f"{name}_t" in plain or _declared(name, plain):
                 self._tag(name, own)

@@ -74,6 +74,8 @@ PROOFS: dict[str, str] = {
     "typed results of helpers": DYNPTRS + "test_sockets_that_are_looked_up",
     "user ring buffer in programs": DYNPTRS + "test_records_from_user_space",
     "callbacks: find_vma": DYNPTRS + "test_memory_areas_found",
+    "tags: arena arguments of global functions": KERNEL
+    + "arenas.py::test_pointers_given_to_global_functions",
     "arena": KERNEL + "arenas.py::test_a_list",
     "atomics with a result": KERNEL + "atomics.py::test_changes_give_what_was_there",
     "exceptions": KERNEL + "throws.py::test_a_throw_ends_all_frames",

@@ -10,7 +10,9 @@ import ast
 
 from . import assign, decl, ir, source, subprograms, text
 from .calls import kernel_name
-from .convert import describe, number, refuse_maybe
+from .convert import describe, number, pointer, refuse_maybe
+from .decl.arenas import ArenaPtrType
+from .expr import in_arena
 from .items import Item, Num, Pointer, Py, Ref
 from .scope import Fn, is_none
 from .types import BOOL, I32, I64, U64, Chars, Int, Ptr, Space, Struct, Type
@@ -79,6 +81,8 @@ def _annotated(g: Fn, arg: ast.arg) -> _Parameter:
         if nullable:
             g.fail(note, "a number can't be None here", "pass a number that stands for it")
         return _Parameter(arg.arg, I64 if want == BOOL else want, False)
+    if isinstance(want, ArenaPtrType):
+        return _Parameter(arg.arg, decl.ir_type(want), True)
     if isinstance(want, (decl.StructType, decl.CharType)):
         return _Parameter(arg.arg, Ptr(decl.ir_type(want), Space.MAP, nullable), nullable)
     name = kernel_name(want) if want is not None else ""
@@ -107,6 +111,11 @@ def _compile(
             g.bind(p.name, Num(g.b.widen(param)), src.node)
             continue
         assert isinstance(p.type, Ptr)
+        if p.type.space is Space.ARENA:
+            out.tags[i] = ("arg:arena",)
+            in_arena(g)
+            g.bind(p.name, Pointer(param), src.node)
+            continue
         core = isinstance(p.type.to, Struct) and p.type.to.core
         if core:
             out.tags[i] = ("arg:trusted", "arg:nullable") if p.nullable else ("arg:trusted",)
@@ -147,6 +156,8 @@ def _pass(f: Fn, p: _Parameter, item: Item, node: ast.AST) -> ir.Value:
         if not p.nullable:
             f.fail(node, f"{p.name} can't be None", f"annotate it `{p.name}: … | None`, and test it there")
         return ir.Const(p.type, 0)
+    if p.type.space is Space.ARENA:
+        return f.b.recast(pointer(f, item, p.type, node), p.type)
     if not p.nullable:
         refuse_maybe(f, item, node)
     if (
@@ -163,6 +174,7 @@ def _pass(f: Fn, p: _Parameter, item: Item, node: ast.AST) -> ir.Value:
     if (p.type.space is Space.TRUSTED) != (value.type.space is Space.TRUSTED) or value.type.space in (
         Space.KERNEL,
         Space.USER,
+        Space.ARENA,
     ):
         f.fail(
             node,
