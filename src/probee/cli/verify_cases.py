@@ -68,6 +68,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--live", action="store_true", help="ask the running kernel (needs root)")
     parser.add_argument("--kernel", default="live", help="whose rules count: 5.10, 6.1, 6.12, 6.18, live")
     parser.add_argument(
+        "--btf", default="", metavar="FILE", help="that kernel's BTF (else the running one's)"
+    )
+    parser.add_argument(
         "--compare",
         action="store_true",
         help="list where the verdicts differ from the file's; exit code 1 if so",
@@ -76,12 +79,13 @@ def main(argv: list[str]) -> int:
     opts = parser.parse_args(argv)
     check_file(opts.file)
     with open(opts.file, "rb") as file:
-        cases = CaseFile(file.read(), _btf()).cases
+        btf = _btf(opts.btf)
+        cases = CaseFile(file.read(), btf).cases
     chosen = [case for case in cases if opts.only in case.id]
     if not chosen:
         raise ProbeeError(f"{opts.file} has no case with {opts.only!r} in its id")
     answers = []
-    for answer in _live(chosen) if opts.live else _ours(chosen, opts.kernel, run=opts.json):
+    for answer in _live(chosen) if opts.live else _ours(chosen, opts.kernel, btf, run=opts.json):
         answers.append(answer)
         if opts.json:
             print(json.dumps(answer.line), flush=True)
@@ -92,21 +96,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _btf() -> Any:
-    from ..btf import kernel_btf
+def _btf(path: str = "") -> Any:
+    from ..btf import kernel_btf, open_btf
     from ..errors import Unsupported
 
+    if path:
+        check_file(path)
+        return open_btf(path)
     try:
         return kernel_btf()
     except (Unsupported, OSError):
         return None
 
 
-def _ours(cases: list[Case], kernel: str, *, run: bool = False) -> Iterator[Answer]:
+def _ours(cases: list[Case], kernel: str, btf: Any, *, run: bool = False) -> Iterator[Answer]:
     """Our verdicts; `run`: what is accepted, and has runs, is run in a machine."""
     from ..verifier.verify import verify
 
-    btf = _btf()
     runner = _Runner(btf) if run else None
     for case in cases:
         start = time.thread_time()
