@@ -45,7 +45,8 @@ def written(folder: Path) -> None:
     for page in PAGES:
         text = page.read_text()
         for match in re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S):
-            if "import probee" not in match[1]:
+            # Checkers don't know the fields of members without a name, which belong to the struct.
+            if "import probee" not in match[1] or re.search(r"^ +_: ", match[1], re.M):
                 continue
             code = ARRAY.sub(r"bp.Annotated[list[\1], \2]", match[1])
             code = re.sub(r"^(from probee import .*), vmlinux$", r"\1\nimport vmlinux", code, flags=re.M)

@@ -110,6 +110,9 @@ class HeaderType(StructType):
         if at % 8:
             raise refuse(f"{name} has {at} bits, which are no whole bytes", "fill the last byte with Bits[n]")
         cls._fields_ = tuple(fields)
+        cls._names_ = tuple(f.name for f in fields)
+        type.__setattr__(cls, "__match_args__", cls._names_)
+        cls._through_ = {}
         cls._size_ = at // 8
         cls._align_ = 1
         cls._union_ = cls._core_ = False
