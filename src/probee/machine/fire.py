@@ -186,13 +186,18 @@ class Firing(Sockets):
             return self.user.place(bytes(self.memory.find(int(made)).data))  # type: ignore[union-attr]
         return value
 
-    def syscall(self, name: str, /, *args: Any, ret: int | None = 0, **fields: Any) -> Results:
+    def syscall(
+        self, name: str, /, *args: Any, ret: int | None = 0, took_ms: float = 0, **fields: Any
+    ) -> Results:
         """A system call: its entry with the arguments (by position or name), then its exit with `ret`.
 
-        Text is a string in user memory, a dict a struct there. With `ret` None it doesn't return. Runs
-        programs on `syscalls:`, `raw_syscalls:`, `sys_enter` and `sys_exit`, merged or not.
+        Text is a string in user memory, a dict a struct there. With `ret` None it doesn't return. The clock
+        moves by `took_ms` milliseconds in between. Runs programs on `syscalls:`, `raw_syscalls:`, `sys_enter`
+        and `sys_exit`, merged or not.
         """
         runs = list(self._syscall_event(f"sys_enter_{name}", args, fields, required=False))
+        if took_ms:
+            self.services.clock.advance(ms=took_ms)
         if ret is not None:
             runs += list(self._syscall_event(f"sys_exit_{name}", (), {"ret": ret}, required=False))
         if not runs:
