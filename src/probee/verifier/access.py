@@ -49,6 +49,7 @@ from probee.verifier.state import (
     UNKNOWN_REG,
     UNTRUSTED,
     XDP_SOCK,
+    ZERO_NUM,
     ZERO_REG,
     Reg,
     pointer,
@@ -82,8 +83,15 @@ def make(w: Walk, index: int, insn: Insn) -> Step:
         if mode not in (MEM, MEMSX) or insn.imm or (mode == MEMSX and size == 8):
             return _refuse("BPF_LDX uses reserved fields")
         signed = mode == MEMSX
+        whole = size == 8 and dst < 10 and src <= 10
 
         def load_step() -> int:
+            if whole:
+                reg = w.regs[src]
+                if reg.type == STACK and reg.num is ZERO_NUM and stack.fill(w, reg, off, dst):
+                    if w.insn_types.get(index) != STACK:
+                        _remember_kind(w, index, reg)
+                    return following
             reg = read(w.regs, src)
             if dst >= 10:
                 check_writable(dst)
@@ -98,8 +106,15 @@ def make(w: Walk, index: int, insn: Insn) -> Step:
     if kind == STX:
         if insn.imm:
             return _refuse("BPF_STX uses reserved fields")
+        plain = size == 8 and dst <= 10 and src <= 10 and not w.context.old_stack
 
         def store_step() -> int:
+            if plain:
+                reg = w.regs[dst]
+                if reg.type == STACK and reg.num is ZERO_NUM and stack.spill(w, reg, off, src):
+                    if w.insn_types.get(index) != STACK:
+                        _remember_kind(w, index, reg)
+                    return following
             read(w.regs, src)
             reg = read(w.regs, dst)
             access(w, reg, dst, off, size, write=True, value=src)

@@ -7,6 +7,7 @@ from probee.verifier.errors import Reject
 from probee.verifier.precision import mark_precise
 from probee.verifier.scalars import U64, const, sync, truncate
 from probee.verifier.state import (
+    ADD_CONST,
     ALL_MISC,
     ALL_SPILL,
     ALL_ZERO,
@@ -17,6 +18,7 @@ from probee.verifier.state import (
     ITER,
     MISC,
     MISC_SLOT,
+    NOT_INIT,
     SCALAR,
     SPILL,
     STACK,
@@ -175,6 +177,50 @@ def _spill(stack: dict[int, Slot], spi: int, reg: Reg, size: int) -> None:
     kinds = _scrub(stack.get(spi, EMPTY_SLOT).kinds)
     rest = bytes([kind if kind in (ZERO, INVALID) else MISC for kind in kinds[size:]])
     stack[spi] = Slot(ALL_SPILL[:size] + rest, reg)
+
+
+def spill(w: Walk, reg: Reg, off: int, value: int) -> bool:
+    """The usual store of a whole register into a slot of its own function that was used before. False: it is
+    something else, nothing is done.
+    """
+    off += reg.off
+    frame = w.frame
+    if off & 7 or reg.frame != frame.number or not -SIZE <= off < 0:
+        return False
+    spi = (-off - 1) >> 3
+    stack = frame.stack
+    before = stack.get(spi)
+    if before is None or before.kinds[0] >= DYN:
+        return False
+    regs = w.regs
+    source = regs[value]
+    if source.type == SCALAR:
+        if source.id & ADD_CONST or (source.num.mask and not source.id):
+            source = with_id(w, regs, value, source)
+    elif source.type == NOT_INIT:
+        return False
+    stack[spi] = Slot(ALL_SPILL, source)
+    if frame.allocated <= spi:
+        frame.allocated = spi + 1
+    w.grow_stack(frame, -off)
+    w.note(ON_STACK | frame.number << 4 | spi << 8)
+    return True
+
+
+def fill(w: Walk, reg: Reg, off: int, dst: int) -> bool:
+    """The usual load of a whole register from where it was spilled. False: it is something else, nothing is
+    done.
+    """
+    off += reg.off
+    if off & 7 or off >= 0:
+        return False
+    spi = (-off - 1) >> 3
+    slot = w.state.frames[reg.frame].stack.get(spi)
+    if slot is None or slot.kinds != ALL_SPILL:
+        return False
+    w.regs[dst] = slot.reg
+    w.note(ON_STACK | reg.frame << 4 | spi << 8)
+    return True
 
 
 def _write_somewhere(
