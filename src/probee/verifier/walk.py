@@ -59,6 +59,43 @@ class Pending:
 class Walk:
     """The state of verifying one program (and, one after another, its global functions)."""
 
+    __slots__ = (
+        "context",
+        "explored",
+        "facts",
+        "frame",
+        "fresh_entry",
+        "graph",
+        "helpers",
+        "index",
+        "insn_types",
+        "insns",
+        "jumps",
+        "kfunc_params",
+        "last_jumps",
+        "last_processed",
+        "log",
+        "next_base",
+        "next_id",
+        "path_start",
+        "peak_states",
+        "pending",
+        "previous",
+        "processed",
+        "regs",
+        "seen_branches",
+        "seen_insns",
+        "shapes",
+        "stack_depth",
+        "state",
+        "steps",
+        "test_state_freq",
+        "total_states",
+        "traced_from",
+        "visits",
+        "worst_path",
+    )
+
     def __init__(self, context: Context, graph: Graph) -> None:
         self.context = context
         self.graph = graph
