@@ -146,8 +146,8 @@ def mirrored(op: str) -> str:
 def visible(value: ir.Value) -> bool:
     """Does the verifier see how large the number is, where the front end does?
 
-    Not where there is a division in it: LLVM multiplies and shifts instead, and leaves out a mask that it then
-    knows to be of no use.
+    Not where there is a division in it: LLVM multiplies and shifts instead, and leaves out a mask that it
+    then knows to be of no use.
     """
     if isinstance(value, ir.Cast):
         return visible(value.value)
