@@ -407,8 +407,8 @@ def test_a_program_agrees_with_python_or_is_refused(ktypes, older, tmp_path, see
     try:
         loaded = load(read_object(data))
     except VerifierError as e:
-        # correct, but more ways through it than the verifier has patience for; and Linux 6.18 trips over itself
-        # at a may_goto whose loop does not go round ("no SCC in verification path")
+        # correct, but more ways through it than the verifier has patience for; and Linux 6.18 trips over
+        # itself at a may_goto whose loop does not go round ("no SCC in verification path")
         if "too complex" not in e.log and "too large" not in e.log and "verifier bug" not in str(e):
             raise
         return
