@@ -323,3 +323,25 @@ def test_events_of_a_file_and_the_optimised_build(tmp_path: Path) -> None:
             env={**os.environ, "PROBEE_BTF": "shipped"},
         )
         assert "(probee) p weight\n8" in done.stdout, done.stdout + done.stderr
+
+
+def test_objects_with_names_of_variables(tmp_path: Path) -> None:
+    (tmp_path / "tool.py").write_text(TOOL)
+    (tmp_path / "events.json").write_text(
+        json.dumps({"event": "sched_switch", "args": [0, 0, 0], "task": {"pid": 4, "comm": "four"}})
+    )
+
+    def probee(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "probee", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env={**os.environ, "PROBEE_BTF": "shipped"},
+        )
+        return done.stdout + done.stderr
+
+    assert "tool.bpf.o" in probee("build", "-g", "tool.py")
+    said = probee("debug", "tool.bpf.o", "--events", "events.json", "-c", "b 9; c; p weight + 1; q")
+    assert "(probee) p weight + 1\n9" in said
