@@ -133,7 +133,7 @@ def test_a_leak_is_shown_where_it_was_taken() -> None:
         ("back-edge from insn 9 to 4", "every turn of a loop"),
         ("infinite loop detected at insn 2", "every turn of a loop"),
         ("BPF program is too large. Processed 1000001 insn", "every turn of a loop"),
-        ("The sequence of 8193 jumps is too complex.", "every turn of a loop"),
+        ("The sequence of 8193 jumps is too complex.", "each branch in a loop doubles"),
         ("invalid bpf_context access off=32000 size=8", "at byte 32000, 8 bytes wide"),
         ("R7 !read_ok", "r7 holds nothing there"),
         ("invalid indirect read from stack R2 off -8+4 size 8", "never written"),
