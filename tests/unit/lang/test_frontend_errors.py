@@ -41,7 +41,7 @@ CASES = [
     ("x = sum(i for i in range(3))", "sum(i for i in range(3))", "sum()", "loop"),
     ("x = (i for i in range(3))", "(i for i in range(3))", "no generators", "loop"),
     ("x = NAMES[0:number]", "0:number", "sliced with constants", "index"),
-    ("e = Exec()\nx = e.sizes[1:number]", "1:number", "constants", "loop"),
+    ("e = Exec()\nx = e.sizes[1:number]", "1:number", "must be known", "loop over it"),
     ("e = Exec()\nx = e.sizes[3:3]", "3:3", "empty", ""),
     ("e = Exec()\nx = e.comm[::2]", "2", "no step", "loop"),
     ("x = number[1:]", "1:", "can't be sliced", "text"),
