@@ -78,7 +78,10 @@ class Variables:
     def lost(self, moment: Moment) -> set[str]:
         """The variables that are declared here and optimised out everywhere."""
         known = self.known(moment)
-        return set() if known is None else known.function.lost(known.offset(moment.pc)) - {"ctx"}
+        if known is None:
+            return set()
+        lost = known.function.lost(known.offset(moment.pc))
+        return {name for name in lost if name != "ctx" and not name.endswith("?")}
 
     def inlined(self, moment: Moment) -> list[tuple[str, int]]:
         """The functions that were inlined here, the innermost first, and the lines of their calls."""
