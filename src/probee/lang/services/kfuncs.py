@@ -1,8 +1,8 @@
 """Calls of kernel functions (kfuncs), typed by the kernel's BTF.
 
 The names of parameters say more than their types: `__sz` is the size of the memory before, `__k` a constant,
-`__nullable` may be None, `meta__ign` and `__prog` are not for programs. What BTF does not tell, the flags, is in
-a table.
+`__nullable` may be None, `meta__ign` and `__prog` are not for programs. What BTF does not tell, the flags, is
+in a table.
 """
 
 from __future__ import annotations
