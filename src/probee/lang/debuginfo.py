@@ -45,6 +45,8 @@ PERF = 4  # BPF_MAP_TYPE_PERF_EVENT_ARRAY
 
 def quote(data: bytes) -> str:
     """Bytes as an LLVM string literal without its quotes."""
+    if data.isalnum():
+        return data.decode()
     return "".join(chr(b) if 32 <= b < 127 and b not in (34, 92) else f"\\{b:02x}" for b in data)
 
 
