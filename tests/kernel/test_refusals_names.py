@@ -57,6 +57,22 @@ def test_of_c_objects(tmp_path: Path) -> None:
     assert [(known.name, known.line) for known in refusal.known] == [("found", 4)]
 
 
+def test_the_way_is_the_same_to_the_kernel_and_to_us(tmp_path: Path) -> None:
+    text = C.replace(
+        "return *found", "if (before > 5) {\n if (NOW() == 9) return 0;\n return *found; }\n return before"
+    )
+    spec = object_from_c(tmp_path, text, before=BEFORE)
+    with pytest.raises(VerifierError) as caught:
+        load(spec)
+    assert caught.value.explanation is not None
+    theirs = [(step.insn, step.taken) for step in caught.value.explanation.path]
+    assert len(theirs) == 2
+    prepared = Objects(spec, None).prepare(spec.programs["p"])
+    for level in (1, 2):
+        told = explain_verdict(prepared, verify(prepared.program, log_level=level)).explanation
+        assert [(step.insn, step.taken) for step in told.path] == theirs
+
+
 def test_of_programs_in_python() -> None:
     with pytest.raises(VerifierError) as caught, bp.attach(endless):
         pass

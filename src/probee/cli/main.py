@@ -104,6 +104,10 @@ def _command(argv: list[str]) -> int:
         from .verify import main as verify
 
         return verify(argv[1:])
+    if name == "explain":
+        from .explain import main as explain
+
+        return explain(argv[1:])
     if name == "verify-cases":
         from .verify_cases import main as verify_cases
 

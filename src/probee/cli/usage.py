@@ -19,6 +19,7 @@ COMMANDS = {
     "record": "run programs in the kernel and keep all they read, for `probee replay`",
     "replay": "run a recording again in the machine, without root, and compare",
     "verify": "whether Linux will take a file's programs, any version of it, and why not",
+    "explain": "what a verifier's log says, on the lines of the source, and what to do",
     "verify-cases": "verdicts on a file of verifier cases, ours or the running kernel's",
     "debug": "step through programs in the machine, forward and back",
     "tools": "list the tools",

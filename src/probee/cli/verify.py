@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..isa.tables import PROG_TYPES, name_of
 from ..obj import read_object
 from ..obj.spec import ObjectSpec
 from ..tools import TOOLS
+from ..verifier.explain import Explanation
 from ..verifier.explain_verdict import Refusal, explain_verdict
 from ..verifier.kernels import KNOWN, Rules
 from ..verifier.objects import Objects, Prepared
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--log", action="store_true", help="a log like the kernel's as well")
     opts = parser.parse_args(argv)
     rules = Rules(opts.kernel)
-    spec = _read(opts.file)
+    spec = read(opts.file)
     unknown = [name for name in opts.program if name not in spec.programs]
     if unknown:
         raise ProbeeError(f"{opts.file} has no program {unknown[0]!r}; it has {', '.join(spec.programs)}")
@@ -81,7 +82,8 @@ def main(argv: list[str]) -> int:
     return 1 if any(each.verdict.verdict != ACCEPT for each in results) else 0
 
 
-def _read(path: str) -> ObjectSpec:
+def read(path: str) -> ObjectSpec:
+    """The programs of a Python file, a tool or an object."""
     named: Callable[[], bytes] | None = None
     if path.endswith(".py") or path in TOOLS:
         from ..lang import compile
@@ -154,32 +156,26 @@ def as_json(result: Result) -> dict[str, Any]:
         "worst_path": verdict.worst_path,
     }
     if result.refusal:
-        told = result.refusal.explanation
-        found.update(
-            file=told.place.file if told.place else "",
-            line=told.place.line if told.place else 0,
-            source=told.place.source if told.place else "",
-            cause_id=told.id,
-            cause=told.cause,
-            fix=told.fix,
-            known=[
-                {"register": each.register, "name": each.name, "line": each.line, "is": each.words}
-                for each in result.refusal.known
-            ],
-            variables=told.variables,
-            path=[
-                {
-                    "insn": step.insn,
-                    "taken": step.taken,
-                    "times": step.times,
-                    "file": step.place.file if step.place else "",
-                    "line": step.place.line if step.place else 0,
-                    "source": step.place.source if step.place else "",
-                }
-                for step in result.refusal.path
-            ],
-        )
+        found.update(explanation_json(result.refusal.explanation))
+        found["known"] = [
+            {"register": each.register, "name": each.name, "line": each.line, "is": each.words}
+            for each in result.refusal.known
+        ]
     return found
+
+
+def explanation_json(told: Explanation) -> dict[str, Any]:
+    """What was found out about a refusal, for --json."""
+    return {
+        "file": told.place.file if told.place else "",
+        "line": told.place.line if told.place else 0,
+        "source": told.place.source if told.place else "",
+        "cause_id": told.id,
+        "cause": told.cause,
+        "fix": told.fix,
+        "variables": told.variables,
+        "path": [step.as_json() for step in told.path],
+    }
 
 
 def show(result: Result) -> None:
@@ -201,20 +197,23 @@ def show(result: Result) -> None:
     if result.refusal is None:
         print(f"  {verdict.message}")
         return
-    told = result.refusal.explanation
+    show_explanation(result.refusal.explanation, [*map(str, result.refusal.known)], verdict.message)
+
+
+def show_explanation(told: Explanation, known: Sequence[str], words: str = "") -> None:
+    """A refusal for people: place, verdict, cause, what was known, the way there, what to do."""
     if told.place:
-        print(f"  {told.place.file}:{told.place.line}")
+        print(f"  {told.place.file}:{told.place.line}" if told.place.file else f"  line {told.place.line}")
         print(f"    {told.place.source.strip()}")
-    print(f"  {told.last_words or verdict.message}")
+    print(f"  {told.last_words or words}")
     if told.cause:
         print(f"  cause: {told.cause}")
-    for known in result.refusal.known:
-        print(f"  known: {known}")
-    named = {known.name for known in result.refusal.known}
-    for name, words in told.variables.items():
-        if name not in named:
-            print(f"  known: {name} is {words}")
-    ways = [step for step in result.refusal.path if step.place]
+    for each in known:
+        print(f"  known: {each}")
+    for name, is_ in told.variables.items():
+        if not any(each.startswith((f"{name} (", f"{name} is ")) for each in known):
+            print(f"  known: {name} is {is_}")
+    ways = [step for step in told.path if step.place]
     if ways:
         print("  the way there:")
         for step in ways:
@@ -222,6 +221,7 @@ def show(result: Result) -> None:
             assert place is not None  # for the type checker: filtered above
             way = "jumps" if step.taken else "goes on"
             way += f", {step.times} times" if step.times > 1 else ""
-            print(f"    line {place.line}: {place.source.strip()}  {dim(f'({step.text}: {way})')}")
+            where = f"line {place.line}: " if place.line else ""
+            print(f"    {where}{place.source.strip()}  {dim(f'({step.text}: {way})')}")
     if told.fix:
         print(f"  fix: {told.fix}")

@@ -11,6 +11,7 @@ import struct
 from bisect import bisect_right
 
 from probee.verifier.explain_causes import find
+from probee.verifier.explain_path import Step, shortened
 from probee.verifier.explain_reading import Event, Place, Reading, Report
 from probee.verifier.explain_states import Register, stack_words, words_for
 
@@ -60,7 +61,7 @@ class Explanation:
     7.3 on. `variables` are the local variables that were in registers or on the stack, with what was known of
     them in words, where the object has their names. `unknown` are registers that mattered and whose states
     the log does not have: kernels before 5.18 write those only at log level 2. `gone` are registers whose
-    memory was given back.
+    memory was given back. `path` are the branches on the way there, of a long way the first and the last.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Explanation:
         "kind",
         "known",
         "last_words",
+        "path",
         "place",
         "registers",
         "report",
@@ -95,6 +97,7 @@ class Explanation:
         self.unknown: list[str] = []
         self.gone: set[str] = set()
         self.variables: dict[str, str] = {}
+        self.path: list[Step] = []
 
     def advice(self) -> str:
         """Cause, knowledge and fix as text of one line."""
@@ -136,6 +139,7 @@ def explain(
     if reading.report and reading.report.at and result.insn < 0:
         result.insn = reading.report.at.insn
     result.place = _place(result.insn, lines, reading)
+    result.path = _path(reading, lines)
     result.registers = {f"r{number}": Register(text) for number, text in sorted(reading.states.items())}
     result.stack = dict(reading.stack)
     result.gone = {f"r{number}" for number in reading.gone}
@@ -199,6 +203,13 @@ def _place(insn: int, lines: LineTable | None, reading: Reading) -> Place | None
     found = lines.at(insn) if lines and insn >= 0 else None
     told = reading.report.at.place if reading.report and reading.report.at else None
     return found or told or reading.comment
+
+
+def _path(reading: Reading, lines: LineTable | None) -> list[Step]:
+    steps = reading.trail.steps()
+    for step in steps:
+        step.place = (lines.at(step.insn) if lines else None) or step.place
+    return shortened(steps)
 
 
 def _registers(words: str, reading: Reading) -> list[int]:

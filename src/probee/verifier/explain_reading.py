@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from probee.verifier.explain_path import Trail
+
 _TAIL = 400_000  # characters of a log that are looked at: enough for the last few thousand instructions
 _LINE = 8_000  # and of a line
 _INSN = re.compile(r"^(?:from \d+ to \d+: )?(\d{1,7}): \(([0-9a-f]{2})\) (.*)$")
@@ -103,6 +105,7 @@ class Reading:
         "states",
         "stuck",
         "text",
+        "trail",
         "verdict",
     )
 
@@ -113,6 +116,7 @@ class Reading:
         self.states: dict[int, str] = {}
         self.stack: dict[str, str] = {}
         self.comment: Place | None = None
+        self.trail = Trail()
         self.lines: dict[int, str] = {}  # the last text of each instruction
         self.verdict: list[str] = []
         self.gone: dict[int, str] = {}  # registers whose memory was given back, and by what call
@@ -128,6 +132,7 @@ class Reading:
             self.verdict = ["infinite loop detected"]
 
     def _read(self, line: str) -> None:
+        self.trail.read(line)
         found = _INSN.match(line)
         if found:
             self._instruction(found)
@@ -157,6 +162,7 @@ class Reading:
         text, _, other = re.split(r"\s(?=\d{1,7}: (?:R|frame\d))", text, maxsplit=1)[0], "", text
         self.text = text.strip()
         self.lines[self.insn] = self.text
+        self.trail.walk(self.insn, self.text, self.comment)
         self._follow()
         self.stated = self.stated or bool(state)
         self._remember(state or other)

@@ -7,6 +7,7 @@ import re
 from probee.isa.disasm import text_of
 from probee.isa.insn import CALL_IMM, EXIT_INSN, JA, JMP, JMP32, LD_IMM64, PSEUDO_CALL
 from probee.verifier.explain import Explanation, LineTable, explain
+from probee.verifier.explain_path import Step, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,19 +18,6 @@ if TYPE_CHECKING:
 
 _ASSIGNED = re.compile(r"^\s*(?:[\w\s*]+[\s*])?([A-Za-z_]\w*)\s*(?::[^=]+)?[-+*/&|^]?=(?!=)")
 _MOST_STEPS = 200_000
-
-
-class Step:
-    """A conditional branch on the way: its source line, which way it went, how many times in a row."""
-
-    __slots__ = ("insn", "place", "taken", "text", "times")
-
-    def __init__(self, insn: int, taken: bool, place: Place | None, text: str) -> None:
-        self.insn = insn
-        self.taken = taken
-        self.place = place
-        self.text = text
-        self.times = 1
 
 
 class Known:
@@ -49,13 +37,12 @@ class Known:
 
 
 class Refusal:
-    """A refusal explained: `explanation` (line, cause, fix), `path` of branches, `known` of registers."""
+    """A refusal explained: `explanation` (line, path, cause, fix), and what was `known` of registers."""
 
-    __slots__ = ("explanation", "known", "path")
+    __slots__ = ("explanation", "known")
 
-    def __init__(self, explanation: Explanation, path: list[Step], known: list[Known]) -> None:
+    def __init__(self, explanation: Explanation, known: list[Known]) -> None:
         self.explanation = explanation
-        self.path = path
         self.known = known
 
 
@@ -67,9 +54,12 @@ def explain_verdict(prepared: Prepared, verdict: Verdict) -> Refusal:
     if verdict.index >= 0 and found.id != "leak":
         found.insn = verdict.index
         found.place = table.at(verdict.index) or found.place
-    steps = [
-        Step(insn, taken, table.at(insn), text_of(program.insns[insn]) or "") for insn, taken in verdict.path
-    ]
+    found.path = shortened(
+        [
+            Step(insn, taken, table.at(insn), text_of(program.insns[insn]) or "")
+            for insn, taken in verdict.path
+        ]
+    )
     trail = executed(program.insns, verdict.path, verdict.index)
     if trail and trail[-1][0] != verdict.index:
         trail = []  # in a function that a helper calls back
@@ -81,7 +71,7 @@ def explain_verdict(prepared: Prepared, verdict: Verdict) -> Refusal:
         place = _origin(program.insns, trail, int(name[1:]), table)
         words = "no pointer any more" if name in found.gone else register.words
         known.append(Known(name, words, here.get(name) or _variable(place), place.line if place else 0))
-    return Refusal(found, _shortened(steps), known)
+    return Refusal(found, known)
 
 
 def _log(insns: list[Insn], verdict: Verdict) -> str:
@@ -146,17 +136,3 @@ def _variable(place: Place | None) -> str:
     """The variable that a source line sets."""
     found = _ASSIGNED.match(place.source) if place else None
     return found[1] if found else ""
-
-
-def _shortened(steps: list[Step]) -> list[Step]:
-    """Of branches of one line in a row, the last; of long ways, the beginning and the end."""
-    kept: list[Step] = []
-    for step in steps:
-        same = kept and kept[-1].place and step.place and kept[-1].place.line == step.place.line
-        if same and kept[-1].insn == step.insn and kept[-1].taken == step.taken:
-            kept[-1].times += 1
-        elif same and kept[-1].insn != step.insn:
-            kept[-1] = step
-        else:
-            kept.append(step)
-    return kept if len(kept) <= 20 else kept[:5] + kept[-15:]

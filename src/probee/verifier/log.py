@@ -175,6 +175,7 @@ class Log:
 
     def begin(self, subprog: int) -> None:
         """The walk of a function begins."""
+        self.path.clear()
         if subprog:
             name = self.walk.context.name_of(subprog)
             self.lines.append(f"Validating {name}() func#{subprog}...")

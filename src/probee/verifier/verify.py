@@ -83,7 +83,7 @@ def _verdict(program: Program, kernel: str, kernel_btf: Btf | None, log_level: i
         verdict.peak_states = walk.peak_states
         verdict.stack_depth = walk.stack_depth
         verdict.probe_loads = frozenset(walk.context.probe_loads)
-        verdict.path = walk.path()
+        verdict.path = walk.log.branches() if walk.log is not None else walk.path()
         verdict.worst_path = walk.worst_path
         verdict.kept_log = walk.log
         walk.steps.clear()  # they refer to the walk

@@ -247,7 +247,7 @@ class Walk:
         """The instruction reads these stack slots of a frame."""
 
     def path(self) -> list[tuple[int, bool]]:
-        """The branches on the way to where the walk stopped."""
+        """The branches on the way to where the walk stopped; of those that went on, only some are known."""
         entries = []
         state: State | None = self.state
         while state is not None:
