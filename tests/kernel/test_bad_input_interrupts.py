@@ -36,6 +36,13 @@ if __name__ == "__main__":
 """
 
 
+# CPython's import system ends a lock in a call that can't raise, and says so of a Ctrl-C that comes just then.
+OF_CPYTHON = re.compile(
+    r"Exception ignored in: <function _get_module_lock\..*\n(?:Traceback.*\n  File \"<frozen importlib.*\n)?"
+    r"KeyboardInterrupt: *\n"
+)
+
+
 def start(path: Path, **environment: str) -> subprocess.Popen[str]:
     """In a process group of its own, so that it gets Ctrl-C as from a terminal: LLVM's child, too."""
     return subprocess.Popen(
@@ -69,7 +76,7 @@ def test_while_it_starts(numbers: list[int], tmp_path: Path) -> None:
             time.sleep(0.04 * step)
             send(process, numbers)
             _, error = process.communicate(timeout=20)
-        assert error == "", step
+        assert OF_CPYTHON.sub("", error) == "", step
         assert process.returncode in (0, 130, -signal.SIGINT), step
 
 

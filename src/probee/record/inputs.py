@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..machine.env import Helper
     from ..machine.maps.base import Map
 
+_SENT = ("ringbuf_output", "perf_event_output")
+_NEGATIVE = 1 << 31
+_TOO_MUCH = 1 << 30  # bytes: no ring buffer has room for them
 _U32 = 0xFFFF_FFFF
 _HASHES = (1, 5, 9, 10)  # map types that entries can be added to and taken from
 _PER_CPU = (5, 6, 10)
@@ -211,6 +214,11 @@ class ReplayServices(Services):
             result, data, site = inputs.take(name)
             if name == "ringbuf_reserve":
                 return real(cpu, *registers) if result else 0
+            if name in _SENT and result & _NEGATIVE:  # a buffer that was full then isn't now
+                return result
+            if name == "ringbuf_reserve_dynptr" and result & _NEGATIVE:
+                real(cpu, registers[0], _TOO_MUCH, *registers[2:])
+                return result
             got = real(cpu, *registers)
             if got & _U32 != result & _U32:
                 inputs.changes += 1
