@@ -36,7 +36,7 @@ if __name__ == "__main__":
 """
 
 
-# CPython's import system ends a lock in a call that can't raise, and says so of a Ctrl-C that comes just then.
+# CPython says so of a Ctrl-C that comes while its imports give back a lock: nothing can be raised there.
 OF_CPYTHON = re.compile(
     r"Exception ignored in: <function _get_module_lock\..*\n(?:Traceback.*\n  File \"<frozen importlib.*\n)?"
     r"KeyboardInterrupt: *\n"
