@@ -76,7 +76,8 @@ def _unpack(f: Fn, target: ast.Tuple | ast.List, item: Item, node: ast.AST) -> N
         rest = zip(items[1:], target.elts[1:], strict=True)
         items = [*items[:1], *(_settled(f, i, t, node) for i, t in rest)]
     for t, i in zip(target.elts, items, strict=True):
-        assign(f, t, i, node)
+        if not (isinstance(t, ast.Name) and t.id == "_" and "_" not in f.loaded):
+            assign(f, t, i, node)
 
 
 def _settled(f: Fn, item: Item, target: ast.expr, node: ast.AST) -> Item:
