@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import probee as bp
-from probee import u64
+from probee import u8, u16, u32, u64
 
 
 class Args(bp.Struct):
@@ -132,4 +132,45 @@ def ends(args: Args):
             last = b.key
     args.a = first
     args.b = last
+    return 0
+
+
+class Mixed(bp.Struct):
+    first: u64
+    a: u32
+    b: u32
+    c: u8
+    d: u16
+    bits: bp.Bits[u32, 3]
+    name: bp.Char[6]
+    branch: bp.RbNode
+    numbers: u16[5]
+    last: u64
+
+
+class Mixes(bp.Struct):
+    lock: bp.SpinLock
+    tree: bp.RbRoot[Mixed, "branch"]  # noqa: F821, UP037
+
+
+mixes = bp.Array[Mixes](1)
+
+
+@bp.syscall
+def used_again(args: Args):
+    mix = mixes.get(0)
+    if mix is None:
+        return 1
+    for _ in range(4):
+        with bp.obj_new(Mixed) as it:
+            args.a |= it.first | u64(it.a) | u64(it.b) | u64(it.c) | u64(it.d) | u64(it.bits)
+            args.b |= u64(it.numbers[0]) | u64(it.numbers[4]) | u64(it.name[5]) | it.last
+            it.first = it.last = 0xFFFFFFFFFFFFFFFF
+            it.a = 1
+            it.b = 2
+            it.c = 3
+            it.d = 4
+            it.numbers[4] = 5
+            it.name = "stale"
+            args.c += 1
     return 0

@@ -44,3 +44,7 @@ def test_the_ends_of_a_list(call):
         call("push", key, 0, 0)
     assert call("ends", 0, 0, 0) == [0, 7, 9, 0]
     assert call("ends", 0, 0, 0) == [0, 107, 9, 0]
+
+
+def test_objects_are_new_though_their_memory_was_used(call):
+    assert call("used_again", 0, 0, 0) == [0, 0, 0, 4]

@@ -112,11 +112,11 @@ class Builder:
         if size:
             self.emit(ir.Copy(dst, src, size))
 
-    def zero(self, dst: Value, size: int | None = None) -> None:
-        """memset to zero: of `size` bytes, or of all that `dst` points to."""
+    def zero(self, dst: Value, size: int | None = None, *, alone: bool = False) -> None:
+        """memset to zero: of `size` bytes, or of all that `dst` points to; `alone` as in ir.Zero."""
         size = _pointer(dst).to.size if size is None else size
         if size:
-            self.emit(ir.Zero(dst, size))
+            self.emit(ir.Zero(dst, size, alone=alone))
 
     def offset(self, base: Value, by: Value | int, type: Ptr | None = None) -> Value:
         """`base` moved by a number of bytes; of `base`'s type unless `type` is given."""

@@ -200,13 +200,14 @@ class Copy(Op):
 
 
 class Zero(Op):
-    """memset to zero of `size` bytes."""
+    """memset to zero of `size` bytes; `alone`: never made one with stores beside it."""
 
-    __slots__ = ("dst", "size")
+    __slots__ = ("alone", "dst", "size")
 
-    def __init__(self, dst: Value, size: int) -> None:
+    def __init__(self, dst: Value, size: int, *, alone: bool = False) -> None:
         self.dst = dst
         self.size = size
+        self.alone = alone
         self.type = VOID
 
 

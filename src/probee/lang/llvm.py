@@ -521,7 +521,7 @@ class _FunctionText:
         to = self.align(op.dst)
         if op.size <= _INLINE:
             dst = _type(op.dst.type)
-            args = f"{dst} align {to} {self.ref(op.dst)}, i8 0, i64 {op.size}, i1 false"
+            args = f"{dst} align {to} {self.ref(op.dst)}, i8 0, i64 {op.size}, i1 {str(op.alone).lower()}"
             self.add(f"call void @llvm.memset.{_suffix(dst)}.i64({args})")
         else:
             self.by_words(op.dst, None, op.size, gcd(to, op.size, 8))

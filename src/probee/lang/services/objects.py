@@ -16,7 +16,7 @@ from ..calls import arguments
 from ..convert import describe, refuse_maybe
 from ..items import Closure, Item, Num, Py, Ref
 from ..scope import Fn, PyVar
-from ..types import VOID, Ptr, Space, Special, Struct
+from ..types import VOID, Kptr, Ptr, Space, Special, Struct, kernel_part
 from ..with_ import Held
 from . import locks, owned
 from .kptrs import meta
@@ -44,11 +44,28 @@ def _made(name: str, since: str) -> Callable[[Fn, ast.Call], Held]:
         to = Ptr(kind, Space.MAP, True)
         value = f.kfunc(node, since, f"bpf_{name}_impl", id, meta(f), type=to)
         drop = f"bpf_{name.replace('new', 'drop')}_impl"
-        return owned.hold(
+        held = owned.hold(
             f, value, lambda v: f.kfunc(node, since, drop, v, meta(f)), f"an object of bp.{name}"
         )
+        if name == "obj_new":
+            _clear(f, value, kind)
+        return held
 
     return handler
+
+
+def _clear(f: Fn, value: ir.Value, kind: Struct, base: int = 0) -> None:
+    """Zeros in the program's own fields, one by one, as the verifier wants it: the kernel makes only its own
+    ones new, and leaves in the others what was in the memory before.
+    """
+    for member in kind.members:
+        at = base + member.bit_offset // 8
+        if isinstance(member.type, (Special, Kptr)):
+            continue
+        if isinstance(member.type, Struct):
+            _clear(f, value, member.type, at)
+        elif not kernel_part(member.type):
+            f.b.zero(f.b.offset(value, at, Ptr(member.type, Space.MAP)), alone=True)
 
 
 def _refcount(f: Fn, node: ast.Call) -> Held:
