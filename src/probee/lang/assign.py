@@ -106,16 +106,22 @@ def scalar_annotation(f: Fn, node: ast.expr) -> Int:
     f.fail(node, "only integers can be annotated here", "use u8 … u64, i8 … i64, int or bool")
 
 
+def unquoted(f: Fn, node: ast.expr) -> ast.expr:
+    """An annotation as an expression, if it is written as text."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return node
+    try:
+        parsed = ast.parse(node.value, mode="eval").body
+    except SyntaxError:
+        f.fail(node, f"the annotation {node.value!r} is not an expression")
+    for part in ast.walk(parsed):
+        ast.copy_location(part, node)
+    return parsed
+
+
 def annotation(f: Fn, node: ast.expr) -> Any:
     """What an annotation means: an IR integer, or the Python object it names."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            parsed = ast.parse(node.value, mode="eval").body
-        except SyntaxError:
-            f.fail(node, f"the annotation {node.value!r} is not an expression")
-        for part in ast.walk(parsed):
-            ast.copy_location(part, node)
-        node = parsed
+    node = unquoted(f, node)
     if isinstance(node, ast.Subscript):
         base = f.expr(node.value)
         index = f.expr(node.slice)

@@ -635,19 +635,14 @@ def _maybe_number(g: Fn, want: Int | None) -> Several:
 def _annotated(g: Fn) -> tuple[Any, bool]:
     """What the function is annotated to return, Ellipsis if it is not, and whether that may be None."""
     node = g.source.node.returns
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            parsed = ast.parse(node.value, mode="eval").body
-        except SyntaxError:
-            g.fail(node, f"the annotation {node.value!r} is not an expression")
-        for part in ast.walk(parsed):
-            ast.copy_location(part, node)
-        node = parsed
+    if node is None:
+        return Ellipsis, False
+    node = assign.unquoted(g, node)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         for one, other in ((node.left, node.right), (node.right, node.left)):
             if isinstance(other, ast.Constant) and other.value is None:
                 return assign.annotation(g, one), True
-    return (assign.annotation(g, node), False) if node is not None else (Ellipsis, False)
+    return assign.annotation(g, node), False
 
 
 def returned(f: Fn, item: Item, node: ast.AST) -> Item:
