@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .kernel.load import Collection
     from .kernel.maps import Map
     from .kernel.program import Program
+    from .obj.spec import ObjectSpec
 
 RINGBUF = 27  # enum bpf_map_type (linux/bpf.h)
 _INTERRUPTS = (2, 15)  # SIGINT, SIGTERM
@@ -204,7 +205,6 @@ class Session:
         named: Callable[[], bytes] | None = None,
     ) -> Collection:
         """Load an object. `named` makes the same with the names of variables, for explanations."""
-        from .kernel.load import load
         from .obj import read_object
 
         began = time.monotonic_ns()
@@ -212,12 +212,25 @@ class Session:
         spec.debug = spec.debug or named
         for program, target in replaced.items():
             spec.programs[program].target = target
-        collection = load(spec, values=values, classes=classes)
+        collection = self._into_kernel(spec, data, values, classes, named)
         self.collections.append(collection)
         self.programs.update(collection.programs)
         self.maps.update(collection.maps)
         self.stats["load_ns"] = self.stats.get("load_ns", 0) + time.monotonic_ns() - began
         return collection
+
+    def _into_kernel(
+        self,
+        spec: ObjectSpec,
+        data: bytes,
+        values: dict[str, bytes],
+        classes: dict[str, type],
+        named: Callable[[], bytes] | None,
+    ) -> Collection:
+        """Load what an object, whose bytes are `data`, was read as."""
+        from .kernel.load import load
+
+        return load(spec, values=values, classes=classes)
 
     def _attach_all(self) -> None:
         began = time.monotonic_ns()

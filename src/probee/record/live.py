@@ -208,19 +208,14 @@ class RecordingSession(Session):
         self.buffer = buffer
         self.objects: list[Objects] = []
 
-    def _load(
+    def _into_kernel(
         self,
+        spec: ObjectSpec,
         data: bytes,
-        name: str,
         values: dict[str, Any],
         classes: dict[str, type],
-        replaced: dict[str, Program],
-        named: Callable[[], bytes] | None = None,
+        named: Callable[[], bytes] | None,
     ) -> Collection:
-        spec = read_object(data, name.rpartition(".")[2])
-        spec.debug = spec.debug or named
-        for program, target in replaced.items():
-            spec.programs[program].target = target
         first = sum(len(o.traced) for o in self.objects)
         loader = RecordingLoader(spec, classes, self.buffer, first)
         try:
@@ -234,9 +229,6 @@ class RecordingSession(Session):
             loader.finish()
         collection = loader.collection
         self.objects.append(Objects(spec.name, _with_names(data, spec, named), loader.traced))
-        self.collections.append(collection)
-        self.programs.update(collection.programs)
-        self.maps.update(collection.maps)
         return collection
 
     def drain_rings(self) -> None:
