@@ -211,7 +211,7 @@ def show_explanation(told: Explanation, known: Sequence[str], words: str = "") -
     for each in known:
         print(f"  known: {each}")
     for name, is_ in told.variables.items():
-        if not any(each.startswith((f"{name} (", f"{name} is ")) for each in known):
+        if not any(f" {name} (" in f" {each}" for each in known):
             print(f"  known: {name} is {is_}")
     ways = [step for step in told.path if step.place]
     if ways:
